@@ -16,8 +16,8 @@ from pathlib import Path
 from mercury_lsp.config import OPTIONS, SECTION, Option
 
 ROOT = Path(__file__).resolve().parent.parent
-TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
-ELSEWHERE = ("remote", "next_edit")
+JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
+MACHINE_SCOPED_PREFIXES = ("remote", "next_edit")
 """The prefixes of the options that decide which text leaves the machine, or that start a program."""
 _TABLE = re.compile(
     r"(?<=\| Option \| Default \| Value \| Meaning \|\n\| --- \| --- \| --- \| --- \|\n)(\|.*\n)*"
@@ -29,50 +29,50 @@ _PROPERTIES = re.compile(
 )
 
 
-def row(option: Option) -> str:
+def table_row(option: Option) -> str:
     """Return an option's row in the table of `docs/configuration.md`."""
     return f"| `{option.name}` | `{json.dumps(option.default)}` | {option.expected} | {option.doc} |\n"
 
 
-def schema(option: Option) -> dict[str, object]:
+def json_schema(option: Option) -> dict[str, object]:
     """Return the JSON schema of an option for VS Code."""
-    told: dict[str, object] = {"type": TYPES[type(option.default)]}
+    properties: dict[str, object] = {"type": JSON_TYPES[type(option.default)]}
     if isinstance(option.default, tuple):
-        told["items"] = {"type": "string"} | ({"enum": option.choices} if option.choices else {})
-    told["default"] = option.default
+        properties["items"] = {"type": "string"} | ({"enum": option.choices} if option.choices else {})
+    properties["default"] = option.default
     if option.choices and not isinstance(option.default, tuple):
-        told["enum"] = option.choices
+        properties["enum"] = option.choices
     if type(option.default) in (int, float):
-        told |= {"minimum": option.low, "maximum": option.high}
-    if option.name.startswith(ELSEWHERE):
+        properties |= {"minimum": option.low, "maximum": option.high}
+    if option.name.startswith(MACHINE_SCOPED_PREFIXES):
         # A project's own settings must neither send the user's text to another machine nor start a program.
-        told["scope"] = "machine"
-    return told | {"description": option.doc}
+        properties["scope"] = "machine"
+    return properties | {"description": option.doc}
 
 
-def entry(option: Option) -> str:
+def package_entry(option: Option) -> str:
     """Return an option's entry in `package.json`, indented and with a trailing comma; each value takes one line."""
     lines = []
-    for key, value in schema(option).items():
-        written = json.dumps(value, ensure_ascii=False)
+    for key, value in json_schema(option).items():
+        text = json.dumps(value, ensure_ascii=False)
         if isinstance(value, dict):
-            written = f"{{ {written[1:-1]} }}"
-        lines.append(f'          "{key}": {written}')
+            text = f"{{ {text[1:-1]} }}"
+        lines.append(f'          "{key}": {text}')
     return f'        "{SECTION}.{option.name}": {{\n' + ",\n".join(lines) + "\n        },\n"
 
 
-FILES: tuple[tuple[str, re.Pattern[str], Callable[[Option], str]], ...] = (
-    ("docs/configuration.md", _TABLE, row),
-    ("editors/vscode/package.json", _PROPERTIES, entry),
+GENERATED_FILES: tuple[tuple[str, re.Pattern[str], Callable[[Option], str]], ...] = (
+    ("docs/configuration.md", _TABLE, table_row),
+    ("editors/vscode/package.json", _PROPERTIES, package_entry),
 )
 """Each file, the pattern of its generated part, and the function that writes an option there."""
 
 
-def generated(text: str, place: re.Pattern[str], told: Callable[[Option], str]) -> str:
+def insert_options(text: str, pattern: re.Pattern[str], render_option: Callable[[Option], str]) -> str:
     """Return a file's text with the current options. Raises `ValueError` if the pattern does not occur in it."""
-    if (found := place.search(text)) is None:
+    if (match := pattern.search(text)) is None:
         raise ValueError("there is no place for the options")
-    return text[: found.start()] + "".join(map(told, OPTIONS)) + text[found.end() :]
+    return text[: match.start()] + "".join(map(render_option, OPTIONS)) + text[match.end() :]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,20 +85,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     options = parser.parse_args(arguments)
-    stale = []
-    for name, place, told in FILES:
+    stale_files = []
+    for name, pattern, render_option in GENERATED_FILES:
         path = options.root / name
-        old = path.read_text(encoding="utf-8")
-        if (new := generated(old, place, told)) != old:
-            stale.append(name)
+        old_text = path.read_text(encoding="utf-8")
+        if (new_text := insert_options(old_text, pattern, render_option)) != old_text:
+            stale_files.append(name)
             if not options.check:
-                path.write_text(new, encoding="utf-8", newline="\n")
-    if stale:
+                path.write_text(new_text, encoding="utf-8", newline="\n")
+    if stale_files:
         print(
-            f"{'stale; run make settings' if options.check else 'written'}: {', '.join(stale)}",
+            f"{'stale; run make settings' if options.check else 'written'}: {', '.join(stale_files)}",
             file=sys.stderr,
         )
-    return 1 if stale and options.check else 0
+    return 1 if stale_files and options.check else 0
 
 
 if __name__ == "__main__":

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from mercury_lsp.errors import QUOTED_CHARACTERS, quoted
+from mercury_lsp.errors import MAX_QUOTED_CHARACTERS, quote
 from mercury_lsp.models.selection import AUTO_MODEL
 
 SECTION = "mercury"
 # Settings in the same section that belong to an editor extension, not to the server.
-EDITORS_OWN = frozenset({"server", "trace", "drafts"})
+EDITOR_SETTINGS = frozenset({"server", "trace", "drafts"})
 # The limit for each text value: a path, an address, an argument of a program.
 MAX_TEXT_CHARACTERS = 4096
 MAX_LIST_VALUES = 256
 # The values of `next_edit` that are not the name of a model.
-NEXT_EDITS = ("local", "hosted", "off")
+NEXT_EDIT_KEYWORDS = ("local", "hosted", "off")
 # Unknown settings that get a sentence of their own; the rest are only counted.
 MAX_REPORTED_UNKNOWN = 10
 
@@ -201,7 +201,7 @@ class Option:
             case _:
                 return "a list of strings"
 
-    def read(self, value: object) -> object:
+    def parse(self, value: object) -> object:
         """Return the value in the type that `Config` holds. Raises `ValueError` if the value is not as `expected`."""
         match self.default, value:
             case bool(), bool():
@@ -220,13 +220,13 @@ class Option:
                 return value
             case tuple(), list() | tuple() if len(value) <= MAX_LIST_VALUES and all(map(_is_usable, value)):
                 return tuple(value)
-        raise ValueError(f"The setting {self.name} must be {self.expected}, not {quoted(value)}")
+        raise ValueError(f"The setting {self.name} must be {self.expected}, not {quote(value)}")
 
 
 OPTIONS = tuple(Option(option.name, option.default, **option.metadata) for option in fields(Config))
 
 
-def parse(settings: object, strict: bool = False) -> tuple[Config, tuple[str, ...]]:
+def parse_settings(settings: object, strict: bool = False) -> tuple[Config, tuple[str, ...]]:
     """Parse a mapping from option names to values; return a `Config` and one sentence for each problem.
 
     A missing or null setting gets its default. ``strict``: the caller rejects settings with a problem, so the sentences
@@ -234,27 +234,31 @@ def parse(settings: object, strict: bool = False) -> tuple[Config, tuple[str, ..
     """
     if not isinstance(settings, Mapping):
         return Config(), (
-            f"The settings must be an object of options, not {quoted(settings)}"
+            f"The settings must be an object of options, not {quote(settings)}"
             + ("." if strict else "; the defaults are used."),
         )
     values: dict[str, object] = {}
-    known = EDITORS_OWN.union(Config.__dataclass_fields__)
-    unknown = [name for name in settings if name not in known]
-    problems = [_unknown(name) for name in unknown[:MAX_REPORTED_UNKNOWN]]
-    if len(unknown) > MAX_REPORTED_UNKNOWN:
-        problems.append(f"There are {len(unknown) - MAX_REPORTED_UNKNOWN} more settings that do not exist.")
+    known = EDITOR_SETTINGS.union(Config.__dataclass_fields__)
+    unknown_names = [name for name in settings if name not in known]
+    problems = [_unknown_setting_message(name) for name in unknown_names[:MAX_REPORTED_UNKNOWN]]
+    if len(unknown_names) > MAX_REPORTED_UNKNOWN:
+        problems.append(
+            f"There are {len(unknown_names) - MAX_REPORTED_UNKNOWN} more settings that do not exist."
+        )
     for option in OPTIONS:
         if settings.get(option.name) is not None:
             try:
-                values[option.name] = option.read(settings[option.name])
+                values[option.name] = option.parse(settings[option.name])
             except ValueError as error:
                 problems.append(f"{error}." if strict else f"{error}; {option.default!r} is used.")
     return Config(**values), tuple(problems)  # type: ignore[arg-type]  # read gave each its type
 
 
-def _unknown(name: object) -> str:
-    near = get_close_matches(str(name)[:QUOTED_CHARACTERS], Config.__dataclass_fields__, n=1)
-    return f"There is no setting {quoted(name)}" + (f"; did you mean {near[0]}?" if near else ".")
+def _unknown_setting_message(name: object) -> str:
+    similar_names = get_close_matches(str(name)[:MAX_QUOTED_CHARACTERS], Config.__dataclass_fields__, n=1)
+    return f"There is no setting {quote(name)}" + (
+        f"; did you mean {similar_names[0]}?" if similar_names else "."
+    )
 
 
 def _is_usable(value: object) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from reprlib import Repr
 
-QUOTED_CHARACTERS = 80
+MAX_QUOTED_CHARACTERS = 80
 _QUOTER = Repr()
-_QUOTER.maxstring = _QUOTER.maxother = QUOTED_CHARACTERS
+_QUOTER.maxstring = _QUOTER.maxother = MAX_QUOTED_CHARACTERS
 
 
 class Failure(Exception):
@@ -24,13 +24,13 @@ class BadUsage(Failure):
         super().__init__(sentence, status=2)
 
 
-def quoted(value: object) -> str:
+def quote(value: object) -> str:
     """Return any value as printable text on one line, bounded in length, time and depth."""
     try:
-        quoted = _QUOTER.repr(value)
+        text = _QUOTER.repr(value)
     except ValueError:
         # Python refuses to print an integer of more than 4,300 digits.
-        quoted = "a number of thousands of digits"
-    if len(quoted) > QUOTED_CHARACTERS:
-        quoted = f"{quoted[:QUOTED_CHARACTERS]}..."
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in quoted)
+        text = "a number of thousands of digits"
+    if len(text) > MAX_QUOTED_CHARACTERS:
+        text = f"{text[:MAX_QUOTED_CHARACTERS]}..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

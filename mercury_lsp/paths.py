@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-NAME = "mercury-lsp"
+APP_NAME = "mercury-lsp"
 
 Kind = Literal["config", "data", "state", "cache"]
-_USUAL: dict[str, dict[Kind, str]] = {
+_DEFAULT_FOLDERS: dict[str, dict[Kind, str]] = {
     "darwin": {
         "config": "~/Library/Application Support",
         "data": "~/Library/Application Support",
@@ -38,12 +38,15 @@ _USUAL: dict[str, dict[Kind, str]] = {
 
 def folder(kind: Kind) -> Path:
     """Return the absolute path of this program's folder of a kind; the folder may not exist."""
-    names = [f"XDG_{kind.upper()}_HOME"]
+    variables = [f"XDG_{kind.upper()}_HOME"]
     if sys.platform == "win32":
-        names.append("APPDATA" if kind == "config" else "LOCALAPPDATA")
-    given = (os.path.expanduser(os.environ.get(name, "")) for name in names)
-    base = next(filter(os.path.isabs, given), None)
-    return Path(base or _in_home(_USUAL.get(sys.platform, _USUAL["linux"])[kind])) / NAME
+        variables.append("APPDATA" if kind == "config" else "LOCALAPPDATA")
+    configured = (os.path.expanduser(os.environ.get(variable, "")) for variable in variables)
+    base = next(filter(os.path.isabs, configured), None)
+    return (
+        Path(base or _expand_home(_DEFAULT_FOLDERS.get(sys.platform, _DEFAULT_FOLDERS["linux"])[kind]))
+        / APP_NAME
+    )
 
 
 def cache_folder() -> Path:
@@ -51,7 +54,7 @@ def cache_folder() -> Path:
     return folder("cache")
 
 
-def _in_home(path: str) -> str:
+def _expand_home(path: str) -> str:
     """Expand a path below the user's home; without a home, return a folder that does not exist, so nothing is read."""
     expanded = os.path.expanduser(path)
     return expanded if os.path.isabs(expanded) else os.path.abspath("/nonexistent")

@@ -9,30 +9,30 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
-ENVIRONMENT = "MERCURY_TOKENS"
+TOKENS_VARIABLE = "MERCURY_TOKENS"
 MAX_FILE_BYTES = 1 << 20
 MAX_NAME_CHARACTERS = 64
-_VISIBLE = frozenset(string.ascii_letters + string.digits + string.punctuation)
+_VISIBLE_ASCII = frozenset(string.ascii_letters + string.digits + string.punctuation)
 
 
 def read_tokens(file: Path | None, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Read client names by token from a file, or else from the variable `ENVIRONMENT`.
+    """Read client names by token from a file, or else from the variable `TOKENS_VARIABLE`.
 
     The result is empty only if neither is given: a file or a variable without any token is an error, so that it does
     not open the server to everyone. Raises ``OSError``, or ``ValueError`` with a message that quotes no part of the
     text.
     """
     if file is not None:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_FILE_BYTES + 1)
+        with file.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ValueError(f"there are more than {MAX_FILE_BYTES} bytes")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise ValueError("the text is not UTF-8") from None
-    elif ENVIRONMENT in environment:
-        text = environment[ENVIRONMENT]
+    elif TOKENS_VARIABLE in environment:
+        text = environment[TOKENS_VARIABLE]
     else:
         return {}
     tokens = parse_tokens(text)
@@ -53,7 +53,7 @@ def parse_tokens(text: str) -> dict[str, str]:
         if not token or token.startswith("#"):
             continue
         name = "".join("".join(words).split())
-        if not _VISIBLE.issuperset(token):
+        if not _VISIBLE_ASCII.issuperset(token):
             raise ValueError(f"the token in line {number} has characters that are not visible ASCII")
         if not name.isprintable() or len(name) > MAX_NAME_CHARACTERS:
             raise ValueError(
@@ -76,9 +76,9 @@ class Tokens:
 
     def name(self, token: str) -> str | None:
         """Return the name of the client with this token, or None if the token is unknown."""
-        given = _hash(token)
-        found = [name for own, name in self._names if hmac.compare_digest(own, given)]
-        return found[0] if found else None
+        hashed = _hash(token)
+        names = [name for known, name in self._names if hmac.compare_digest(known, hashed)]
+        return names[0] if names else None
 
 
 def _hash(token: str) -> bytes:

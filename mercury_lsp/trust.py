@@ -17,16 +17,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from mercury_lsp import paths
-from mercury_lsp.config import NEXT_EDITS, OPTIONS, Option
+from mercury_lsp.config import NEXT_EDIT_KEYWORDS, OPTIONS, Option
 from mercury_lsp.models import downloads
-from mercury_lsp.models.registry import known
+from mercury_lsp.models.registry import find_known
 
 # A longer claim cannot be shown in full, so the user is not asked.
 MAX_CLAIM_CHARACTERS = 2_000
-MAX_ANSWERS = 500
-# The options that name a model; `next_edit` may also be one of `NEXT_EDITS`.
-MODELS = ("model", "next_edit")
-GUARDED = {option.name: option for option in OPTIONS if option.guarded}
+MAX_STORED_ANSWERS = 500
+# The options that name a model; `next_edit` may also be one of `NEXT_EDIT_KEYWORDS`.
+MODEL_OPTIONS = ("model", "next_edit")
+GUARDED_OPTIONS = {option.name: option for option in OPTIONS if option.guarded}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +36,54 @@ class Claim:
     text: str
 
     @property
-    def askable(self) -> bool:
+    def fits_prompt(self) -> bool:
         """Whether the claim is short enough to be shown in full."""
         return len(self.text) <= MAX_CLAIM_CHARACTERS
 
-    def readable(self) -> str:
+    def describe(self) -> str:
         """Return the settings as text for the user, with all values escaped, so that nothing can be hidden in them."""
         values = json.loads(self.text)
         return "; ".join(f"{name} = {json.dumps(value)}" for name, value in values.items())
 
 
-def claim_of(given: Mapping[str, object], own: Mapping[str, object], roots: Sequence[str]) -> Claim | None:
+def settings_needing_consent(
+    client_settings: Mapping[str, object], user_settings: Mapping[str, object], roots: Sequence[str]
+) -> Claim | None:
     """Return the client's settings that need the user's consent, or None if none of them does.
 
-    given: the client's settings. own: the user's own settings, which need no consent. roots: the workspace's folders.
+    user_settings: the user's own settings, which need no consent. roots: the workspace's folders.
     """
-    values = {name: _read(option, own.get(name)) for name, option in GUARDED.items()}
-    asked = values | {
-        name: _read(option, given[name]) for name, option in GUARDED.items() if given.get(name) is not None
+    user_values = {
+        name: _effective_value(option, user_settings.get(name)) for name, option in GUARDED_OPTIONS.items()
+    }
+    effective = user_values | {
+        name: _effective_value(option, client_settings[name])
+        for name, option in GUARDED_OPTIONS.items()
+        if client_settings.get(name) is not None
     }
     claimed: dict[str, object] = {}
-    sends = {name for name in GUARDED if name not in MODELS}
-    if asked["next_edit"] == "hosted":
-        sends.add("next_edit")
+    sending_options = {name for name in GUARDED_OPTIONS if name not in MODEL_OPTIONS}
+    if effective["next_edit"] == "hosted":
+        sending_options.add("next_edit")
     # The options of the hosted model matter only if a hosted model is asked.
-    if (asked["remote"] != "off" or "next_edit" in sends) and any(
-        asked[name] != values[name] for name in sends
+    if (effective["remote"] != "off" or "next_edit" in sending_options) and any(
+        effective[name] != user_values[name] for name in sending_options
     ):
-        claimed = {name: value for name, value in asked.items() if name in sends}
-    for name in MODELS:
-        model = str(asked[name])
-        chosen = model != values[name] and not (name == "next_edit" and model in NEXT_EDITS)
-        if chosen and comes_from_workspace(model, roots):
+        claimed = {name: value for name, value in effective.items() if name in sending_options}
+    for name in MODEL_OPTIONS:
+        model = str(effective[name])
+        is_new_model = model != user_values[name] and not (
+            name == "next_edit" and model in NEXT_EDIT_KEYWORDS
+        )
+        if is_new_model and comes_from_workspace(model, roots):
             claimed[name] = model
     return Claim(json.dumps(claimed, sort_keys=True)) if claimed else None
 
 
-def harmless(given: Mapping[str, object], claim: Claim | None) -> dict[str, object]:
+def without_claim(client_settings: Mapping[str, object], claim: Claim | None) -> dict[str, object]:
     """Return a client's settings without those in a claim."""
     claimed = json.loads(claim.text) if claim else {}
-    return {name: value for name, value in given.items() if name not in claimed}
+    return {name: value for name, value in client_settings.items() if name not in claimed}
 
 
 def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
@@ -86,11 +94,11 @@ def comes_from_workspace(model: str, roots: Sequence[str]) -> bool:
     """
     if model.startswith(("\\\\", "//")):
         return True
-    if known(model) or downloads.find_download(model):
+    if find_known(model) or downloads.find_download(model):
         return False
     expanded = os.path.expanduser(model)
     if not os.path.isabs(expanded):
-        return any(sign in model for sign in ("/", "\\", ":")) or model.startswith((".", "~"))
+        return any(separator in model for separator in ("/", "\\", ":")) or model.startswith((".", "~"))
     real = os.path.realpath(expanded)
     folders = {os.path.realpath(root) for root in roots if root}
     # The folder where the server was started may have been deleted.
@@ -106,52 +114,52 @@ def _lies_in(path: str, folder: str) -> bool:
     return os.path.normcase(path).startswith(os.path.normcase(folder).rstrip("/\\") + os.sep)
 
 
-class Answers:
+class ConsentStore:
     """The user's answers to claims, stored on this machine."""
 
     def __init__(self) -> None:
         self.file = paths.folder("state") / "allowed.json"
 
-    def allowed(self, claim: Claim) -> bool | None:
+    def lookup(self, claim: Claim) -> bool | None:
         """Return the user's answer to exactly this claim, or None if there is none or the file cannot be used."""
-        return self._read().get(claim.text)
+        return self._read_answers().get(claim.text)
 
-    def remember(self, claim: Claim, allowed: bool) -> None:
+    def save(self, claim: Claim, allowed: bool) -> None:
         """Store an answer. Raises `OSError` if the file cannot be written."""
-        answers = self._read()
+        answers = self._read_answers()
         answers.pop(claim.text, None)
         answers[claim.text] = allowed
-        kept = [
+        entries = [
             {"settings": json.loads(text), "allowed": answer}
-            for text, answer in list(answers.items())[-MAX_ANSWERS:]
+            for text, answer in list(answers.items())[-MAX_STORED_ANSWERS:]
         ]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         # mkstemp creates the file with mode 0600: only the user can read and write it.
         descriptor, name = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")
         try:
-            with open(descriptor, "w", encoding="utf-8") as new:
-                new.write(json.dumps(kept, indent=2) + "\n")
+            with open(descriptor, "w", encoding="utf-8") as temporary_file:
+                temporary_file.write(json.dumps(entries, indent=2) + "\n")
             os.replace(name, self.file)
         finally:
             with suppress(OSError):
                 os.unlink(name)
 
-    def _read(self) -> dict[str, bool]:
+    def _read_answers(self) -> dict[str, bool]:
         try:
-            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            entries = json.loads(self.file.read_text(encoding="utf-8"))
             return {
                 json.dumps(entry["settings"], sort_keys=True): entry["allowed"]
-                for entry in kept
+                for entry in entries
                 if isinstance(entry["allowed"], bool)
             }
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return {}
 
 
-def _read(option: Option, value: object) -> object:
+def _effective_value(option: Option, value: object) -> object:
     """Return the value that would apply, in JSON's types: a wrong value is replaced by the option's default."""
     try:
-        read = option.default if value is None else option.read(value)
+        parsed = option.default if value is None else option.parse(value)
     except (ValueError, OverflowError):
-        read = option.default
-    return list(read) if isinstance(read, tuple) else read
+        parsed = option.default
+    return list(parsed) if isinstance(parsed, tuple) else parsed

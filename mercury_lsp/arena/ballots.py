@@ -26,7 +26,7 @@ class Side:
     """One of two contestants at a place.
 
     `id`: see `contestants.Player.id`. `shown`, `likely`, `ms`: see `contestants.ContestantAnswer`. `exact`, `share`:
-    see `matches.Worth`.
+    see `matches.Agreement`.
     """
 
     id: str
@@ -63,10 +63,10 @@ class Ballot:
 
 def ballots_file() -> Path:
     """Return the file of the user's ballots, which may not exist."""
-    return store.state_file().with_name("arena.jsonl")
+    return store.history_file().with_name("arena.jsonl")
 
 
-def private(path: str, flags: int) -> int:
+def open_private(path: str, flags: int) -> int:
     """Open a file that only the user may read; an `opener` for `open`."""
     return os.open(path, flags, 0o600)
 
@@ -77,7 +77,7 @@ def append_ballot(ballot: Ballot) -> None:
     line = json.dumps(asdict(ballot)).encode() + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(path, "ab", buffering=0, opener=private) as file:
+        with open(path, "ab", buffering=0, opener=open_private) as file:
             file.write(line)
     except OSError as error:
         raise Failure(f"Your choice cannot be kept in {path}: {error.strerror}.") from error
@@ -111,7 +111,7 @@ def _parse_ballot(line: str) -> Ballot | None:
         values = json.loads(line)
         one, two = (Side(**values.pop(name)) for name in ("one", "two"))
         ballot = Ballot(one=one, two=two, **values)
-        typed = isinstance(ballot.place, str) and isinstance(ballot.one.ms, (int, float))
+        is_valid = isinstance(ballot.place, str) and isinstance(ballot.one.ms, (int, float))
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return ballot if typed and ballot.choice in CHOICES else None
+    return ballot if is_valid and ballot.choice in CHOICES else None

@@ -30,11 +30,11 @@ ANY_AUTHOR = "all"
 MAX_COMMITS = 5_000
 MAX_FILES_PER_COMMIT = 40
 MAX_EDITS_PER_FILE, MAX_EDITS_PER_COMMIT = 3, 12
-_SAFE = (
+_SAFE_OPTIONS = (
     "-c", "core.fsmonitor=false", "-c", "protocol.allow=never",
     "-c", "log.showSignature=false", "--no-pager",
 )  # fmt: skip
-_ENVIRONMENT = {
+_GIT_ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_TERMINAL_PROMPT": "0",
@@ -47,7 +47,7 @@ _GENERATED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 # A generated file says so at its start.
-_HEAD_CHARACTERS = 600
+_HEADER_CHARACTERS = 600
 
 ReadBlob = Callable[[str], bytes | None]
 """The content of a blob; None if it is missing or too large."""
@@ -64,10 +64,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit that is not a merge. `root`: whether it has no parent in this repository."""
+    """A commit that is not a merge. `is_root`: whether it has no parent in this repository."""
 
     id: str
-    root: bool
+    is_root: bool
     changes: list[Change]
 
 
@@ -79,117 +79,126 @@ class Repository:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        top = self._ask("rev-parse", "--show-toplevel")
-        if not top:
+        root = self._git_output("rev-parse", "--show-toplevel")
+        if not root:
             raise Failure(f"{folder} is in no git repository with files.")
-        self.top = Path(top).as_posix()
-        self._shallow = self._ask("rev-parse", "--is-shallow-repository") == "true"
+        self.root = Path(root).as_posix()
+        self._shallow = self._git_output("rev-parse", "--is-shallow-repository") == "true"
 
     @property
-    def user(self) -> str:
+    def user_email(self) -> str:
         """The user's address in git's settings; "" if there is none."""
-        return self._ask("config", "user.email")
+        return self._git_output("config", "user.email")
 
     def commits(self, author: str) -> Generator[Commit]:
         """Yield the commits of an author, newest first; `author`: an address, or `ANY_AUTHOR`."""
-        by = () if author == ANY_AUTHOR else ("--fixed-strings", f"--author=<{author}>")
-        line = self._line(
+        author_filter = () if author == ANY_AUTHOR else ("--fixed-strings", f"--author=<{author}>")
+        command = self._git_command(
             "log", "-z", "--raw", "--no-abbrev", "--no-merges", "-M", "--no-ext-diff", "--no-textconv",
-            "--no-show-signature", "--no-color", "--format=%x01%H %P", f"--max-count={MAX_COMMITS}", *by, "--", ".",
+            "--no-show-signature", "--no-color", "--format=%x01%H %P", f"--max-count={MAX_COMMITS}",
+            *author_filter, "--", ".",
         )  # fmt: skip
-        with _running(line) as (_, answer):
-            commits = _commits(_fields(answer.read1))
-            yield from (commit for commit in commits if not (commit.root and self._shallow))
+        with _run_program(command) as (_, output_pipe):
+            commits = _parse_commits(_split_output(output_pipe.read1))
+            yield from (commit for commit in commits if not (commit.is_root and self._shallow))
 
     @contextmanager
     def blobs(self) -> Iterator[ReadBlob]:
         """Yield a function that reads old versions of files during the block."""
-        with _running(self._line("cat-file", "--batch")) as (asking, answer):
+        with _run_program(self._git_command("cat-file", "--batch")) as (input_pipe, output_pipe):
 
             def read(blob: str) -> bytes | None:
-                asking.write(f"{blob}\n".encode())
-                asking.flush()
-                head = answer.readline().split()
+                input_pipe.write(f"{blob}\n".encode())
+                input_pipe.flush()
+                head = output_pipe.readline().split()
                 if len(head) != 3 or not head[2].isdigit():
                     return None
-                content = answer.read(int(head[2]) + 1)[:-1]
+                content = output_pipe.read(int(head[2]) + 1)[:-1]
                 return content if len(content) <= MAX_FILE_BYTES else None
 
             yield read
 
-    def _line(self, *arguments: str) -> list[str]:
-        return ["git", "-C", str(self._folder), *_SAFE, *arguments]
+    def _git_command(self, *arguments: str) -> list[str]:
+        return ["git", "-C", str(self._folder), *_SAFE_OPTIONS, *arguments]
 
-    def _ask(self, *arguments: str) -> str:
+    def _git_output(self, *arguments: str) -> str:
         try:
-            line, null = self._line(*arguments), subprocess.DEVNULL
-            done = subprocess.run(line, capture_output=True, check=False, stdin=null, env=_environment())
+            command, devnull = self._git_command(*arguments), subprocess.DEVNULL
+            result = subprocess.run(
+                command, capture_output=True, check=False, stdin=devnull, env=_git_environment()
+            )
         except OSError as error:
             raise Failure(f"git cannot be run: {error.strerror}.") from error
-        return os.fsdecode(done.stdout).strip() if done.returncode == 0 else ""
+        return os.fsdecode(result.stdout).strip() if result.returncode == 0 else ""
 
 
-def edits_of_author(
+def read_edits_by_author(
     repository: Repository,
     author: str,
     limit: int,
     seed: int,
     left_out: Counter[str],
-    tell: Callable[[int], None] = lambda count: None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> list[Edit]:
     """Return at most ``limit`` edits of an author, most recent first; a larger limit only appends further edits.
 
-    left_out: counts the left-out files and commits by reason. tell: called after each commit with the number of edits
-    so far.
+    left_out: counts the left-out files and commits by reason. on_progress: called after each commit with the number of
+    edits so far.
     """
-    files = Files((repository.top,))
+    files = Files((repository.root,))
     edits: dict[str, Edit] = {}
     with repository.blobs() as read_blob, closing(repository.commits(author)) as commits:
         for commit in commits:
             if len(commit.changes) > MAX_FILES_PER_COMMIT:
                 left_out["commits: many files"] += 1
                 continue
-            for edit in _of(commit, files, read_blob, seed, left_out):
+            for edit in _sample_commit(commit, files, read_blob, seed, left_out):
                 edits.setdefault(edit.key, edit)
-            tell(len(edits))
+            on_progress(len(edits))
             if len(edits) >= limit:
                 break
     return list(edits.values())[:limit]
 
 
-def _of(commit: Commit, files: Files, read_blob: ReadBlob, seed: int, left_out: Counter[str]) -> list[Edit]:
+def _sample_commit(
+    commit: Commit, files: Files, read_blob: ReadBlob, seed: int, left_out: Counter[str]
+) -> list[Edit]:
     texts: list[tuple[str, str, str, str]] = []
     for change in commit.changes:
         if language := for_document("", change.path):
-            match _versions(change, files, read_blob):
+            match _read_versions(change, files, read_blob):
                 case str(reason):
                     left_out[f"files: {reason}"] += 1
                 case before, after:
                     texts.append((change.path, language.ids[0], before, after))
     moved = frozenset(line for _, _, before, after in texts for line in removed_lines(before, after))
-    own, edits = f"{seed}/{commit.id}", list[Edit]()
-    random = Random(own)
+    commit_seed, edits = f"{seed}/{commit.id}", list[Edit]()
+    random = Random(commit_seed)
     for path, language_id, before, after in texts:
-        of_file = sample_edits(path, language_id, after, added_runs(before, after, moved), own)
-        edits += of_file if len(of_file) <= MAX_EDITS_PER_FILE else random.sample(of_file, MAX_EDITS_PER_FILE)
+        file_edits = sample_edits(path, language_id, after, added_runs(before, after, moved), commit_seed)
+        edits += (
+            file_edits
+            if len(file_edits) <= MAX_EDITS_PER_FILE
+            else random.sample(file_edits, MAX_EDITS_PER_FILE)
+        )
     return edits if len(edits) <= MAX_EDITS_PER_COMMIT else random.sample(edits, MAX_EDITS_PER_COMMIT)
 
 
-def _versions(change: Change, files: Files, read_blob: ReadBlob) -> tuple[str, str] | str:
+def _read_versions(change: Change, files: Files, read_blob: ReadBlob) -> tuple[str, str] | str:
     """Return the texts of a file before and after a change, or the reason for leaving the file out."""
     path = f"{files.roots[0].rstrip('/')}/{change.path}"
     if files.access(path).ignored or not files.wants(path):
         return "private or ignored"
     if not files.reaches(path.rpartition("/")[0]):
         return "hidden, or of tools"
-    after = _text(read_blob(change.after))
-    before = _text(read_blob(change.before)) if change.before else ""
-    if after is None or before is None or not by_hand(after) or _GENERATED.search(after[:_HEAD_CHARACTERS]):
+    after = _decode(read_blob(change.after))
+    before = _decode(read_blob(change.before)) if change.before else ""
+    if after is None or before is None or not by_hand(after) or _GENERATED.search(after[:_HEADER_CHARACTERS]):
         return "large, generated, or no text"
     return "secrets" if is_secret(after) else (before, after)
 
 
-def _text(content: bytes | None) -> str | None:
+def _decode(content: bytes | None) -> str | None:
     """Decode UTF-8; return None if the content is missing or not UTF-8."""
     try:
         return None if content is None else content.decode("utf-8-sig")
@@ -197,15 +206,15 @@ def _text(content: bytes | None) -> str | None:
         return None
 
 
-def _fields(read: Callable[[int], bytes]) -> Iterator[str]:
+def _split_output(read: Callable[[int], bytes]) -> Iterator[str]:
     """Yield the output of a running program, split at each NUL."""
-    rest = b""
+    incomplete = b""
     while chunk := read(1 << 16):
-        *whole, rest = (rest + chunk).split(b"\0")
-        yield from map(os.fsdecode, whole)
+        *complete_fields, incomplete = (incomplete + chunk).split(b"\0")
+        yield from map(os.fsdecode, complete_fields)
 
 
-def _commits(fields: Iterator[str]) -> Iterator[Commit]:
+def _parse_commits(fields: Iterator[str]) -> Iterator[Commit]:
     """Parse `git log -z --raw`: for each commit a head, then for each file modes, blobs, status, one or two paths."""
     commit: Commit | None = None
     for text in fields:
@@ -227,11 +236,11 @@ def _commits(fields: Iterator[str]) -> Iterator[Commit]:
 
 
 @contextmanager
-def _running(line: list[str]) -> Iterator[tuple[IO[bytes], BufferedReader]]:
+def _run_program(command: list[str]) -> Iterator[tuple[IO[bytes], BufferedReader]]:
     """Run a program during the block, and yield its input and output pipes."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        line, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_environment()
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=_git_environment()
     ) as process:
         try:
             yield cast(IO[bytes], process.stdin), cast(BufferedReader, process.stdout)
@@ -239,5 +248,5 @@ def _running(line: list[str]) -> Iterator[tuple[IO[bytes], BufferedReader]]:
             process.kill()
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, **_ENVIRONMENT}
+def _git_environment() -> dict[str, str]:
+    return {**os.environ, **_GIT_ENVIRONMENT}

@@ -66,11 +66,11 @@ class ContestantAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Player:
-    """A contestant with a loaded model. `weights`: the fingerprint of the weights, or ""."""
+    """A contestant with a loaded model. `fingerprint`: the fingerprint of the weights, or ""."""
 
     contestant: Contestant
-    infiller: Engine
-    weights: str
+    engine: Engine
+    fingerprint: str
 
     @property
     def name(self) -> str:
@@ -80,21 +80,21 @@ class Player:
     @property
     def id(self) -> str:
         """The recorded name, which includes the start of the fingerprint."""
-        return f"{self.name}@{self.weights[:8]}" if self.weights else self.name
+        return f"{self.name}@{self.fingerprint[:8]}" if self.fingerprint else self.name
 
     def answer(self, edit: Edit) -> ContestantAnswer:
         """Complete at a place. Raises `NoAnswer`."""
         config, offset = self.contestant.config, len(edit.prefix)
-        written: list[Committed] = []
+        committed_texts: list[Committed] = []
 
         def judge(committed: Committed) -> Completion:
-            written.append(committed)
+            committed_texts.append(committed)
             return committed.judged()
 
         began = time.perf_counter()
         try:
-            asked = Snapshot(edit.document, config, invoked=True, mode=self.contestant.mode)
-            completion = complete(asked, offset, self.infiller, Job(judge=judge))
+            snapshot = Snapshot(edit.document, config, invoked=True, mode=self.contestant.mode)
+            completion = complete(snapshot, offset, self.engine, Job(judge=judge))
         except Unanswered as error:
             # Only a hosted model raises this.
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
@@ -102,7 +102,7 @@ class Player:
         # Declined files have no edits.
         assert completion is not None
         infill, shown = completion.infill, completion.shown or ""
-        likely = any(committed.unasked().shown is not None for committed in written)
+        likely = any(committed.unasked().shown is not None for committed in committed_texts)
         return ContestantAnswer(shown, completion.end, ms, infill.forward_passes, infill.tokens, likely)
 
 
@@ -113,9 +113,11 @@ def parse_contestants(specs: list[str], settings: Config) -> list[Contestant]:
     """
     contestants: list[Contestant] = []
     for spec in specs:
-        one = _parse_contestant(spec, settings)
-        same = sum(other.name.partition(" ")[0] == one.name for other in contestants)
-        contestants.append(replace(one, name=f"{one.name} ({same + 1})") if same else one)
+        contestant = _parse_contestant(spec, settings)
+        same_name = sum(earlier.name.partition(" ")[0] == contestant.name for earlier in contestants)
+        contestants.append(
+            replace(contestant, name=f"{contestant.name} ({same_name + 1})") if same_name else contestant
+        )
     return contestants
 
 
@@ -144,11 +146,11 @@ def _parse_contestant(spec: str, settings: Config) -> Contestant:
 
 def load_player(contestant: Contestant) -> Player:
     """Load a contestant's model. Raises `Failure`."""
-    infiller = engines.load(contestant.config)
-    if contestant.remote and infiller.device != REMOTE:
+    engine = engines.load(contestant.config)
+    if contestant.remote and engine.device != REMOTE:
         raise Failure(f"{contestant.name} cannot take part: this version asks no hosted models.")
     # Warm up, because the first request of a process takes longer than the others.
     if not contestant.remote:
         document = Document("file:///a.py", "a.py", "python", 1, "total = ")
-        complete(Snapshot(document, contestant.config, invoked=True), len(document.text), infiller)
-    return Player(contestant, infiller, str(getattr(infiller, "fingerprint", "")))
+        complete(Snapshot(document, contestant.config, invoked=True), len(document.text), engine)
+    return Player(contestant, engine, str(getattr(engine, "fingerprint", "")))

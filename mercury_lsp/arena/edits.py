@@ -31,7 +31,7 @@ MAX_LINE_CHARACTERS, MAX_BLOCK_CHARACTERS, MAX_BLOCK_LINES = 240, 600, 8
 RUN_LINES = 40
 
 
-class NotAnEdit(ValueError):
+class InvalidEdit(ValueError):
     """A record that is not an edit; the message is a clause."""
 
 
@@ -53,7 +53,7 @@ class Edit:
         return hashlib.sha256("\0".join(texts).encode("utf-8", "replace")).hexdigest()[:24]
 
     @property
-    def whole(self) -> str:
+    def full_text(self) -> str:
         """The file as the user wrote it."""
         return self.prefix + self.middle + self.suffix
 
@@ -68,32 +68,32 @@ class Edit:
 
     @classmethod
     def from_json(cls, line: str) -> Edit:
-        """Parse a line of JSON. Raises `NotAnEdit`."""
+        """Parse a line of JSON. Raises `InvalidEdit`."""
         try:
             values = json.loads(line)
         except ValueError as error:
-            raise NotAnEdit(f"it is no JSON ({error})") from error
+            raise InvalidEdit(f"it is no JSON ({error})") from error
         if not isinstance(values, dict):
-            raise NotAnEdit("it is no object")
+            raise InvalidEdit("it is no object")
         texts: dict[str, Any] = {
             name: values.get(name, "" if name == "kind" else None) for name in cls.__slots__
         }
-        if wrong := [name for name, value in texts.items() if not isinstance(value, str)]:
-            raise NotAnEdit(f"{wrong[0]} is {'no text' if wrong[0] in values else 'missing'}")
+        if invalid := [name for name, value in texts.items() if not isinstance(value, str)]:
+            raise InvalidEdit(f"{invalid[0]} is {'no text' if invalid[0] in values else 'missing'}")
         edit = cls(**texts)
         if not edit.middle.strip():
-            raise NotAnEdit("its middle is blank")
+            raise InvalidEdit("its middle is blank")
         return edit
 
 
 def read_edits(lines: Iterable[str]) -> Iterator[Edit]:
-    """Parse recorded edits, skipping blank lines. Raises `NotAnEdit` with the line's number."""
+    """Parse recorded edits, skipping blank lines. Raises `InvalidEdit` with the line's number."""
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 yield Edit.from_json(line)
-            except NotAnEdit as error:
-                raise NotAnEdit(f"line {number}: {error}") from error
+            except InvalidEdit as error:
+                raise InvalidEdit(f"line {number}: {error}") from error
 
 
 def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> list[range]:
@@ -101,7 +101,7 @@ def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> 
 
     moved: lines, without their whitespace, that the commit deleted at another place, so that they were only moved.
     """
-    old, new = _lines(before), _lines(after)
+    old, new = _stripped_lines(before), _stripped_lines(after)
     runs = []
     for tag, _, _, start, end in SequenceMatcher(None, old, new).get_opcodes():
         if tag in ("insert", "replace"):
@@ -115,41 +115,43 @@ def added_runs(before: str, after: str, moved: frozenset[str] = frozenset()) -> 
 
 def removed_lines(before: str, after: str) -> frozenset[str]:
     """Return the lines of `before` that are not in `after`, without their whitespace."""
-    written = {*_lines(after)}
-    return frozenset(line for line in {*_lines(before)} - written if re.search(r"\w", line))
+    written = {*_stripped_lines(after)}
+    return frozenset(line for line in {*_stripped_lines(before)} - written if re.search(r"\w", line))
 
 
 def sample_edits(path: str, language: str, text: str, runs: Sequence[range], seed: str) -> list[Edit]:
     """Sample one edit from each run that has a line of code."""
     document = Document(f"file:///{path}", path, language, 1, text)
-    code = Syntax.of(document).lines(0, document.line_count)
+    code_lines = Syntax.of(document).lines(0, document.line_count)
     edits = []
     for run in runs:
-        fit = [n for n in run if n < document.line_count and _is_place(document.line(n), code[n])]
-        if fit:
+        candidates = [
+            n for n in run if n < document.line_count and _is_place(document.line(n), code_lines[n])
+        ]
+        if candidates:
             random = Random(f"{seed}/{path}/{run.start}")
-            kind, start, end = _hole(document, code, fit, random)
+            kind, start, end = _choose_hole(document, code_lines, candidates, random)
             edits.append(Edit(path, language, text[:start], text[end:], text[start:end], kind))
     return edits
 
 
-def _hole(
-    document: Document, code: Sequence[str], fit: Sequence[int], random: Random
+def _choose_hole(
+    document: Document, code_lines: Sequence[str], candidates: Sequence[int], random: Random
 ) -> tuple[str, int, int]:
     kinds = list(KINDS)
     random.shuffle(kinds)
-    number = random.choice(fit)
-    start, end = _indented(document, number), document.span(number)[1]
+    number = random.choice(candidates)
+    start, end = _code_start(document, number), document.span(number)[1]
     for kind in kinds:
         if kind == "line":
             break
         if kind == "within":
             at = document.span(number)[0]
-            stops = [at + match.end() for match in TRIGGERS.finditer(code[number])]
-            if stops := [stop for stop in stops if start < stop < end - 1]:
-                return kind, random.choice(stops), end
-        elif 1 < fit[-1] - fit[0] + 1 <= MAX_BLOCK_LINES:
-            first, last = _indented(document, fit[0]), document.span(fit[-1])[1]
+            offsets = [at + match.end() for match in TRIGGERS.finditer(code_lines[number])]
+            if offsets := [offset for offset in offsets if start < offset < end - 1]:
+                return kind, random.choice(offsets), end
+        elif 1 < candidates[-1] - candidates[0] + 1 <= MAX_BLOCK_LINES:
+            first, last = _code_start(document, candidates[0]), document.span(candidates[-1])[1]
             if last - first <= MAX_BLOCK_CHARACTERS:
                 return kind, first, last
     return "line", start, end
@@ -160,11 +162,11 @@ def _is_place(line: str, code: str) -> bool:
     return re.search(r"\w", code) is not None and 2 < len(line.strip()) <= MAX_LINE_CHARACTERS
 
 
-def _indented(document: Document, number: int) -> int:
+def _code_start(document: Document, number: int) -> int:
     line = document.line(number)
     return document.span(number)[0] + len(line) - len(line.lstrip())
 
 
-def _lines(text: str) -> list[str]:
+def _stripped_lines(text: str) -> list[str]:
     """Return the lines of a text without their whitespace."""
     return ["".join(line.split()) for line in re.split(r"\r\n|\r|\n", text)]

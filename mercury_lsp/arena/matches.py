@@ -21,11 +21,11 @@ from mercury_lsp.arena.edits import Edit
 from mercury_lsp.syntax.document import plain
 
 TIE_SHARE = 0.1
-Ask = Callable[[Edit, ContestantAnswer, ContestantAnswer], str | None]
+AskUser = Callable[[Edit, ContestantAnswer, ContestantAnswer], str | None]
 """Shows two answers and returns one of `ballots.CHOICES`, or None if the user stops."""
 
 
-class Worth(NamedTuple):
+class Agreement(NamedTuple):
     """The agreement of an answer with the user's text.
 
     `exact`: both texts are equal. `share`: the share of the user's characters before the first difference.
@@ -40,82 +40,84 @@ def judge_by_truth(players: Sequence[Player], edit: Edit, seed: int) -> list[Bal
 
     The players answer in a random order for the place.
     """
-    answers = _answers(_shuffled(players, edit, seed), edit)
+    answers = _collect_answers(_shuffle(players, edit, seed), edit)
     ballots = []
     for one, two in combinations(players, 2):
         first, second = answers[one.id], answers[two.id]
         choice = {1.0: "1", 0.0: "2", 0.5: "tie"}[
-            score(answer_worth(edit, first), answer_worth(edit, second))
+            score_pair(measure_agreement(edit, first), measure_agreement(edit, second))
         ]
         choice = "same" if look_alike(first, second) else choice
-        ballots.append(_ballot("truth", edit, (one, first), (two, second), choice))
+        ballots.append(_make_ballot("truth", edit, (one, first), (two, second), choice))
     return ballots
 
 
 def judge_by_user(
     players: Sequence[Player],
     edits: Sequence[Edit],
-    met: Mapping[frozenset[str], Collection[str]],
+    compared: Mapping[frozenset[str], Collection[str]],
     seed: int,
-    ask: Ask,
-    missed: Callable[[NoAnswer], None],
+    ask_user: AskUser,
+    on_no_answer: Callable[[NoAnswer], None],
 ) -> Iterator[Ballot]:
     """Let the user judge one pair at each place, until the places end or the user stops.
 
     Both the pair, which has not met at the place before, and the order of the answers are random, but fixed for a place
-    and a seed. Both players answer before either answer is shown. missed: called if a player has no answer.
+    and a seed. Both players answer before either answer is shown. on_no_answer: called if a player has no answer.
     """
     for edit in edits:
-        pairs = [pair for pair in combinations(players, 2) if edit.key not in met.get(_ids(pair), ())]
+        pairs = [
+            pair for pair in combinations(players, 2) if edit.key not in compared.get(_pair_ids(pair), ())
+        ]
         if not pairs:
             continue
         pair = Random(f"{seed}/{edit.key}").choice(pairs)
         try:
-            answers = _answers(_shuffled(pair, edit, seed), edit)
+            answers = _collect_answers(_shuffle(pair, edit, seed), edit)
         except NoAnswer as error:
-            missed(error)
+            on_no_answer(error)
             continue
-        one, two = _shuffled(pair, edit, seed + 1)
+        one, two = _shuffle(pair, edit, seed + 1)
         first, second = answers[one.id], answers[two.id]
-        choice = "same" if look_alike(first, second) else ask(edit, first, second)
+        choice = "same" if look_alike(first, second) else ask_user(edit, first, second)
         if choice is None:
             return
-        yield _ballot("user", edit, (one, first), (two, second), choice)
+        yield _make_ballot("user", edit, (one, first), (two, second), choice)
 
 
-def places_met(players: Sequence[Player], ballots: Sequence[Ballot]) -> dict[frozenset[str], set[str]]:
+def compared_places(players: Sequence[Player], ballots: Sequence[Ballot]) -> dict[frozenset[str], set[str]]:
     """Return the keys of the places at which each pair of players has met, in either order."""
-    pairs = map(_ids, combinations(players, 2))
+    pairs = map(_pair_ids, combinations(players, 2))
     return {pair: {ballot.place for ballot in ballots if ballot.pair == pair} for pair in pairs}
 
 
-def _ids(pair: Sequence[Player]) -> frozenset[str]:
+def _pair_ids(pair: Sequence[Player]) -> frozenset[str]:
     return frozenset(player.id for player in pair)
 
 
-def _shuffled(players: Sequence[Player], edit: Edit, seed: int) -> list[Player]:
+def _shuffle(players: Sequence[Player], edit: Edit, seed: int) -> list[Player]:
     order = list(players)
     Random(f"{seed}/{edit.key}/order").shuffle(order)
     return order
 
 
-def _answers(players: Sequence[Player], edit: Edit) -> dict[str, ContestantAnswer]:
+def _collect_answers(players: Sequence[Player], edit: Edit) -> dict[str, ContestantAnswer]:
     return {player.id: player.answer(edit) for player in players}
 
 
-def _ballot(
+def _make_ballot(
     judge: str,
     edit: Edit,
     one: tuple[Player, ContestantAnswer],
     two: tuple[Player, ContestantAnswer],
     choice: str,
 ) -> Ballot:
-    first, second = (_side(edit, *side) for side in (one, two))
+    first, second = (_make_side(edit, *side) for side in (one, two))
     return Ballot(time.time(), judge, edit.key, edit.language, edit.kind, first, second, choice)
 
 
-def _side(edit: Edit, player: Player, answer: ContestantAnswer) -> Side:
-    worth = answer_worth(edit, answer)
+def _make_side(edit: Edit, player: Player, answer: ContestantAnswer) -> Side:
+    agreement = measure_agreement(edit, answer)
     return Side(
         id=player.id,
         ms=round(answer.ms, 1),
@@ -123,22 +125,22 @@ def _side(edit: Edit, player: Player, answer: ContestantAnswer) -> Side:
         tokens=answer.tokens,
         shown=bool(answer.shown),
         likely=answer.likely,
-        exact=worth.exact,
-        share=round(worth.share, 4),
+        exact=agreement.exact,
+        share=round(agreement.share, 4),
     )
 
 
-def answer_worth(edit: Edit, answer: ContestantAnswer) -> Worth:
+def measure_agreement(edit: Edit, answer: ContestantAnswer) -> Agreement:
     """Compare an answer with the user's text."""
     replaced = edit.suffix[: answer.end - len(edit.prefix)]
-    truth, shown = _bare(edit.middle + replaced), _bare(answer.shown)
+    truth, shown = _strip_trailing(edit.middle + replaced), _strip_trailing(answer.shown)
     if "\n" not in truth:
         shown = shown.partition("\n")[0].rstrip()
-    shared = len(os.path.commonprefix([truth, shown]))
-    return Worth(truth == shown, shared / len(truth) if truth else 0.0)
+    shared_length = len(os.path.commonprefix([truth, shown]))
+    return Agreement(truth == shown, shared_length / len(truth) if truth else 0.0)
 
 
-def score(one: Worth, two: Worth) -> float:
+def score_pair(one: Agreement, two: Agreement) -> float:
     """Return the score of the first contestant: 1 for a win, 0 for a loss, 0.5 for a tie."""
     if one.exact != two.exact:
         return float(one.exact)
@@ -149,8 +151,8 @@ def score(one: Worth, two: Worth) -> float:
 
 def look_alike(one: ContestantAnswer, two: ContestantAnswer) -> bool:
     """Return whether two answers look alike on the screen."""
-    return _bare(one.shown) == _bare(two.shown) and (one.end == two.end or not one.shown)
+    return _strip_trailing(one.shown) == _strip_trailing(two.shown) and (one.end == two.end or not one.shown)
 
 
-def _bare(text: str) -> str:
+def _strip_trailing(text: str) -> str:
     return "\n".join(line.rstrip() for line in plain(text).split("\n")).rstrip()

@@ -16,10 +16,10 @@ from random import Random
 
 PRIOR_TIES = 1.0
 # The first contestant's rating, and the points on Elo's scale for odds of ten to one.
-ANCHOR, SCALE = 1000.0, 400.0
+ANCHOR_RATING, RATING_SCALE = 1000.0, 400.0
 RESAMPLES = 1000
 # The two-sided 95% quantile of the normal distribution.
-Z = 1.959964
+Z_95 = 1.959964
 # The relative change at which the iteration ends, and the limit on its steps.
 _TOLERANCE, _MAX_STEPS = 1e-9, 10_000
 
@@ -36,16 +36,16 @@ class Comparison:
     score: float
 
 
-def win_table(outcomes: Sequence[Comparison], n: int) -> list[list[float]]:
+def count_wins(comparisons: Sequence[Comparison], n: int) -> list[list[float]]:
     """Count the comparisons of `n` contestants in a table, see `Wins`."""
     table = [[0.0] * n for _ in range(n)]
-    for outcome in outcomes:
-        table[outcome.one][outcome.two] += outcome.score
-        table[outcome.two][outcome.one] += 1 - outcome.score
+    for comparison in comparisons:
+        table[comparison.one][comparison.two] += comparison.score
+        table[comparison.two][comparison.one] += 1 - comparison.score
     return table
 
 
-def strengths(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
+def fit_strengths(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
     """Fit the strengths p (n,) with a geometric mean of 1 by maximum likelihood, given `prior` more ties per pair."""
     n = len(table)
     won = [[table[i][j] + prior / 2 if i != j else 0.0 for j in range(n)] for i in range(n)]
@@ -64,25 +64,25 @@ def strengths(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
     return p
 
 
-def ratings(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
-    """Return ratings (n,): the first is `ANCHOR`, and `SCALE` more points mean ten wins out of eleven."""
-    p = strengths(table, prior)
-    return [ANCHOR + SCALE * log10(strength / p[0]) for strength in p]
+def fit_ratings(table: Wins, prior: float = PRIOR_TIES) -> list[float]:
+    """Return ratings (n,): the first is `ANCHOR_RATING`, and `RATING_SCALE` more points mean ten wins out of eleven."""
+    p = fit_strengths(table, prior)
+    return [ANCHOR_RATING + RATING_SCALE * log10(strength / p[0]) for strength in p]
 
 
-def intervals(
+def bootstrap_intervals(
     places: Sequence[Sequence[Comparison]], n: int, seed: int, resamples: int = RESAMPLES
 ) -> list[tuple[float, float]]:
     """Return the 2.5th and 97.5th percentiles (n,) of the ratings by the bootstrap over places (Efron, 1979).
 
     Comparisons at one place are drawn together, because they are not independent. The first contestant's rating is
-    always `ANCHOR`, so the other intervals are those of the difference from it.
+    always `ANCHOR_RATING`, so the other intervals are those of the difference from it.
     """
     random = Random(seed)
     resampled = []
     for _ in range(resamples):
         sample = random.choices(places, k=len(places))
-        resampled.append(ratings(win_table([outcome for place in sample for outcome in place], n)))
+        resampled.append(fit_ratings(count_wins([comparison for place in sample for comparison in place], n)))
     return [percentiles([rating[i] for rating in resampled]) for i in range(n)]
 
 
@@ -92,11 +92,11 @@ def percentiles(values: Sequence[float]) -> tuple[float, float]:
     return ranked[int(len(ranked) * 0.025)], ranked[min(len(ranked) - 1, int(len(ranked) * 0.975))]
 
 
-def wilson(won: float, n: float) -> tuple[float, float]:
+def wilson_interval(won: float, n: float) -> tuple[float, float]:
     """Return the 95% confidence interval of a share (Wilson, JASA 1927); from 0 to 1 if n is 0."""
     if not n:
         return 0.0, 1.0
     share = won / n
-    middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    middle = (share + Z_95 * Z_95 / (2 * n)) / (1 + Z_95 * Z_95 / n)
+    half = Z_95 / (1 + Z_95 * Z_95 / n) * sqrt(share * (1 - share) / n + Z_95 * Z_95 / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)

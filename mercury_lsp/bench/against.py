@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 SERVER = "server"
 SIDES = (*MODES, SERVER)
-LONG_TOKENS = 24
+MIN_LONG_TOKENS = 24
 """The least number of tokens on every side with which a completion counts as long."""
-LONG_GROUP = f"tokens_{LONG_TOKENS}_and_more"
+LONG_GROUP = f"tokens_{MIN_LONG_TOKENS}_and_more"
 # The pause before each request, in which the other side's threads stop spinning.
-REST_SECONDS = 0.02
+PAUSE_SECONDS = 0.02
 _ORDERS = tuple(permutations(SIDES))
 
 
@@ -56,11 +56,11 @@ class Turn:
 
     question: Question
     answers: Mapping[str, SideAnswer]
-    read_here: float
-    read_there: float
+    prefill_ms: float
+    server_prefill_ms: float
 
 
-def server_for(engine: LocalEngine, url: str) -> CompletionServer:
+def make_client(engine: LocalEngine, url: str) -> CompletionServer:
     """Return the client of a server that runs the engine's model. Raises `BadUsage` for an invalid address."""
     return CompletionServer(url, engine.layout.ends, engine.tokenizer.newlines(), engine.forbidden)
 
@@ -73,84 +73,91 @@ def compare(
     repeats: int = 1,
 ) -> Iterator[Turn]:
     """Ask all sides in changing order, and yield a turn for each question; its times are medians of the repeats."""
-    orders = 0
+    n_orders = 0
     for question in questions:
         ids = engine.layout.encode(question.prompt)
         began = time.perf_counter()
         engine.prefill(question.prompt)
-        here = (time.perf_counter() - began) * 1e3
-        there = server.read(ids)
-        asked: dict[str, list[SideAnswer]] = {side: [] for side in SIDES}
+        prefill_ms = (time.perf_counter() - began) * 1e3
+        server_prefill_ms = server.prefill(ids)
+        answers_by_side: dict[str, list[SideAnswer]] = {side: [] for side in SIDES}
         for _ in range(repeats):
-            for side in _ORDERS[orders % len(_ORDERS)]:
-                time.sleep(REST_SECONDS)
+            for side in _ORDERS[n_orders % len(_ORDERS)]:
+                time.sleep(PAUSE_SECONDS)
                 if side == SERVER:
                     reply = server.complete(ids, sampling.max_tokens, question.single_line)
                     text, tokens = engine.tokenizer.decode(reply.tokens), len(reply.tokens) + reply.finished
                     answer = SideAnswer(text, tokens, reply.ms)
                 else:
-                    answer = _ours(engine, question, replace(sampling, mode=side))
-                asked[side].append(answer)
-            orders += 1
+                    answer = _ask_engine(engine, question, replace(sampling, mode=side))
+                answers_by_side[side].append(answer)
+            n_orders += 1
         answers = {
-            side: replace(own[-1], ms=median(answer.ms for answer in own)) for side, own in asked.items()
+            side: replace(side_answers[-1], ms=median(answer.ms for answer in side_answers))
+            for side, side_answers in answers_by_side.items()
         }
-        yield Turn(question, answers, here, there)
+        yield Turn(question, answers, prefill_ms, server_prefill_ms)
 
 
-def _ours(engine: LocalEngine, question: Question, sampling: Sampling) -> SideAnswer:
+def _ask_engine(engine: LocalEngine, question: Question, sampling: Sampling) -> SideAnswer:
     began = time.perf_counter()
     infill = engine.infill(question.prompt, replace(sampling, single_line=question.single_line))
     return SideAnswer(infill.text, infill.tokens, (time.perf_counter() - began) * 1e3)
 
 
-def long_questions(engine: LocalEngine, questions: Iterable[Question], sampling: Sampling) -> list[Question]:
+def select_long_questions(
+    engine: LocalEngine, questions: Iterable[Question], sampling: Sampling
+) -> list[Question]:
     """Return the questions to which our engine's answer is long."""
-    return [one for one in questions if _ours(engine, one, sampling).tokens >= LONG_TOKENS]
+    return [
+        question
+        for question in questions
+        if _ask_engine(engine, question, sampling).tokens >= MIN_LONG_TOKENS
+    ]
 
 
 def figures(turns: Sequence[Turn]) -> dict[str, object]:
     """Return the figures of a comparison; a group without questions is None."""
-    same = {
+    same_text = {
         mode: fmean(turn.answers[mode].text == turn.answers[SERVER].text for turn in turns) for mode in MODES
     }
     return {
-        "all": _group(turns),
-        "single_line": _group([turn for turn in turns if turn.question.single_line]),
-        LONG_GROUP: _group([turn for turn in turns if is_long(turn)]),
-        "same_text": {mode: round(share, 3) for mode, share in same.items()},
+        "all": _group_figures(turns),
+        "single_line": _group_figures([turn for turn in turns if turn.question.single_line]),
+        LONG_GROUP: _group_figures([turn for turn in turns if is_long(turn)]),
+        "same_text": {mode: round(share, 3) for mode, share in same_text.items()},
         "read_ms": {
-            "here": round(median(turn.read_here for turn in turns), 1),
-            "there": round(median(turn.read_there for turn in turns), 1),
+            "here": round(median(turn.prefill_ms for turn in turns), 1),
+            "there": round(median(turn.server_prefill_ms for turn in turns), 1),
         },
     }
 
 
 def is_long(turn: Turn) -> bool:
     """Return whether every side's answer is long."""
-    return all(answer.tokens >= LONG_TOKENS for answer in turn.answers.values())
+    return all(answer.tokens >= MIN_LONG_TOKENS for answer in turn.answers.values())
 
 
-def _group(turns: Sequence[Turn]) -> dict[str, object] | None:
+def _group_figures(turns: Sequence[Turn]) -> dict[str, object] | None:
     """Return the times and sizes of requests. `faster`: ratios of total times, though the texts may differ."""
     if not turns:
         return None
-    total = {side: sum(turn.answers[side].ms for turn in turns) for side in SIDES}
+    total_ms = {side: sum(turn.answers[side].ms for turn in turns) for side in SIDES}
     tokens = {side: sum(turn.answers[side].tokens for turn in turns) for side in SIDES}
     return {
         "n": len(turns),
-        "ms": {side: spread([turn.answers[side].ms for turn in turns]) for side in SIDES},
+        "ms": {side: latency_percentiles([turn.answers[side].ms for turn in turns]) for side in SIDES},
         "tokens": tokens,
-        "ms_per_token": {side: round(total[side] / max(1, tokens[side]), 2) for side in SIDES},
+        "ms_per_token": {side: round(total_ms[side] / max(1, tokens[side]), 2) for side in SIDES},
         "faster": {
-            "diffusion_than_server": round(total[SERVER] / total["diffusion"], 2),
-            "autoregressive_than_server": round(total[SERVER] / total["autoregressive"], 2),
-            "diffusion_than_autoregressive": round(total["autoregressive"] / total["diffusion"], 2),
+            "diffusion_than_server": round(total_ms[SERVER] / total_ms["diffusion"], 2),
+            "autoregressive_than_server": round(total_ms[SERVER] / total_ms["autoregressive"], 2),
+            "diffusion_than_autoregressive": round(total_ms["autoregressive"] / total_ms["diffusion"], 2),
         },
     }
 
 
-def spread(times: Sequence[float]) -> dict[str, float]:
+def latency_percentiles(times: Sequence[float]) -> dict[str, float]:
     """Return the median, and the 95th percentile by the nearest rank."""
     p95 = sorted(times)[math.ceil(0.95 * len(times)) - 1]
     return {"p50": round(median(times), 1), "p95": round(p95, 1)}

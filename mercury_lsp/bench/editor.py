@@ -29,7 +29,7 @@ EXIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ghost:
+class GhostText:
     """An answer: a text, possibly empty, that replaces the text between two offsets, and the milliseconds."""
 
     text: str
@@ -62,12 +62,12 @@ class Editor:
         self._on_draft = on_draft
         self._process = process
         self._ids = count(1)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._pending: dict[int, asyncio.Future[Any]] = {}
         self._loaded = asyncio.Event()
         # Titles of running progress displays by token.
-        self._displays: dict[object, str] = {}
-        self._complaint = ""
-        self._reading = asyncio.create_task(self._read())
+        self._progress_titles: dict[object, str] = {}
+        self._failure = ""
+        self._reader = asyncio.create_task(self._read_messages())
 
     @classmethod
     @asynccontextmanager
@@ -97,30 +97,30 @@ class Editor:
             await editor._initialize(folder, settings)
             yield editor
         finally:
-            await editor._end()
+            await editor._shut_down()
 
     async def request(self, method: str, params: object) -> Any:
         """Send a request and return the server's answer. Raises `Failure` for an error or a timeout."""
-        number = next(self._ids)
-        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
-        self._send({"id": number, "method": method, "params": params})
+        request_id = next(self._ids)
+        answer = self._pending[request_id] = asyncio.get_running_loop().create_future()
+        self._send({"id": request_id, "method": method, "params": params})
         try:
             return await asyncio.wait_for(answer, ANSWER_SECONDS)
         except TimeoutError:
             raise Failure(f"The server has not answered {method} within {ANSWER_SECONDS:.0f} s.") from None
         finally:
-            del self._waiting[number]
+            del self._pending[request_id]
 
     @property
-    def under_way(self) -> frozenset[str]:
+    def running_progress(self) -> frozenset[str]:
         """The titles of running progress displays."""
-        return frozenset(self._displays.values())
+        return frozenset(self._progress_titles.values())
 
     def notify(self, method: str, params: object) -> None:
         """Send a notification."""
         self._send({"method": method, "params": params})
 
-    async def loaded(self) -> None:
+    async def wait_until_loaded(self) -> None:
         """Wait until the model is loaded. Raises `Failure` with the server's reason if loading fails."""
         try:
             await asyncio.wait_for(self._loaded.wait(), MODEL_LOAD_SECONDS)
@@ -128,8 +128,8 @@ class Editor:
             raise Failure(f"The model has not been loaded within {MODEL_LOAD_SECONDS:.0f} s.") from None
         # The reason for a failure may follow the end of the progress; any answer comes after both.
         await Buffer(self, "untitled:loaded", "plaintext", "").complete(0)
-        if self._complaint:
-            raise Failure(self._complaint)
+        if self._failure:
+            raise Failure(self._failure)
 
     async def _initialize(self, folder: Path, settings: Mapping[str, object]) -> None:
         capabilities = {
@@ -152,7 +152,7 @@ class Editor:
             raise Failure("The server does not count positions in characters.")
         self.notify("initialized", {})
 
-    async def _end(self) -> None:
+    async def _shut_down(self) -> None:
         with suppress(Failure, TimeoutError):
             await asyncio.wait_for(self.request("shutdown", None), EXIT_SECONDS)
             self.notify("exit", None)
@@ -161,45 +161,45 @@ class Editor:
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
-        await self._reading
+        await self._reader
 
     def _send(self, message: dict[str, object]) -> None:
-        if self._reading.done():
+        if self._reader.done():
             raise Failure(f"The server has ended with exit status {self._process.returncode}.")
         assert self._process.stdin is not None
         body = json.dumps({"jsonrpc": "2.0", **message}).encode()
         self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
-    async def _read(self) -> None:
+    async def _read_messages(self) -> None:
         assert self._process.stdout is not None
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 header = await self._process.stdout.readuntil(b"\r\n\r\n")
                 size = int(header.lower().partition(b"content-length:")[2].split()[0])
-                self._receive(json.loads(await self._process.stdout.readexactly(size)))
+                self._handle_message(json.loads(await self._process.stdout.readexactly(size)))
         ended = f"The server has ended with exit status {await self._process.wait()}."
-        self._complaint = self._complaint or ended
+        self._failure = self._failure or ended
         self._loaded.set()
-        for answer in self._waiting.values():
+        for answer in self._pending.values():
             if not answer.done():
-                answer.set_exception(Failure(self._complaint))
+                answer.set_exception(Failure(self._failure))
 
-    def _receive(self, message: dict[str, Any]) -> None:
+    def _handle_message(self, message: dict[str, Any]) -> None:
         match message:
-            case {"id": number, "method": _}:
+            case {"id": request_id, "method": _}:
                 # Grant requests, such as the creation of a progress display.
-                self._send({"id": number, "result": None})
-            case {"id": number}:
-                if (answer := self._waiting.get(number)) is None or answer.done():
+                self._send({"id": request_id, "result": None})
+            case {"id": request_id}:
+                if (answer := self._pending.get(request_id)) is None or answer.done():
                     return
                 if error := message.get("error"):
                     answer.set_exception(Failure(f"The server answered with an error: {error['message']}."))
                 else:
                     answer.set_result(message["result"])
             case {"method": "$/progress", "params": {"token": token, "value": {"kind": "begin"}}}:
-                self._displays[token] = message["params"]["value"]["title"]
+                self._progress_titles[token] = message["params"]["value"]["title"]
             case {"method": "$/progress", "params": {"token": token, "value": {"kind": "end"}}}:
-                if self._displays.pop(token, LOADING_TITLE).startswith(LOADING_TITLE):
+                if self._progress_titles.pop(token, LOADING_TITLE).startswith(LOADING_TITLE):
                     self._loaded.set()
             case {"method": "mercury/draft", "params": {"done": False}} if self._on_draft:
                 params = message["params"]
@@ -208,7 +208,7 @@ class Editor:
                 self._on_draft(Draft(version, place, params["committed"], params["draft"], params["pass"]))
             case {"method": "window/showMessage", "params": {"type": 1, "message": text}}:
                 # LSP's MessageType.Error.
-                self._complaint = text.removeprefix("mercury: ")
+                self._failure = text.removeprefix("mercury: ")
                 self._loaded.set()
 
 
@@ -239,7 +239,7 @@ class Buffer:
             times.append((await self.complete(at + 1)).ms)
         return times
 
-    async def complete(self, offset: int, invoked: bool = False) -> Ghost:
+    async def complete(self, offset: int, invoked: bool = False) -> GhostText:
         """Request ghost text at an offset, automatically or manually (`invoked`), and time the answer."""
         params = {
             "textDocument": self._name,
@@ -250,11 +250,11 @@ class Buffer:
         answer = await self._editor.request("textDocument/inlineCompletion", params)
         ms = (time.perf_counter() - began) * 1e3
         if not answer or not answer["items"]:
-            return Ghost("", offset, offset, ms)
+            return GhostText("", offset, offset, ms)
         item = answer["items"][0]
-        places = item["range"]
-        start, end = (self.document.offset(*places[name].values()) for name in ("start", "end"))
-        return Ghost(item["insertText"], start, end, ms)
+        range_ = item["range"]
+        start, end = (self.document.offset(*range_[name].values()) for name in ("start", "end"))
+        return GhostText(item["insertText"], start, end, ms)
 
     def close(self) -> None:
         """Close the document."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent.parent / "samples"
+SAMPLES_FOLDER = Path(__file__).resolve().parent.parent / "samples"
 LANGUAGE_IDS = {".py": "python", ".ts": "typescript", ".go": "go", ".c": "c", ".rs": "rust"}
 
 
@@ -45,7 +45,7 @@ class Scene:
 
 
 # Pairs of a file and a text in it; the part in ⟦ ⟧ is deleted. Files alternate, so that each scene starts cold.
-_MARKS = (
+_MARKED_TEXTS = (
     ("expiring_cache.py", "    def requests(self) -> int:\n        return ⟦self.hits + self.misses⟧"),
     ("sales_report.py", "        self.quantity += ⟦sale.quantity⟧"),
     ("retry_client.ts", '    return this.request<T>(path, { ...options, method: ⟦"POST", body });⟧'),
@@ -84,29 +84,29 @@ _MARKS = (
 
 @cache
 def scenes() -> tuple[Scene, ...]:
-    """Return all scenes, in the order of `_MARKS`."""
-    return tuple(_scene(name, marked) for name, marked in _MARKS)
+    """Return all scenes, in the order of `_MARKED_TEXTS`."""
+    return tuple(_find_scene(name, marked) for name, marked in _MARKED_TEXTS)
 
 
-def _scene(name: str, marked: str) -> Scene:
-    text = (FOLDER / name).read_text(encoding="utf-8")
+def _find_scene(name: str, marked: str) -> Scene:
+    text = (SAMPLES_FOLDER / name).read_text(encoding="utf-8")
     head, _, rest = marked.partition("⟦")
     original, _, tail = rest.partition("⟧")
     whole = head + original + tail
     if text.count(whole) != 1:
         raise LookupError(f"{name} has {whole!r} {text.count(whole)} times, not once")
     start = text.index(whole) + len(head)
-    return Scene(FOLDER / name, text, start, start + len(original))
+    return Scene(SAMPLES_FOLDER / name, text, start, start + len(original))
 
 
-def long_lines(count: Callable[[str], int], least: int) -> list[Scene]:
-    """Return a scene for each line of the bundled files with at least ``least`` tokens; the scene deletes that line."""
+def long_lines(count_tokens: Callable[[str], int], min_tokens: int) -> list[Scene]:
+    """Return a scene for each line of the bundled files with ``min_tokens`` or more tokens; it deletes that line."""
     lines = []
     for path in sorted({scene.path for scene in scenes()}):
-        text, at = path.read_text(encoding="utf-8"), 0
+        text, offset = path.read_text(encoding="utf-8"), 0
         for line in text.splitlines(keepends=True):
-            start, end = at + len(line) - len(line.lstrip()), at + len(line.rstrip())
-            if count(text[start:end]) >= least:
+            start, end = offset + len(line) - len(line.lstrip()), offset + len(line.rstrip())
+            if count_tokens(text[start:end]) >= min_tokens:
                 lines.append(Scene(path, text, start, end))
-            at += len(line)
+            offset += len(line)
     return lines

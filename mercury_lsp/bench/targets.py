@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mercury_lsp.bench.against import LONG_GROUP, LONG_TOKENS
+from mercury_lsp.bench.against import LONG_GROUP, MIN_LONG_TOKENS
 
 _MODELS = ("small", "mini")
 
@@ -31,16 +31,16 @@ class Target:
         else:
             target = self.target
         try:
-            value = _at(figures, self.path) / (_at(figures, self.over) if self.over else 1)
+            value = _figure_at(figures, self.path) / (_figure_at(figures, self.over) if self.over else 1)
         except (KeyError, TypeError):
             return None
         if target is None:
             return None
-        words, met = ("at least", value >= target) if self.at_least else ("at most", value <= target)
-        return {"what": self.what, "found": round(value, 2), "wanted": f"{words} {target:g}", "met": met}
+        bound, met = ("at least", value >= target) if self.at_least else ("at most", value <= target)
+        return {"what": self.what, "found": round(value, 2), "wanted": f"{bound} {target:g}", "met": met}
 
 
-def _at(figures: Mapping[str, Any], path: str) -> float:
+def _figure_at(figures: Mapping[str, Any], path: str) -> float:
     """Return the figure at a path. Raises `KeyError` or `TypeError` if the figure was not measured."""
     value: Any = figures
     for name in path.split("/"):
@@ -48,7 +48,7 @@ def _at(figures: Mapping[str, Any], path: str) -> float:
     return float(value)
 
 
-_LONG = f"{LONG_TOKENS} tokens and more"
+_LONG = f"{MIN_LONG_TOKENS} tokens and more"
 _FASTER = f"against/{LONG_GROUP}/faster/diffusion_than_"
 _SINGLE = "against/single_line/faster/diffusion_than_server"
 _OURS, _THEIRS = (f"against/all/ms_per_token/{side}" for side in ("autoregressive", "server"))
@@ -69,6 +69,6 @@ TARGETS = (
 )
 
 
-def judged(figures: Mapping[str, Any]) -> list[dict[str, object]]:
+def judge_all(figures: Mapping[str, Any]) -> list[dict[str, object]]:
     """Return the verdicts on all `TARGETS` that a run measured."""
     return [verdict for target in TARGETS if (verdict := target.judge(figures)) is not None]

@@ -18,68 +18,75 @@ from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.arena.matches import TIE_SHARE
 from mercury_lsp.cli import ghost
-from mercury_lsp.cli.stats import bar, number, table
+from mercury_lsp.cli.stats import draw_bar, format_number, make_table
 from mercury_lsp.syntax.document import plain
 
 # The key at the end of the input.
-END = ""
+END_OF_INPUT = ""
 KEYS = {"1": "1", "2": "2", "=": "tie", "0": "neither", "s": "skip", "q": None}
 """The choice for each key; None quits."""
 _CHOICES = tuple(zip(KEYS, ("first", "second", "as good", "neither", "skip", "quit"), strict=True))
 # Lines of the file that are shown around the place.
 ABOVE, BELOW = 8, 4
 # Lines that are shown above an answer.
-_NEAR = 1
+_LINES_ABOVE_ANSWER = 1
 
 
-def place(edit: Edit, one: ContestantAnswer, two: ContestantAnswer, nth: int) -> RenderableType:
+def render_place(
+    edit: Edit, one: ContestantAnswer, two: ContestantAnswer, place_number: int
+) -> RenderableType:
     """Draw the place with its cursor, and below it both answers as ghost text."""
-    file = _code(edit, "", len(edit.prefix), ABOVE, BELOW)
-    panels = [Panel(file, title=f"{nth}   {edit.path}", title_align="left")]
+    file = _render_code(edit, "", len(edit.prefix), ABOVE, BELOW)
+    panels = [Panel(file, title=f"{place_number}   {edit.path}", title_align="left")]
     for label, answer in (("1", one), ("2", two)):
         text = Text("nothing", style="bright_black italic")
         if answer.shown:
-            text = _code(edit, plain(answer.shown), answer.end, _NEAR, 0)
+            text = _render_code(edit, plain(answer.shown), answer.end, _LINES_ABOVE_ANSWER, 0)
         panels.append(Panel(text, title=label, title_align="left", border_style="cyan"))
     return Group(*panels, Text.from_markup("   ".join(f"[bold]{key}[/] {name}" for key, name in _CHOICES)))
 
 
-def _code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
+def _render_code(edit: Edit, shown: str, end: int, above: int, below: int) -> Text:
     before, after = plain(edit.prefix), plain(edit.suffix[end - len(edit.prefix) :])
     lines = before.split("\n")
     top = max(0, len(lines) - 1 - above)
     above_cursor, below_cursor = "\n".join(lines[top:]), "\n".join(after.split("\n")[: below + 1])
-    code = ghost.lines(
-        above_cursor, shown, below_cursor, top + 1, color=lambda code: ghost.colored(code, edit.language)
+    code = ghost.render_lines(
+        above_cursor, shown, below_cursor, top + 1, color=lambda code: ghost.highlight(code, edit.language)
     )
     # A wrapped line would look like two lines.
     code.no_wrap, code.overflow = True, "ellipsis"
     return code
 
 
-def figures(standings: Mapping[str, Any]) -> RenderableType:
+def render_figures(standings: Mapping[str, Any]) -> RenderableType:
     """Draw the figures of `standings` as tables and sentences."""
-    results = table("contestant", "rating", "95%", "win rate", "", "95%", "won", "lost", "tied")
-    answers = table("contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "automatic", "exact", "start")
-    for name, own in standings["contestants"].items():
-        low, high = own["interval"] or ("-", "-")
-        rate = own["win_rate"]
-        results.add_row(
+    win_table = make_table("contestant", "rating", "95%", "win rate", "", "95%", "won", "lost", "tied")
+    answer_table = make_table(
+        "contestant", "p50 ms", "p95 ms", "tokens/pass", "shown", "automatic", "exact", "start"
+    )
+    for name, contestant in standings["contestants"].items():
+        low, high = contestant["interval"] or ("-", "-")
+        rate = contestant["win_rate"]
+        win_table.add_row(
             name,
-            f"{own['rating']}",
+            f"{contestant['rating']}",
             f"{low} to {high}",
-            number(rate, ".1%"),
-            bar(rate or 0.0),
-            "{:.0%} to {:.0%}".format(*own["win_rate_interval"]),
-            *(f"{own[kind]}" for kind in ("wins", "losses", "ties")),
+            format_number(rate, ".1%"),
+            draw_bar(rate or 0.0),
+            "{:.0%} to {:.0%}".format(*contestant["win_rate_interval"]),
+            *(f"{contestant[kind]}" for kind in ("wins", "losses", "ties")),
         )
-        answers.add_row(
+        answer_table.add_row(
             name,
-            *(number(own["ms"][percent], ",.0f") for percent in ("p50", "p95")),
-            number(own["tokens_per_pass"], ".2f"),
-            *(number(own[kind], ".0%") for kind in ("shown", "shown_unasked", "exact", "shared")),
+            *(format_number(contestant["ms"][percent], ",.0f") for percent in ("p50", "p95")),
+            format_number(contestant["tokens_per_pass"], ".2f"),
+            *(
+                format_number(contestant[kind], ".0%")
+                for kind in ("shown", "shown_unasked", "exact", "shared")
+            ),
         )
-    lines: list[RenderableType] = [results, "", answers, ""]
+    lines: list[RenderableType] = [win_table, "", answer_table, ""]
     lines += [
         f"{pair['one']} against {pair['two']}: won {pair['wins']}, lost {pair['losses']}, tied {pair['ties']}, "
         f"of which {pair['same']} with the same text"
@@ -111,36 +118,36 @@ if sys.platform == "win32":
     import msvcrt
 
     @contextmanager
-    def keys() -> Iterator[Callable[[], str]]:
+    def open_keyboard() -> Iterator[Callable[[], str]]:
         """Yield a function that waits for the next character key. The function raises `KeyboardInterrupt` at Ctrl-C."""
 
-        def key() -> str:
+        def read_key() -> str:
             pressed = msvcrt.getwch()
             if pressed == "\x03":
                 raise KeyboardInterrupt
             # An arrow or function key comes in two parts.
             if pressed in "\x00\xe0":
                 msvcrt.getwch()
-                return key()
+                return read_key()
             return pressed
 
-        yield key
+        yield read_key
 
 else:
     import termios
     import tty
 
     @contextmanager
-    def keys() -> Iterator[Callable[[], str]]:
+    def open_keyboard() -> Iterator[Callable[[], str]]:
         """Yield a function that waits for the next key, and restore the terminal's mode at the end of the block.
 
-        The function returns `END` at the end of the input.
+        The function returns `END_OF_INPUT` at the end of the input.
         """
         descriptor = sys.stdin.fileno()
-        before = termios.tcgetattr(descriptor)
+        old_mode = termios.tcgetattr(descriptor)
         # Unlike raw mode, cbreak mode leaves Ctrl-C a signal.
         tty.setcbreak(descriptor)
         try:
             yield lambda: sys.stdin.read(1)
         finally:
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, old_mode)

@@ -21,17 +21,17 @@ from rich.table import Table
 from mercury_lsp.bench import against, targets
 from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.bench.keystrokes import (
-    FAR_TOKENS,
+    LONG_TOKENS,
     SHORT_TOKENS,
-    Measured,
-    keystrokes,
-    typing_by_context,
-    working_ahead,
+    Measurements,
+    measure_context_lengths,
+    measure_keystrokes,
+    measure_prefetch,
 )
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
 from mercury_lsp.completion.pipeline import complete, question
 from mercury_lsp.completion.types import Snapshot
-from mercury_lsp.config import Config, parse
+from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.engine.api import MODES
 from mercury_lsp.errors import BadUsage
 from mercury_lsp.syntax.document import Document
@@ -41,17 +41,17 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.local_engine import LocalEngine
 
 # Rows of the timed passes.
-_PASSES = (1, 8, 16, 32)
+_PASS_ROWS = (1, 8, 16, 32)
 # Tokens in the KV cache before a timed pass, and the number of repetitions of each pass.
-_CACHED, _TIMES = 512, 30
+_CACHED_TOKENS, _PASS_REPEATS = 512, 30
 # Prefetch is measured at every fourth scene.
-_EVERY = 4
+_PREFETCH_SCENE_STEP = 4
 # Scenes that both decoders complete.
-_DECODED = 12
+_DECODED_SCENES = 12
 # The least number of tokens in a line of the bundled files whose answer may be long.
-_LEAST = 24
+_MIN_LONG_LINE_TOKENS = 24
 # Each request of a comparison is timed twice, because there are few requests.
-_REPEATS = 2
+_COMPARISON_REPEATS = 2
 
 
 def run(arguments: Namespace) -> int:
@@ -65,32 +65,34 @@ def run(arguments: Namespace) -> int:
     if arguments.context is not None:
         options |= {"context_tokens": arguments.context}
     settings = {name: value for name, value in options.items() if value is not None}
-    config, problems = parse(settings, strict=True)
+    config, problems = parse_settings(settings, strict=True)
     if problems:
         raise BadUsage(problems[0])
     engine, server = load_engine(config.model, config.device, config.threads, config.quantization), None
-    own = own_engine(engine)
-    if own is None and (arguments.long or arguments.against is not None):
+    local_engine = as_local_engine(engine)
+    if local_engine is None and (arguments.long or arguments.against is not None):
         raise BadUsage(
             f"--long and --against work only with the shipped models, and {engine.name} is an open model."
         )
-    if own is not None and arguments.against is not None:
-        server = against.server_for(own, arguments.against)
+    if local_engine is not None and arguments.against is not None:
+        server = against.make_client(local_engine, arguments.against)
         # Fail now if the server cannot be reached, not after minutes of measuring.
-        server.read((min(own.layout.ends),))
+        server.prefill((min(local_engine.layout.ends),))
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        measured = asyncio.run(keystrokes(settings, progress))
-        working = progress.add_task("working ahead", total=None)
-        ahead = asyncio.run(working_ahead(settings, scenes()[::_EVERY]))
-        progress.remove_task(working)
-        figures = _figures(config, engine, measured, progress) | {"with_speculation": ahead}
-        if own is not None and arguments.long:
-            typing = asyncio.run(typing_by_context(settings, own.count, progress))
-            figures["typing_ms_by_context"] = typing
-            figures["typing_4096_over_512"] = round(typing[str(FAR_TOKENS)] / typing[str(SHORT_TOKENS)], 2)
-        if own is not None and server is not None:
-            figures["against"] = _against(config, own, server, progress)
-    figures["targets"] = targets.judged(figures)
+        measured = asyncio.run(measure_keystrokes(settings, progress))
+        prefetch_task = progress.add_task("working ahead", total=None)
+        prefetch_figures = asyncio.run(measure_prefetch(settings, scenes()[::_PREFETCH_SCENE_STEP]))
+        progress.remove_task(prefetch_task)
+        figures = _figures(config, engine, measured, progress) | {"with_speculation": prefetch_figures}
+        if local_engine is not None and arguments.long:
+            typing_ms = asyncio.run(measure_context_lengths(settings, local_engine.count, progress))
+            figures["typing_ms_by_context"] = typing_ms
+            figures["typing_4096_over_512"] = round(
+                typing_ms[str(LONG_TOKENS)] / typing_ms[str(SHORT_TOKENS)], 2
+            )
+        if local_engine is not None and server is not None:
+            figures["against"] = _compare_with_server(config, local_engine, server, progress)
+    figures["targets"] = targets.judge_all(figures)
     if arguments.json:
         print(json.dumps(figures))
     else:
@@ -98,35 +100,37 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def own_engine(engine: Engine) -> LocalEngine | None:
+def as_local_engine(engine: Engine) -> LocalEngine | None:
     """Return the engine if it runs one of our own models, whose passes can be timed one by one; None for others."""
     from mercury_lsp.engine.local_engine import LocalEngine  # imports numpy
 
     return engine if isinstance(engine, LocalEngine) else None
 
 
-def _figures(config: Config, engine: Engine, measured: Measured, progress: Progress) -> dict[str, object]:
-    own = own_engine(engine)
+def _figures(config: Config, engine: Engine, measured: Measurements, progress: Progress) -> dict[str, object]:
+    local_engine = as_local_engine(engine)
     # An open model has no autoregressive mode.
-    modes = MODES if own is not None else ("diffusion",)
-    decoded = _decode(config, engine, modes, progress)
+    modes = MODES if local_engine is not None else ("diffusion",)
+    infills_by_mode = _run_decoders(config, engine, modes, progress)
     speed = {
         mode: sum(infill.tokens for infill in infills) / sum(infill.ms_denoise for infill in infills) * 1e3
-        for mode, infills in decoded.items()
+        for mode, infills in infills_by_mode.items()
     }
-    passes = sum(infill.forward_passes for infill in decoded["diffusion"])
+    passes = sum(infill.forward_passes for infill in infills_by_mode["diffusion"])
     return {
         "model": engine.name,
         "device": engine.device,
         "threads": engine.threads,
         "context_tokens": config.context_tokens,
-        "keystroke_ms": {kind: against.spread(times) for kind, times in measured.keystrokes.items()},
+        "keystroke_ms": {
+            kind: against.latency_percentiles(times) for kind, times in measured.keystrokes.items()
+        },
         "with_speculation": None,
-        "pass_ms": _pass_ms(own) if own is not None else None,
+        "pass_ms": _pass_ms(local_engine) if local_engine is not None else None,
         "tokens_per_s": {mode: round(value, 1) for mode, value in speed.items()},
-        "tokens_per_pass": round(sum(infill.tokens for infill in decoded["diffusion"]) / passes, 2),
+        "tokens_per_pass": round(sum(infill.tokens for infill in infills_by_mode["diffusion"]) / passes, 2),
         "ratio_diffusion_over_autoregressive": round(speed["diffusion"] / speed["autoregressive"], 2)
-        if own is not None
+        if local_engine is not None
         else None,
         "start_ms": {"initialize": round(measured.initialize), "ready": round(measured.ready)},
         "rss_mb": measured.rss,
@@ -136,11 +140,11 @@ def _figures(config: Config, engine: Engine, measured: Measured, progress: Progr
     }
 
 
-def _decode(
+def _run_decoders(
     config: Config, engine: Engine, modes: Sequence[str], progress: Progress
 ) -> dict[str, list[Infill]]:
     infills: dict[str, list[Infill]] = {mode: [] for mode in modes}
-    for number, scene in enumerate(progress.track(scenes()[:_DECODED], description="decoders")):
+    for number, scene in enumerate(progress.track(scenes()[:_DECODED_SCENES], description="decoders")):
         # Each mode comes first equally often.
         for mode in modes if number % 2 else reversed(modes):
             snapshot = Snapshot(_document(scene), config, mode=mode)
@@ -158,22 +162,22 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
     """
     from mercury_lsp.engine.backends.attention import TokenLayout  # imports numpy
 
-    ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED]
+    ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED_TOKENS]
     passes, times = engine.passes, defaultdict[int, list[float]](list)
     passes.reuse(())
     passes.read(ids, lambda: False)
-    for _ in range(_TIMES):
-        for rows in _PASSES:
-            where = TokenLayout.block(_CACHED, rows - 1)
+    for _ in range(_PASS_REPEATS):
+        for rows in _PASS_ROWS:
+            layout = TokenLayout.block(_CACHED_TOKENS, rows - 1)
             began = time.perf_counter()
             # Reading a value waits for the device.
-            float(passes.run(ids[-rows:], where)[0, 0])
+            float(passes.run(ids[-rows:], layout)[0, 0])
             times[rows].append((time.perf_counter() - began) * 1e3)
     passes.reuse(())
-    return {str(rows): round(median(own), 1) for rows, own in times.items()}
+    return {str(rows): round(median(row_times), 1) for rows, row_times in times.items()}
 
 
-def _against(
+def _compare_with_server(
     config: Config, engine: LocalEngine, server: CompletionServer, progress: Progress
 ) -> dict[str, object]:
     """Compare with another server: single lines at the scenes, and long lines at which our answer is long, too.
@@ -183,16 +187,18 @@ def _against(
     from mercury_lsp.engine.api import Sampling  # imports numpy
 
     sampling = Sampling(max_tokens=config.max_tokens, max_passes=2 * config.max_tokens)
-    lines = long_lines(engine.count, _LEAST)
+    lines = long_lines(engine.count, _MIN_LONG_LINE_TOKENS)
 
     def ask(scene: Scene, single_line: bool) -> against.Question:
         snapshot = Snapshot(_document(scene), config)
         return against.Question(question(snapshot, scene.start, engine), single_line)
 
-    asked = progress.track([ask(scene, False) for scene in lines], description="long lines")
-    questions = [ask(scene, True) for scene in scenes()] + against.long_questions(engine, asked, sampling)
+    long_line_questions = progress.track([ask(scene, False) for scene in lines], description="long lines")
+    questions = [ask(scene, True) for scene in scenes()] + against.select_long_questions(
+        engine, long_line_questions, sampling
+    )
     tracked = progress.track(questions, description="against")
-    turns = against.compare(engine, server, tracked, sampling, _REPEATS)
+    turns = against.compare(engine, server, tracked, sampling, _COMPARISON_REPEATS)
     return {"url": server.url, "model": server.model(), **against.figures(list(turns))}
 
 
@@ -218,8 +224,8 @@ def _rows(name: str, value: object) -> Iterable[tuple[str, str]]:
                 yield from _rows(f"{name}.{part}" if name else part, inner)
         # The targets.
         case list():
-            for one in value:
-                verdict = "met" if one["met"] else "missed"
-                yield one["what"], f"{one['found']}, wanted {one['wanted']}: {verdict}"
+            for target in value:
+                verdict = "met" if target["met"] else "missed"
+                yield target["what"], f"{target['found']}, wanted {target['wanted']}: {verdict}"
         case _:
             yield name, str(value)

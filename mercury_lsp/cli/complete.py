@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"(?P<file>.+):(?P<line>[0-9]{1,18}):(?P<column>[0-9]{1,18})", re.DOTALL)
 # Lines of the file to show above the cursor's line.
-_CONTEXT = 2
+_CONTEXT_LINES = 2
 
 
 def run(arguments: Namespace) -> int:
@@ -48,7 +48,7 @@ def run(arguments: Namespace) -> int:
     session = Session({name: value for name, value in options.items() if value is not None})
     if session.problems:
         raise BadUsage(session.problems[0])
-    snapshot, offset = read(arguments.place, session)
+    snapshot, offset = open_place(arguments.place, session)
     snapshot = replace(snapshot, invoked=True, mode=arguments.mode)
     if reason := declined(snapshot):
         raise Failure(f"There are no suggestions in {snapshot.document.path}: {reason}.")
@@ -56,22 +56,22 @@ def run(arguments: Namespace) -> int:
     logging.getLogger("mercury_lsp.remote").addHandler(logging.NullHandler())
     engine = engines.load(snapshot.config, drafts=arguments.watch)
     output = Console(stderr=arguments.json, highlight=False, soft_wrap=True)
-    watching = _Watch(output, snapshot.document, offset) if arguments.watch else None
-    with watching.live if watching else nullcontext():
+    draft_display = _DraftDisplay(output, snapshot.document, offset) if arguments.watch else None
+    with draft_display.live if draft_display else nullcontext():
         try:
-            completion = complete(snapshot, offset, engine, Job(on_progress=watching))
+            completion = complete(snapshot, offset, engine, Job(on_progress=draft_display))
         except Unanswered as error:
             raise Failure(f"The hosted model did not answer: {error}.") from error
     # Declined documents have raised a failure above.
     assert completion is not None
     if arguments.json:
-        print(json.dumps(_answer(completion, engine)))
+        print(json.dumps(_to_json(completion, engine)))
     else:
-        _show(output, snapshot.document, completion, engine)
+        _print_answer(output, snapshot.document, completion, engine)
     return 0
 
 
-def read(place: str, session: Session) -> tuple[Snapshot, int]:
+def open_place(place: str, session: Session) -> tuple[Snapshot, int]:
     """Open the file of a place in the session; return its snapshot and the place's offset. Raises `BadUsage`."""
     match = _PLACE.fullmatch(place)
     if match is None:
@@ -102,7 +102,7 @@ def read(place: str, session: Session) -> tuple[Snapshot, int]:
     return snapshot, document.offset(line - 1, column - 1)
 
 
-class _Watch:
+class _DraftDisplay:
     """Shows each draft: redrawn in place on a terminal, one line for each draft otherwise."""
 
     def __init__(self, output: Console, document: Document, offset: int) -> None:
@@ -113,24 +113,24 @@ class _Watch:
     def __call__(self, draft: Progress) -> None:
         state = f"pass {draft.forward_passes:2}  {draft.decided}/{draft.total}"
         if self._output.is_terminal:
-            code = _code(self._document, self._offset, self._offset, draft.text, True)
+            code = _render_code(self._document, self._offset, self._offset, draft.text, True)
             self.live.update(Text("\n").join([code, Text(state, style="bright_black")]), refresh=True)
         else:
             self._output.print(f"{state}  {draft.text!r}", markup=False)
 
 
-def _code(document: Document, start: int, end: int, text: str, styled: bool) -> Text:
-    """Draw the cursor's line and `_CONTEXT` lines above it, with the suggested text at the cursor."""
+def _render_code(document: Document, start: int, end: int, text: str, styled: bool) -> Text:
+    """Draw the cursor's line and `_CONTEXT_LINES` lines above it, with the suggested text at the cursor."""
     line, _ = document.position(start)
-    first = max(0, line - _CONTEXT)
+    first = max(0, line - _CONTEXT_LINES)
     before = document.text[document.span(first)[0] : start]
     after = document.text[end : document.span(line)[1]]
-    return ghost.lines(before, text, after, first + 1, styled)
+    return ghost.render_lines(before, text, after, first + 1, styled)
 
 
-def _show(output: Console, document: Document, completion: Completion, engine: Engine) -> None:
+def _print_answer(output: Console, document: Document, completion: Completion, engine: Engine) -> None:
     shown, infill = completion.shown or "", completion.infill
-    output.print(_code(document, completion.start, completion.end, shown, output.is_terminal))
+    output.print(_render_code(document, completion.start, completion.end, shown, output.is_terminal))
     print(
         f"{'shown' if shown else 'nothing to show'}: {infill.tokens} tokens in {infill.forward_passes} passes, "
         f"{infill.ms:.0f} ms ({infill.ms_prefill:.0f} ms for reading {infill.prompt_tokens} tokens), "
@@ -139,7 +139,7 @@ def _show(output: Console, document: Document, completion: Completion, engine: E
     )
 
 
-def _answer(completion: Completion, engine: Engine) -> dict[str, object]:
+def _to_json(completion: Completion, engine: Engine) -> dict[str, object]:
     infill = completion.infill
     return {
         "text": completion.text,

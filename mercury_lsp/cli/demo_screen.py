@@ -19,7 +19,7 @@ _ABOVE, _BELOW = 3, 1
 # Columns of the line numbers.
 _GUTTER = 8
 # On a narrow terminal, columns to keep after the cursor for the suggestion.
-_ROOM = 24
+_MIN_SUGGESTION_COLUMNS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Screen:
         key = Text(" Tab ", style="reverse bold green") if view.tab else Text("     ")
         status = Text.assemble(key, "  ", (view.status, "bright_black"), overflow="ellipsis", no_wrap=True)
         # Without colors, brackets distinguish a suggestion from the code.
-        rows = code(view, self._language, not self._output.no_color)
+        rows = render_code(view, self._language, not self._output.no_color)
         if shift := _shift(view, self._output.width):
             rows = [Text.assemble(row[:_GUTTER], row[_GUTTER + shift :]) for row in rows]
         frame = Text("\n", no_wrap=True, overflow="ellipsis").join(
@@ -74,12 +74,12 @@ class Screen:
     def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
         """Print the result of a scene above the live part of the screen."""
         self._output.print(
-            result(scene, accepted, not self._output.no_color), no_wrap=True, overflow="ellipsis"
+            render_result(scene, accepted, not self._output.no_color), no_wrap=True, overflow="ellipsis"
         )
         self._gap = [Text()]
 
 
-class Lines:
+class PlainLines:
     """Output that is not a terminal: for each scene the last accepted suggestion, or else the last suggestion."""
 
     def __init__(self, output: Console) -> None:
@@ -100,43 +100,45 @@ class Lines:
 
     def end(self, scene: Scene, accepted: Sequence[tuple[int, int]]) -> None:
         """Print the result of a scene and the kept view."""
-        self._output.print(result(scene, accepted, False))
+        self._output.print(render_result(scene, accepted, False))
         if self._view is not None:
-            self._output.print(Text("\n").join(code(self._view, scene.language_id, False)))
+            self._output.print(Text("\n").join(render_code(self._view, scene.language_id, False)))
             self._output.print(f"{'Tab' if self._view.tab else 'typed over'}: {self._view.status}\n")
 
 
-def code(view: View, language: str, styled: bool) -> list[Text]:
+def render_code(view: View, language: str, styled: bool) -> list[Text]:
     """Draw the cursor's line and its neighbors, one `Text` for each row."""
     document = view.document
     line, _ = document.position(view.start)
     first = max(0, line - _ABOVE)
     last = min(line + _BELOW, document.line_count - 1)
-    begin = document.span(first)[0]
-    before = document.text[begin : view.start]
+    first_offset = document.span(first)[0]
+    before = document.text[first_offset : view.start]
     after = document.text[view.end : document.span(last)[1]]
 
-    def colored(shown: str) -> Text:
-        text = ghost.colored(shown, language) if styled else Text(shown)
+    def highlight(shown: str) -> Text:
+        text = ghost.highlight(shown, language) if styled else Text(shown)
         for start, end in view.accepted:
-            if begin <= start and end <= view.start:
-                columns = (len(document.text[begin:at].expandtabs(ghost.TAB)) for at in (start, end))
+            if first_offset <= start and end <= view.start:
+                columns = (
+                    len(document.text[first_offset:at].expandtabs(ghost.TAB_WIDTH)) for at in (start, end)
+                )
                 text.stylize("underline green", *columns)
         return text
 
-    lines = ghost.lines(before, view.suggested, after, first + 1, styled, colored, view.rest)
+    lines = ghost.render_lines(before, view.suggested, after, first + 1, styled, highlight, view.rest)
     return list(lines.split("\n", allow_blank=True))
 
 
-def result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> Text:
+def render_result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> Text:
     """Draw the text of a scene with its accepted parts marked: by brackets, `return ⟦self.hits⟧`, or in green."""
     line = Text(f"{scene.path.name:18} ", style="bold")
     at = scene.start
     for start, end in [*accepted, (scene.end, scene.end)]:
         line.append(scene.text[at:start], style="not bold")
         if end > start:
-            written = scene.text[start:end]
-            line.append(written if styled else f"⟦{written}⟧", style="not bold underline green")
+            accepted_text = scene.text[start:end]
+            line.append(accepted_text if styled else f"⟦{accepted_text}⟧", style="not bold underline green")
         at = end
     keys = scene.end - scene.start - sum(end - start - 1 for start, end in accepted)
     return line.append(f"  {keys} of {scene.end - scene.start} keys", style="not bold bright_black")
@@ -145,6 +147,6 @@ def result(scene: Scene, accepted: Sequence[tuple[int, int]], styled: bool) -> T
 def _shift(view: View, width: int) -> int:
     """Return how many columns of code to cut off at the left, so that a narrow terminal shows the cursor."""
     line, _ = view.document.position(view.start)
-    column = len(view.document.text[view.document.span(line)[0] : view.start].expandtabs(ghost.TAB))
+    column = len(view.document.text[view.document.span(line)[0] : view.start].expandtabs(ghost.TAB_WIDTH))
     first = (view.suggested + view.rest).partition("\n")[0]
-    return max(0, min(column, column + min(_ROOM, len(first)) + 2 - (width - _GUTTER)))
+    return max(0, min(column, column + min(_MIN_SUGGESTION_COLUMNS, len(first)) + 2 - (width - _GUTTER)))

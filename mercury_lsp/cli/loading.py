@@ -6,24 +6,24 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mercury_lsp.config import SECTION, Config, parse
+from mercury_lsp.config import SECTION, Config, parse_settings
 from mercury_lsp.errors import BadUsage
-from mercury_lsp.tokens import ENVIRONMENT, read_tokens
+from mercury_lsp.tokens import TOKENS_VARIABLE, read_tokens
 
 
-def tokens_of(file: Path | None) -> dict[str, str]:
+def load_tokens(file: Path | None) -> dict[str, str]:
     """Read client names by token from a file or the environment; see `read_tokens`. Raises `BadUsage`."""
     try:
         return read_tokens(file)
     except (OSError, ValueError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        source = str(file) if file is not None else f"the variable {ENVIRONMENT}"
+        source = str(file) if file is not None else f"the variable {TOKENS_VARIABLE}"
         raise BadUsage(f"Cannot read tokens from {source}: {reason}.") from error
 
 
 def read_settings(file: Path | None) -> Config:
     """Read the configuration from a file, see `read_options`; None gives the defaults. Raises `BadUsage`."""
-    return Config() if file is None else parse(read_options(file))[0]
+    return Config() if file is None else parse_settings(read_options(file))[0]
 
 
 def read_options(file: Path) -> Mapping[str, object]:
@@ -46,7 +46,7 @@ def read_options(file: Path) -> Mapping[str, object]:
             if name.startswith(f"{SECTION}.") and name.count(".") == 1
         }
         options = dotted or options.get(SECTION, options)
-    _, problems = parse(options, strict=True)
+    _, problems = parse_settings(options, strict=True)
     if problems:
         raise BadUsage(" ".join(problems))
     return dict(options)

@@ -28,10 +28,10 @@ from mercury_lsp.engine.checkpoints import checkpoint, contents
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.models import downloads, local_files, selection
-from mercury_lsp.models.registry import MODELS, known
+from mercury_lsp.models.registry import MODELS, find_known
 
 if TYPE_CHECKING:
-    from mercury_lsp.models.hub import Offer
+    from mercury_lsp.models.hub import HubModel
 
 SHIPPED = {
     "small": "The default model, part of mercury-lsp.",
@@ -42,7 +42,7 @@ _PACKAGES = {"small": "part of mercury-lsp", "mini": "the package mercury-lsp-mi
 # The license of the shipped models.
 _LICENSE = "apache-2.0"
 # The exit status after Ctrl-C.
-_STOPPED = 130
+_INTERRUPTED_STATUS = 130
 
 
 def run(arguments: Namespace) -> int:
@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> int:
             case "remove":
                 _remove(arguments.model)
             case _:
-                _list(arguments.json)
+                _print_models(arguments.json)
     except selection.UserConfigError as error:
         raise Failure(str(error)) from error
     except BrokenPipeError:
@@ -67,7 +67,7 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _rows(used: Path | None) -> list[dict[str, Any]]:
+def _list_models(selected_path: Path | None) -> list[dict[str, Any]]:
     """Return all models as JSON objects.
 
     These are the shipped, the downloaded, the partly downloaded ones, those of other programs, the one selected by its
@@ -75,28 +75,30 @@ def _rows(used: Path | None) -> list[dict[str, Any]]:
     """
     rows = []
     for name, good_for in SHIPPED.items():
-        if (place := _located(name)) is not None:
-            rows.append(_row(name, "shipped", place, used, _LICENSE) | {"good_for": good_for})
-    for download in downloads.downloaded():
+        if (path := _find_folder(name)) is not None:
+            rows.append(_model_row(name, "shipped", path, selected_path, _LICENSE) | {"good_for": good_for})
+    for download in downloads.list_downloads():
         note = download.note
-        row = _row(note.repo, "downloaded", download.folder, used, note.license)
+        row = _model_row(note.repo, "downloaded", download.folder, selected_path, note.license)
         rows.append(row | {"revision": note.revision})
     listed = {row["repo"] for row in rows}
-    for repo in downloads.begun():
-        rows.append(_row(repo, "unfinished", downloads.partial_folder(repo), used))
+    for repo in downloads.list_partial_downloads():
+        rows.append(_model_row(repo, "unfinished", downloads.partial_folder(repo), selected_path))
         listed.add(repo)
-    for local in local_files.local_files():
-        rows.append(_row(local.name, local.program, local.path, used))
-    if used is not None and not any(row["selected"] for row in rows):
-        rows.append(_row(str(used), "folder", used, used))
-    return rows + [_row(entry.repo, "known", None, used) for entry in MODELS if entry.repo not in listed]
+    for local in local_files.list_local_files():
+        rows.append(_model_row(local.name, local.program, local.path, selected_path))
+    if selected_path is not None and not any(row["selected"] for row in rows):
+        rows.append(_model_row(str(selected_path), "folder", selected_path, selected_path))
+    return rows + [
+        _model_row(entry.repo, "known", None, selected_path) for entry in MODELS if entry.repo not in listed
+    ]
 
 
-def _row(
+def _model_row(
     model: str,
     state: str,
-    place: Path | None,
-    used: Path | None,
+    path: Path | None,
+    selected_path: Path | None,
     license: str | None = None,
 ) -> dict[str, Any]:
     """Return a model as a JSON object.
@@ -104,10 +106,10 @@ def _row(
     state: where the model is. place: its path on this machine, if any. used: the path of the selected model. `bytes` is
     its size here or after a download, or None if the size is unknown.
     """
-    entry = known(model)
+    entry = find_known(model)
     size = int(entry.gigabytes * 1e9) if entry and entry.gigabytes else None
-    if place is not None:
-        size = contents.model_bytes(place)
+    if path is not None:
+        size = contents.model_bytes(path)
     return {
         "name": entry.name if entry else model,
         "repo": entry.repo if entry else model if state in ("downloaded", "unfinished") else None,
@@ -117,25 +119,25 @@ def _row(
         "bytes": size,
         "license": license or (entry.license if entry else None),
         "revision": None,
-        "folder": str(place) if place else None,
+        "folder": str(path) if path else None,
         "good_for": entry.good_for if entry else None,
-        "selected": place is not None and place == used,
+        "selected": path is not None and path == selected_path,
     }
 
 
-def _located(model: str) -> Path | None:
+def _find_folder(model: str) -> Path | None:
     try:
         return checkpoint.locate_model(model)
     except checkpoint.CheckpointError:
         return None
 
 
-def _list(as_json: bool) -> None:
-    used = selection.choose_model()
-    folder = _located(used.model)
-    rows = _rows(folder)
+def _print_models(as_json: bool) -> None:
+    choice = selection.choose_model()
+    folder = _find_folder(choice.model)
+    rows = _list_models(folder)
     if as_json:
-        selected = {"model": used.model, "by": used.by, "problem": used.problem or None}
+        selected = {"model": choice.model, "by": choice.source, "problem": choice.problem or None}
         print(json.dumps({"selected": selected, "models": rows}))
         return
     output = Console(highlight=False, markup=False)
@@ -144,25 +146,26 @@ def _list(as_json: bool) -> None:
         table.add_column(title, no_wrap=True)
     table.add_column("good for")
     for row in rows:
-        size = "-" if row["bytes"] is None else _size(row["bytes"])
+        size = "-" if row["bytes"] is None else _format_size(row["bytes"])
         where = "the hub" if row["state"] == "known" else row["state"]
         cells = (row["name"], size, row["license"] or "-", where, row["good_for"] or "-")
-        table.add_row("*" if row["selected"] else "", *map(downloads.printable, cells))
+        table.add_row("*" if row["selected"] else "", *map(downloads.escape_unprintable, cells))
     output.print(table)
     output.print(
-        f"* The selected model is {used.model} ({used.by}), unless a setting names another.", markup=False
+        f"* The selected model is {choice.model} ({choice.source}), unless a setting names another.",
+        markup=False,
     )
-    if used.problem:
-        print(f"mercury-lsp: {downloads.printable(used.problem)}", file=sys.stderr)
+    if choice.problem:
+        print(f"mercury-lsp: {downloads.escape_unprintable(choice.problem)}", file=sys.stderr)
     elif folder is None:
-        print(f"mercury-lsp: The model {used.model} does not exist; select another model.", file=sys.stderr)
+        print(f"mercury-lsp: The model {choice.model} does not exist; select another model.", file=sys.stderr)
 
 
-def _download(model: str, agreed: bool) -> None:
+def _download(model: str, is_accepted: bool) -> None:
     name, _, revision = model.partition("@")
     if name in SHIPPED:
         raise BadUsage(f"{name} cannot be downloaded: it is {_PACKAGES[name]}.")
-    entry = known(name)
+    entry = find_known(name)
     repo = entry.repo if entry else name
     if "/" not in repo:
         raise BadUsage(
@@ -170,40 +173,46 @@ def _download(model: str, agreed: bool) -> None:
         )
     from mercury_lsp.models import fetch, hub
 
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
-    say.print(f"Asking {hub.host()} for {repo}.", markup=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"Asking {hub.host()} for {repo}.", markup=False)
     try:
-        offer = hub.offer(repo, revision or None)
-        old = downloads.find_download(offer.repo)
-        if old is not None and old.note.revision == offer.revision:
+        hub_model = hub.request_model(repo, revision or None)
+        old = downloads.find_download(hub_model.repo)
+        if old is not None and old.note.revision == hub_model.revision:
             print(f"{old.name} is already downloaded, in {old.folder}.")
             return
-        _agree(offer, agreed, say)
+        _ask_to_accept_license(hub_model, is_accepted, console)
         columns = (TextColumn("{task.description}"), BarColumn(None), DownloadColumn(), TransferSpeedColumn())
         with Progress(
-            *columns, TimeRemainingColumn(), console=say, transient=True, disable=not say.is_terminal
+            *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
         ) as progress:
-            bar = progress.add_task(entry.name if entry else repo, total=offer.size)
-            folder = fetch.fetch(offer, lambda count: progress.advance(bar, count))
+            task = progress.add_task(entry.name if entry else repo, total=hub_model.size)
+            folder = fetch.download_model(hub_model, lambda count: progress.advance(task, count))
     except hub.HubError as error:
         raise Failure(str(error)) from error
     except KeyboardInterrupt:
-        raise Failure("Stopped the download: run the same command to resume it.", _STOPPED) from None
-    print(f"Downloaded {offer.repo} at {offer.revision[:12]} to {folder}.")
-    print(f"To use this model, run: mercury-lsp models select {entry.name if entry else offer.repo}")
+        raise Failure(
+            "Stopped the download: run the same command to resume it.", _INTERRUPTED_STATUS
+        ) from None
+    print(f"Downloaded {hub_model.repo} at {hub_model.revision[:12]} to {folder}.")
+    print(f"To use this model, run: mercury-lsp models select {entry.name if entry else hub_model.repo}")
 
 
-def _agree(offer: Offer, agreed: bool, say: Console) -> None:
+def _ask_to_accept_license(hub_model: HubModel, is_accepted: bool, console: Console) -> None:
     """Show the license and ask the user to accept it. Raises `Failure` if the user does not accept it."""
     license = (
-        f"the license {offer.license}" if offer.license else "a license that its model card does not name"
+        f"the license {hub_model.license}"
+        if hub_model.license
+        else "a license that its model card does not name"
     )
-    say.print(f"{offer.repo}, {_size(offer.size)}, has {license}: see {offer.page}", markup=False)
-    if agreed:
+    console.print(
+        f"{hub_model.repo}, {_format_size(hub_model.size)}, has {license}: see {hub_model.page}", markup=False
+    )
+    if is_accepted:
         return
     if not sys.stdin.isatty():
         raise BadUsage("Add --yes to accept the license without a prompt.")
-    say.print("Do you accept the license? [y/N] ", end="", markup=False)
+    console.print("Do you accept the license? [y/N] ", end="", markup=False)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Failure("Downloaded nothing: you did not accept the license.")
 
@@ -219,8 +228,8 @@ def _select(model: str) -> None:
         name = download.name if download and download.folder == folder else str(folder.resolve())
     selection.select_model(name)
     print(f"Selected {name}. The server uses it from its next start, unless a setting names another model.")
-    if (used := selection.choose_model()).model != name:
-        print(f"mercury-lsp: {used.by} names {used.model}, which takes precedence.", file=sys.stderr)
+    if (choice := selection.choose_model()).model != name:
+        print(f"mercury-lsp: {choice.source} names {choice.model}, which takes precedence.", file=sys.stderr)
 
 
 def _prepare(folder: Path) -> None:
@@ -232,13 +241,13 @@ def _prepare(folder: Path) -> None:
     if pick_device("auto") != "cpu":
         return
     loaded = load_checkpoint(str(folder.resolve()))
-    say = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(None), TimeRemainingColumn())
-    with Progress(*columns, console=say, transient=True, disable=not say.is_terminal) as progress:
-        bar = progress.add_task("preparing", total=1.0)
-        prepare(loaded, lambda share: progress.update(bar, completed=share))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("preparing", total=1.0)
+        prepare(loaded, lambda share: progress.update(task, completed=share))
     if isinstance(loaded, OpenCheckpoint) and (seconds := seconds_for(loaded)) is not None:
-        say.print(
+        console.print(
             f"{loaded.name} reads the whole prompt again for each length that it tries, so a suggestion takes "
             f"{seconds:.0f} s or more on this CPU. Models that fill from left to right are faster; see docs/models.md.",
             markup=False,
@@ -246,24 +255,24 @@ def _prepare(folder: Path) -> None:
 
 
 def _remove(model: str) -> None:
-    entry, download = known(model), downloads.find_download(model)
+    entry, download = find_known(model), downloads.find_download(model)
     repo = download.note.repo if download else entry.repo if entry else model
-    begun = repo in downloads.begun()
+    is_partial = repo in downloads.list_partial_downloads()
     if model in SHIPPED:
         raise BadUsage(f"{model} is a shipped model; only downloaded models can be removed.")
-    if download is None and not begun:
+    if download is None and not is_partial:
         raise BadUsage(f"{model} is not a downloaded model; see mercury-lsp models.")
-    freed = 0
+    freed_bytes = 0
     folders = [download.folder] if download else []
-    for folder in folders + ([downloads.partial_folder(repo)] if begun else []):
-        freed += sum(file.stat().st_size for file in folder.iterdir())
+    for folder in folders + ([downloads.partial_folder(repo)] if is_partial else []):
+        freed_bytes += sum(file.stat().st_size for file in folder.iterdir())
         shutil.rmtree(folder)
     name = entry.name if entry else repo
-    print(f"Removed {name} ({_size(freed)}).")
+    print(f"Removed {name} ({_format_size(freed_bytes)}).")
     if selection.selected_model() in (name, repo):
         selection.select_model(None)
         print(f"The selected model is now {selection.DEFAULT_MODEL}.")
 
 
-def _size(count: int) -> str:
+def _format_size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

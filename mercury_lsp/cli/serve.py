@@ -8,17 +8,17 @@ from argparse import Namespace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from mercury_lsp.cli.loading import tokens_of
+from mercury_lsp.cli.loading import load_tokens
 from mercury_lsp.config import Config
 from mercury_lsp.errors import BadUsage, Failure
-from mercury_lsp.tokens import ENVIRONMENT
+from mercury_lsp.tokens import TOKENS_VARIABLE
 
 if TYPE_CHECKING:
     from mercury_lsp.http.local import LocalOptions
     from mercury_lsp.http.settings import ServiceSettings
 
 _LIBRARIES = ("fastapi", "prometheus_client", "pydantic", "starlette", "uvicorn")
-INSTALL = 'pip install "mercury-lsp[serve]"'
+INSTALL_SERVE = 'pip install "mercury-lsp[serve]"'
 INSTALL_CLUSTER = 'pip install "mercury-lsp[cluster]"'
 
 
@@ -35,11 +35,11 @@ def run(arguments: Namespace) -> int:
     except ModuleNotFoundError as error:
         if str(error.name).partition(".")[0] not in _LIBRARIES:
             raise
-        raise Failure(f"mercury-lsp serve needs {error.name}. Install it with: {INSTALL}") from error
-    tokens = tokens_of(arguments.token_file)
+        raise Failure(f"mercury-lsp serve needs {error.name}. Install it with: {INSTALL_SERVE}") from error
+    tokens = load_tokens(arguments.token_file)
     if not tokens and not is_loopback(arguments.host):
         raise BadUsage(
-            f"Listening on {arguments.host} needs tokens: give --token-file, set {ENVIRONMENT}, "
+            f"Listening on {arguments.host} needs tokens: give --token-file, set {TOKENS_VARIABLE}, "
             "or leave --host at 127.0.0.1."
         )
     # The log has one line for each request, and all warnings and errors.
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> int:
     )
     model = arguments.model or Config().model
     if arguments.replicas is not None or arguments.address is not None:
-        return _replicas(arguments, model, options, settings)
+        return _serve_replicas(arguments, model, options, settings)
     if arguments.max_replicas is not None:
         raise BadUsage("--max-replicas needs --replicas, the minimum number of replicas.")
     try:
@@ -79,21 +79,23 @@ def run(arguments: Namespace) -> int:
     return 0
 
 
-def _replicas(arguments: Namespace, model: str, options: LocalOptions, settings: ServiceSettings) -> int:
+def _serve_replicas(
+    arguments: Namespace, model: str, options: LocalOptions, settings: ServiceSettings
+) -> int:
     if find_spec("ray") is None:
         raise Failure(f"--replicas and --address need Ray. Install it with: {INSTALL_CLUSTER}")
     from mercury_lsp.cluster import command
 
-    fewest = arguments.replicas or 1
-    most = arguments.max_replicas or fewest
-    if most < fewest:
+    min_replicas = arguments.replicas or 1
+    max_replicas = arguments.max_replicas or min_replicas
+    if max_replicas < min_replicas:
         raise BadUsage("--max-replicas cannot be less than --replicas.")
     command.serve(
         model,
         options,
         settings,
-        replicas=fewest,
-        most=most,
+        replicas=min_replicas,
+        max_replicas=max_replicas,
         address=arguments.address or "",
         host=arguments.host,
         port=arguments.port,

@@ -14,7 +14,7 @@ from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.stats import PERCENTILES, count_events
 
 # Characters of a full bar.
-_BAR = 6
+_BAR_CHARACTERS = 6
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
@@ -37,53 +37,58 @@ def run(arguments: Namespace) -> int:
 
 
 def _show(figures: Mapping[str, Any]) -> None:
-    output, whole = Console(highlight=False), figures["all"]
+    output, overall = Console(highlight=False), figures["all"]
     days = list(figures["by_day"])
     output.print(" to ".join(f"[bold]{day}[/bold]" for day in dict.fromkeys((days[0], days[-1]))))
-    for title, groups in (("language", figures["by_language"] | {"all": whole}), ("day", figures["by_day"])):
-        output.print(_by_group(title, groups))
-    times = table("latency in ms", *(f"p{percent}" for percent in PERCENTILES))
+    for title, groups in (
+        ("language", figures["by_language"] | {"all": overall}),
+        ("day", figures["by_day"]),
+    ):
+        output.print(_group_table(title, groups))
+    latency_table = make_table("latency in ms", *(f"p{percent}" for percent in PERCENTILES))
     for name, key in (("answered", "latency_ms"), ("by the model", "latency_ms_not_from_memory")):
-        times.add_row(name, *(_ms(whole[key][f"p{percent}"]) for percent in PERCENTILES))
-    output.print(times)
-    if because := figures["nothing_because"]:
-        causes = ", ".join(f"{cause} {count:,}" for cause, count in because.items())
+        latency_table.add_row(name, *(_format_ms(overall[key][f"p{percent}"]) for percent in PERCENTILES))
+    output.print(latency_table)
+    if counts_by_cause := figures["nothing_because"]:
+        causes = ", ".join(f"{cause} {count:,}" for cause, count in counts_by_cause.items())
         output.print(f"Nothing was shown because: {causes}.", markup=False)
 
 
-def _by_group(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
-    rows = table(title, "requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved")
+def _group_table(title: str, groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    group_table = make_table(
+        title, "requests", "shown", "accepted", "partly", "rate", "", "p50", "p95", "saved"
+    )
     for name, group in groups.items():
         rate = group["acceptance"]
-        rows.add_row(
+        group_table.add_row(
             name,
             *(f"{group[kind]:,}" for kind in ("requests", "shown", "accepted", "partly")),
-            number(rate, ".0%"),
-            bar(rate or 0.0),
-            *(_ms(group["latency_ms"][percent]) for percent in ("p50", "p95")),
+            format_number(rate, ".0%"),
+            draw_bar(rate or 0.0),
+            *(_format_ms(group["latency_ms"][percent]) for percent in ("p50", "p95")),
             f"{group['characters_saved']:,}",
         )
-    return rows
+    return group_table
 
 
-def table(*heads: str) -> Table:
+def make_table(*column_heads: str) -> Table:
     """Return an empty table of numbers with names at the left; a column without a head is for bars."""
     table = Table(box=None, pad_edge=False)
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place and head else "left", no_wrap=True)
+    for column, head in enumerate(column_heads):
+        table.add_column(head, justify="right" if column and head else "left", no_wrap=True)
     return table
 
 
-def number(value: float | None, form: str) -> str:
+def format_number(value: float | None, format_spec: str) -> str:
     """Format a number by a Python format specification; None becomes a dash."""
-    return "-" if value is None else format(value, form)
+    return "-" if value is None else format(value, format_spec)
 
 
-def bar(share: float) -> str:
+def draw_bar(share: float) -> str:
     """Draw a share from 0 to 1 as a bar in steps of an eighth of a character."""
-    whole, eighths = divmod(round(share * _BAR * 8), 8)
-    return (_BLOCKS[-1] * whole + _BLOCKS[eighths] * (eighths > 0)).ljust(_BAR)
+    whole, eighths = divmod(round(share * _BAR_CHARACTERS * 8), 8)
+    return (_BLOCKS[-1] * whole + _BLOCKS[eighths] * (eighths > 0)).ljust(_BAR_CHARACTERS)
 
 
-def _ms(value: float | None) -> str:
-    return number(value, ".1f" if value is not None and value < 10 else ",.0f")
+def _format_ms(value: float | None) -> str:
+    return format_number(value, ".1f" if value is not None and value < 10 else ",.0f")

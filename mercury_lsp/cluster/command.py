@@ -26,13 +26,13 @@ MAX_THREADS = 4
 OBJECT_STORE_BYTES = 80_000_000
 
 # Ray reads these variables at import, or when it starts its processes.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 # A proxy that is not ready after so many seconds is killed, and Serve does not start. The default of 5 is too short for
 # the imports on a busy machine.
-_PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+_PROXY_VARIABLES = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 # The first variable keeps the node's address on loopback, on every platform. Other users of this machine can reach
 # Ray's ports, but need the token.
-_ALONE = {
+_LOCAL_ONLY_VARIABLES = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -45,7 +45,7 @@ def serve(
     settings: ServiceSettings,
     *,
     replicas: int,
-    most: int,
+    max_replicas: int,
     address: str,
     host: str,
     port: int,
@@ -55,46 +55,48 @@ def serve(
     address: the address of a Ray cluster; empty for this machine alone. Raises `Failure`.
     """
     if not options.threads and not address:
-        options = replace(options, threads=max(1, min(MAX_THREADS, cores() // most)))
+        options = replace(options, threads=max(1, min(MAX_THREADS, cores() // max_replicas)))
     cpus = max(1, options.threads)
     try:
-        with ray_here(address, cpus * most, host, port):
+        with ray_session(address, cpus * max_replicas, host, port):
             import ray
 
             from mercury_lsp.cluster.deploy import Scale, deploy
-            from mercury_lsp.cluster.replica import in_process
+            from mercury_lsp.cluster.replica import local_backend_factory
 
             gpus = ray.cluster_resources().get("GPU", 0)  # type: ignore[no-untyped-call]
             scale = Scale(
                 replicas=replicas,
-                most=most,
-                ongoing=options.running or MAX_GPU_TASKS,
-                queued=options.waiting,
+                max_replicas=max_replicas,
+                max_ongoing=options.running or MAX_GPU_TASKS,
+                max_queued=options.waiting,
                 cpus=cpus,
                 gpus=float(options.device in ("auto", "cuda") and gpus > 0),
             )
-            deploy(in_process(model, options), model, scale, settings)
+            deploy(local_backend_factory(model, options), model, scale, settings)
             announce(host, port)
-            ended = threading.Event()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: ended.set())
-            ended.wait()
+            stop_requested = threading.Event()
+            for signal_number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signal_number, lambda *_: stop_requested.set())
+            stop_requested.wait()
     except (RuntimeError, ConnectionError, OSError) as error:
         raise Failure(f"Ray could not serve: {str(error).strip().splitlines()[0]}") from error
 
 
 @contextmanager
-def ray_here(address: str = "", cpus: int = 0, host: str = "127.0.0.1", port: int = 8000) -> Iterator[None]:
+def ray_session(
+    address: str = "", cpus: int = 0, host: str = "127.0.0.1", port: int = 8000
+) -> Iterator[None]:
     """Run Ray with Serve's HTTP proxy at ``host`` and ``port`` during the block; only once in a process.
 
     ``address``: the address of a cluster to join, which stays after the block; empty to start Ray here and end it with
     the block. ``cpus``: the number of CPUs that Ray assumes; 0 for all. Raises ``ConnectionError`` if there is no
     cluster, and ``RuntimeError`` for errors of Ray, also for those in the block.
     """
-    os.environ.update(_QUIET | _PATIENT)
+    os.environ.update(_RAY_VARIABLES | _PROXY_VARIABLES)
     # After the import of Ray the variables have no effect.
     if not address and "ray" not in sys.modules:
-        os.environ.update(_ALONE)
+        os.environ.update(_LOCAL_ONLY_VARIABLES)
     import ray
     from ray import serve
     from ray.exceptions import RayError

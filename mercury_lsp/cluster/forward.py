@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Progress:
+class _TaskProgress:
     """The progress of a task over its tries.
 
     ``committed``: the text of the failed tries, which may have been sent. ``tokens``, ``passes``: the totals of the
@@ -50,14 +50,14 @@ class _Progress:
     passes: int = 0
     last: Update = field(default_factory=lambda: Update(""))
 
-    def rest(self) -> Task:
+    def remaining_task(self) -> Task:
         """Return the rest of the task as a task of its own."""
         if not self.committed:
             return self.task
-        room = max(1, self.task.max_tokens - self.tokens)
-        return replace(self.task, prefix=self.task.prefix + self.committed, max_tokens=room)
+        tokens_left = max(1, self.task.max_tokens - self.tokens)
+        return replace(self.task, prefix=self.task.prefix + self.committed, max_tokens=tokens_left)
 
-    def failed(self, length: int) -> None:
+    def record_failure(self, length: int) -> None:
         """Note a failed try with ``length`` committed characters."""
         self.committed += self.last.text[:length]
         # Only the last update has the number of tokens.
@@ -65,7 +65,7 @@ class _Progress:
         self.passes += self.last.forward_passes
         self.last = Update("")
 
-    def merged(self, update: Update) -> Update:
+    def merge(self, update: Update) -> Update:
         """Turn an update of the current try into an update of the whole task."""
         self.last = update
         return replace(
@@ -77,7 +77,7 @@ class _Progress:
         )
 
 
-class Forward:
+class ForwardingBackend:
     """A `Backend` that forwards to replicas.
 
     ``handle``: the handle of the replicas' deployment. ``model``: the model's name until a replica answers.
@@ -86,19 +86,19 @@ class Forward:
     def __init__(self, handle: Any, model: str) -> None:
         self.model, self.ready = model, False
         self._handle, self._streaming = handle, handle.options(stream=True)
-        self._registry = own = CollectorRegistry()
-        self._retries = Counter("mercury_retries", "Tasks that were tried again.", registry=own)
-        self._lost = Counter("mercury_lost", "Tasks given up after a replica failed.", registry=own)
+        self._registry = registry = CollectorRegistry()
+        self._retries = Counter("mercury_retries", "Tasks that were tried again.", registry=registry)
+        self._lost = Counter("mercury_lost", "Tasks given up after a replica failed.", registry=registry)
         self._tasks = Counter(
-            "mercury_replica_tasks", "Tasks answered, by replica.", ("replica",), registry=own
+            "mercury_replica_tasks", "Tasks answered, by replica.", ("replica",), registry=registry
         )
-        self._asking: asyncio.Task[None] | None = None
+        self._name_poll: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to ask for the model's name, which a rolling restart may change; `ready` after the first answer."""
-        self._asking = asyncio.create_task(self._ask())
+        self._name_poll = asyncio.create_task(self._poll_name())
 
-    async def _ask(self) -> None:
+    async def _poll_name(self) -> None:
         while True:
             with suppress(*_FAILURES, BackPressureError, RayTaskError):
                 self.model = await self._handle.describe.remote()
@@ -110,12 +110,12 @@ class Forward:
 
         A task that has lost its replica first waits for room, up to `MAX_ROOM_WAIT_SECONDS`.
         """
-        progress, avoided, why, failures, wait_until = _Progress(task), list[str](), "", 0, 0.0
+        progress, avoided, reason, failures, wait_until = _TaskProgress(task), list[str](), "", 0, 0.0
         while failures < MAX_TRIES:
-            updates = self._streaming.run.remote(progress.rest(), tuple(avoided))
+            updates = self._streaming.run.remote(progress.remaining_task(), tuple(avoided))
             try:
                 async for update in updates:
-                    merged = progress.merged(update)
+                    merged = progress.merge(update)
                     if merged.finish:
                         self._tasks.labels(merged.replica).inc()
                     yield merged
@@ -133,15 +133,15 @@ class Forward:
                     continue
                 if not isinstance(cause, Unavailable):
                     raise
-                why = str(cause)
+                reason = str(cause)
             except _FAILURES:
-                why = f"The model's replicas failed {failures + 1} times."
+                reason = f"The model's replicas failed {failures + 1} times."
             except (GeneratorExit, asyncio.CancelledError):
                 updates.cancel()
                 raise
             if progress.last.replica:
                 avoided.append(progress.last.replica)
-            progress.failed(progress.last.committed)
+            progress.record_failure(progress.last.committed)
             failures += 1
             if failures < MAX_TRIES:
                 self._retries.inc()
@@ -150,7 +150,7 @@ class Forward:
                 # Meanwhile the router may notice the end of the replica.
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
         self._lost.inc()
-        raise Unavailable(why)
+        raise Unavailable(reason)
 
     def metrics(self) -> str:
         """Return the counters of the ingress as text; Ray exports the counters of the replicas."""
@@ -158,5 +158,5 @@ class Forward:
 
     async def close(self) -> None:
         """Stop asking for the model's name; Ray ends the replicas."""
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._name_poll is not None:
+            self._name_poll.cancel()

@@ -14,14 +14,14 @@ from mercury_lsp.http.backend import Backend, Task, Update
 from mercury_lsp.http.local import LocalOptions
 
 
-def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
+def local_backend_factory(model: str, options: LocalOptions) -> Callable[[], Backend]:
     """Return a function that makes a backend with the engine in its process, and waits until the model is loaded.
 
     The function raises ``CheckpointError`` if the replica's machine lacks the model, and ``RuntimeError`` if the model
     cannot run there.
     """
 
-    def make() -> Backend:
+    def make_backend() -> Backend:
         from mercury_lsp.engine.load import load_checkpoint
         from mercury_lsp.http.local import LocalBackend
 
@@ -32,14 +32,14 @@ def in_process(model: str, options: LocalOptions) -> Callable[[], Backend]:
             time.sleep(0.02)
         return backend
 
-    return make
+    return make_backend
 
 
 class Replica:
-    """Answers tasks with the backend that ``make`` makes; Ray sends no task before the backend is made."""
+    """Answers tasks with the backend that ``make_backend`` makes; Ray sends no task before the backend is made."""
 
-    def __init__(self, make: Callable[[], Backend]) -> None:
-        self._backend = make()
+    def __init__(self, make_backend: Callable[[], Backend]) -> None:
+        self._backend = make_backend()
         self._name = serve.get_replica_context().replica_id.unique_id
 
     async def run(self, task: Task, avoided: Sequence[str] = ()) -> AsyncIterator[Update]:

@@ -30,22 +30,22 @@ class AffinityRouter(RequestRouter):
         task, avoided, *_ = (*pending_request.args, (), ())
         key = task.key if isinstance(task, Task) else ""
         replicas = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
-        names = ranked(key, replicas) if key else list(replicas)
-        good = [replicas[name] for name in names if name not in avoided]
-        bad = [replicas[name] for name in names if name in avoided]
-        own = 1 if key else 0
-        return [rank for rank in (good[:own], good[own:], bad) if rank]
+        names = rank_replicas(key, replicas) if key else list(replicas)
+        healthy = [replicas[name] for name in names if name not in avoided]
+        failed = [replicas[name] for name in names if name in avoided]
+        n_preferred = 1 if key else 0
+        return [rank for rank in (healthy[:n_preferred], healthy[n_preferred:], failed) if rank]
 
 
-def ranked(key: str, names: Iterable[str]) -> list[str]:
+def rank_replicas(key: str, names: Iterable[str]) -> list[str]:
     """Rank the names of replicas for a document's key, best first, by rendezvous hashing.
 
     This is a pure function of the key and the set of names, so all routers agree without communication. If a replica
     leaves, only its own keys move (Thaler and Ravishankar, "A name-based mapping scheme for rendezvous", 1996).
     """
 
-    def weight(name: str) -> bytes:
+    def score(name: str) -> bytes:
         # Python's own hash differs between processes. The length distinguishes (a, bc) from (ab, c).
         return hashlib.blake2b(f"{len(key)}:{key}{name}".encode(), digest_size=8).digest()
 
-    return sorted(names, key=weight, reverse=True)
+    return sorted(names, key=score, reverse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mercury_lsp.syntax.document import common_prefix
+from mercury_lsp.syntax.document import common_prefix_length
 
 MAX_EDITS = 40
 MAX_EDIT_CHARACTERS = 2_000
@@ -27,9 +27,9 @@ class Edit:
 
     def trimmed(self) -> Edit:
         """Return the edit without the text that both sides have in common at their start and end."""
-        head = common_prefix(self.before, self.after)
+        head = common_prefix_length(self.before, self.after)
         before, after = self.before[head:], self.after[head:]
-        tail = common_prefix(before[::-1], after[::-1])
+        tail = common_prefix_length(before[::-1], after[::-1])
         return Edit(self.start + head, before[: len(before) - tail], after[: len(after) - tail])
 
 

@@ -47,15 +47,15 @@ class Consent:
         if claim is None or claim in self._asked:
             return
         self._asked.add(claim)
-        if self._session.answers.allowed(claim) is False:
-            log.warning("Not used, as you have answered: %s.", claim.readable())
+        if self._session.answers.lookup(claim) is False:
+            log.warning("Not used, as you have answered: %s.", claim.describe())
         else:
             self._spawn(self._ask(claim))
 
     async def _ask(self, claim: Claim) -> None:
-        answer = await self._answer(claim) if claim.askable else None
+        answer = await self._answer(claim) if claim.fits_prompt else None
         if answer is None:
-            what = claim.readable() if claim.askable else "Settings of the editor"
+            what = claim.describe() if claim.fits_prompt else "Settings of the editor"
             tell(
                 self._server,
                 types.MessageType.Warning,
@@ -64,7 +64,7 @@ class Consent:
             )
             return
         try:
-            self._session.answers.remember(claim, answer)
+            self._session.answers.save(claim, answer)
         except OSError as error:
             log.warning("The answer cannot be kept in %s: %s.", self._session.answers.file, error.strerror)
         if answer:
@@ -78,7 +78,7 @@ class Consent:
         question = types.ShowMessageRequestParams(
             types.MessageType.Warning,
             "mercury: These settings run a program, send text around the cursor to a host, or load a model, and a "
-            f"workspace may have set them: {claim.readable()}. Allow just this from now on? "
+            f"workspace may have set them: {claim.describe()}. Allow just this from now on? "
             f"(What stands in {config_file()} is never asked for.)",
             [types.MessageActionItem(ALLOW), types.MessageActionItem(REFUSE)],
         )

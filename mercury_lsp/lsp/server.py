@@ -34,7 +34,7 @@ from mercury_lsp.lsp.status import Status
 from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.telemetry.requests import Request, RequestLog
 from mercury_lsp.telemetry.store import History
 
 # The longest time that closing the history may delay the end of the server.
@@ -81,7 +81,7 @@ class Server(LanguageServer):
         self._troubled = False
         self.scheduler = CompletionScheduler()
         self.history = History()
-        self.journal = Journal(self.history)
+        self.journal = RequestLog(self.history)
         self.next_edits = next_edit.NextEdits(boundary)
         self.status = Status(self.session, self.scheduler, self.next_edits.larger.hosted_status)
         self._progress = Progress(self)
@@ -255,22 +255,22 @@ class Server(LanguageServer):
                 if completion is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
                     return nothing
-                self.journal.offers(request, (completion, *completion.others))
+                self.journal.assign_ids(request, (completion, *completion.others))
                 return commands.commanded(render(completion, document, self.encoding), request.ids)
         return nothing
 
     @contextmanager
     def _written_down(self, request: Request) -> Iterator[None]:
         """Record a request in the journal and the status, before and after it is answered."""
-        self.journal.asked(request)
+        self.journal.start(request)
         try:
             yield
         except Exception:
-            request.nothing(Cause.ERROR)
+            request.record_nothing(Cause.ERROR)
             raise
         finally:
             request.model = self.scheduler.model
-            self.journal.answered(request, self.session.document(request.document.uri))
+            self.journal.finish(request, self.session.document(request.document.uri))
             self.status.answered(request)
 
     async def _completion(
@@ -284,14 +284,16 @@ class Server(LanguageServer):
             return None
         snapshot, start = self.session.joined(request.snapshot)
         reply = await self.scheduler.completion(snapshot, request.offset + start, arrival)
-        answer = request.answer(moved(reply, start))
+        answer = request.record_reply(moved(reply, start))
         if answer is None:
             return None
         answer = convert.inserted(answer, request.snapshot.document)
         if chosen is not None:
             answer = convert.with_chosen(answer, request.document, chosen, self.encoding)
         if answer is None:
-            request.nothing(Cause.WITHHELD, "the editor would hide what replaces more than its own item")
+            request.record_nothing(
+                Cause.WITHHELD, "the editor would hide what replaces more than its own item"
+            )
         return answer
 
 

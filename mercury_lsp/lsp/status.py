@@ -138,7 +138,7 @@ def explained(session: Session, request: Request) -> str:
     if not request.cause:
         source = request.completions[0].infill.source if request.completions else ""
         origin = f" It comes mostly from {source}." if source else ""
-        return f"Something is suggested there: a text of {request.length} characters.{origin}"
+        return f"Something is suggested there: a text of {request.shown_length} characters.{origin}"
     until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
     return request.cause.message(request.reason, until)
 

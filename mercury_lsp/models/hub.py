@@ -62,7 +62,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class HubModel:
     """A model at the hub.
 
     `revision`: the commit. `license`: of the model's card, or None. `page`: the address of the card.
@@ -91,11 +91,11 @@ def endpoint() -> str:
 
 
 def host() -> str:
-    """Return the host that `offer` and `fetch` contact; the host may redirect downloads of large files."""
+    """Return the host that `request_model` and `fetch` contact; the host may redirect downloads of large files."""
     return urlsplit(endpoint()).netloc or endpoint()
 
 
-def offer(repo: str, revision: str | None = None) -> Offer:
+def request_model(repo: str, revision: str | None = None) -> HubModel:
     """Ask the hub for a model at a revision, or else at the main branch. Raises `HubError`."""
     page = f"{endpoint()}/{repo}"
     from huggingface_hub import HfApi
@@ -107,9 +107,16 @@ def offer(repo: str, revision: str | None = None) -> Offer:
         info = api.model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT_SECONDS)
         if not (_REPO.fullmatch(info.id) and _HASH.fullmatch(info.sha or "")):
             raise ValueError("no name, or no commit")
-        files = tuple(_file(sibling) for sibling in info.siblings or () if is_wanted_file(sibling.rfilename))
-        found = Offer(
-            downloads.printable(info.id), info.sha or "", host(), page, _license(info.card_data), files
+        files = tuple(
+            _parse_file(sibling) for sibling in info.siblings or () if is_wanted_file(sibling.rfilename)
+        )
+        model = HubModel(
+            downloads.escape_unprintable(info.id),
+            info.sha or "",
+            host(),
+            page,
+            _license_text(info.card_data),
+            files,
         )
     names = [file.name for file in files]
     if not any(name.endswith(".safetensors") for name in names) or "config.json" not in names:
@@ -117,30 +124,30 @@ def offer(repo: str, revision: str | None = None) -> Offer:
             f"{repo} has no config.json with safetensors: weights in other forms may hold code and are never "
             "loaded."
         )
-    return found
+    return model
 
 
 def is_wanted_file(name: str) -> bool:
     """Return whether to download a file of a repository: only model files in the top folder."""
-    plain = not set(name) & set("/\\:") and not name.startswith(".") and name.isprintable()
-    return plain and any(fnmatch(name, pattern) for pattern in WANTED_FILES)
+    is_plain = not set(name) & set("/\\:") and not name.startswith(".") and name.isprintable()
+    return is_plain and any(fnmatch(name, pattern) for pattern in WANTED_FILES)
 
 
-def _file(sibling: RepoSibling) -> File:
+def _parse_file(sibling: RepoSibling) -> File:
     """Parse a file in the hub's answer. Raises `ValueError` if its size or checksum is missing."""
-    large = sibling.lfs.sha256 if sibling.lfs else None
-    known = large or sibling.blob_id or ""
-    if sibling.size is None or not _HASH.fullmatch(known):
-        raise ValueError(f"no size or checksum of {downloads.printable(sibling.rfilename)}")
-    return File(sibling.rfilename, sibling.size, known)
+    sha256 = sibling.lfs.sha256 if sibling.lfs else None
+    hash_ = sha256 or sibling.blob_id or ""
+    if sibling.size is None or not _HASH.fullmatch(hash_):
+        raise ValueError(f"no size or checksum of {downloads.escape_unprintable(sibling.rfilename)}")
+    return File(sibling.rfilename, sibling.size, hash_)
 
 
-def _license(card: object) -> str | None:
+def _license_text(card: object) -> str | None:
     get = getattr(card, "get", lambda key: None)
-    named = get("license_name") if get("license") in (None, "other") else get("license")
-    parts = [get("license"), named] if named != get("license") else [named]
+    name = get("license_name") if get("license") in (None, "other") else get("license")
+    parts = [get("license"), name] if name != get("license") else [name]
     text = ", ".join(str(part) for part in parts if part)
-    return downloads.printable(" ".join(text.split()))[:MAX_LICENSE_CHARACTERS] or None
+    return downloads.escape_unprintable(" ".join(text.split()))[:MAX_LICENSE_CHARACTERS] or None
 
 
 @contextmanager
@@ -149,7 +156,7 @@ def as_hub_error(repo: str, revision: str | None) -> Iterator[None]:
     import httpx2
     from huggingface_hub import errors
 
-    where, address = host(), endpoint()
+    host_name, address = host(), endpoint()
     token = f"set HF_TOKEN to a token from {address}/settings/tokens"
     try:
         yield
@@ -161,21 +168,21 @@ def as_hub_error(repo: str, revision: str | None) -> Iterator[None]:
         raise HubError(f"{repo} has no revision {revision}: see {address}/{repo}/commits.") from error
     except errors.RepositoryNotFoundError as error:
         raise HubError(
-            f"{where} has no model {repo}, or it is private: fix the name, or, if it is private, {token}."
+            f"{host_name} has no model {repo}, or it is private: fix the name, or, if it is private, {token}."
         ) from error
     except errors.HFValidationError as error:
         raise HubError(f"{repo} is no name of a model: one is OWNER/NAME.") from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         fix = f"{token}." if status in (401, 403) else "try again later."
-        raise HubError(f"{where} refused to send {repo}, with status {status}: {fix}") from error
+        raise HubError(f"{host_name} refused to send {repo}, with status {status}: {fix}") from error
     except httpx2.HTTPError as error:
         raise HubError(
-            f"{where} cannot be reached ({type(error).__name__}): check the network, or HF_ENDPOINT if that is set."
+            f"{host_name} cannot be reached ({type(error).__name__}): check the network, or HF_ENDPOINT if that is set."
         ) from error
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        fix = "make room; the same command goes on from there" if full else "fix that and try again"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = "make room; the same command goes on from there" if is_full else "fix that and try again"
         raise HubError(f"{downloads.models_folder()} cannot be written: {error.strerror}; {fix}.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise HubError(f"What {where} answers is not what a hub does: check HF_ENDPOINT.") from error
+        raise HubError(f"What {host_name} answers is not what a hub does: check HF_ENDPOINT.") from error

@@ -18,7 +18,7 @@ MAX_FILES = 200
 MAX_MANIFEST_BYTES = 1 << 20
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 # The prefixes of GGUF files that are not language models: image encoders and bare vocabularies.
-_NOT_A_MODEL = ("mmproj", "ggml-vocab")
+_NOT_A_MODEL_PREFIXES = ("mmproj", "ggml-vocab")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +30,34 @@ class LocalFile:
     path: Path
 
 
-def local_files() -> list[LocalFile]:
+def list_local_files() -> list[LocalFile]:
     """Return the files of all programs, sorted by program and name. An unreadable folder counts as empty."""
     files = [
-        *_in_folder("llama.cpp", _llama_cpp(), "*.gguf"),
-        *_in_folder("llama.cpp", _hub(), "models--*/snapshots/*/*.gguf"),
+        *_in_folder("llama.cpp", _llama_cpp_folder(), "*.gguf"),
+        *_in_folder("llama.cpp", _hub_cache_folder(), "models--*/snapshots/*/*.gguf"),
         *_in_folder("LM Studio", Path.home() / ".lmstudio" / "models", "*/*/*.gguf"),
         *_in_folder("LM Studio", Path.home() / ".cache" / "lm-studio" / "models", "*/*/*.gguf"),
-        *_ollama(),
+        *_ollama_files(),
     ]
     return sorted(files, key=lambda file: (file.program, file.name))
 
 
 def find_local(name: str) -> Path | None:
     """Return the file of a model by its name in a program, such as ``qwen2.5-coder:0.5b``; None if there is none."""
-    return next((file.path for file in local_files() if file.name == name), None)
+    return next((file.path for file in list_local_files() if file.name == name), None)
 
 
 def _in_folder(program: str, folder: Path, pattern: str) -> Iterator[LocalFile]:
     try:
         for path in islice(folder.glob(pattern), MAX_FILES):
-            first = "-of-" not in path.stem or "-00001-of-" in path.stem
-            if first and not path.name.startswith(_NOT_A_MODEL) and path.is_file():
+            is_first_part = "-of-" not in path.stem or "-00001-of-" in path.stem
+            if is_first_part and not path.name.startswith(_NOT_A_MODEL_PREFIXES) and path.is_file():
                 yield LocalFile(path.stem, program, path)
     except OSError:
         return
 
 
-def _llama_cpp() -> Path:
+def _llama_cpp_folder() -> Path:
     """Return the folder into which llama.cpp downloads models (see its common/common.cpp)."""
     if folder := os.environ.get("LLAMA_CACHE"):
         return Path(folder)
@@ -68,7 +68,7 @@ def _llama_cpp() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "llama.cpp"
 
 
-def _hub() -> Path:
+def _hub_cache_folder() -> Path:
     """Return the cache folder of the model hub, in which newer versions of llama.cpp keep their downloads."""
     home = os.environ.get("HF_HOME") or Path(
         os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
@@ -76,12 +76,12 @@ def _hub() -> Path:
     return Path(home) / "hub"
 
 
-def _ollama() -> Iterator[LocalFile]:
+def _ollama_files() -> Iterator[LocalFile]:
     """Yield the models of Ollama, which keeps a manifest for each name and tag, and files named by their hashes."""
     root = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
     try:
         for manifest in islice((root / "manifests").glob("*/*/*/*"), MAX_FILES):
-            path = _blob(root, manifest)
+            path = _manifest_blob(root, manifest)
             if path is not None:
                 publisher, name, tag = manifest.parts[-3:]
                 owner = "" if publisher == "library" else f"{publisher}/"
@@ -90,7 +90,7 @@ def _ollama() -> Iterator[LocalFile]:
         return
 
 
-def _blob(root: Path, manifest: Path) -> Path | None:
+def _manifest_blob(root: Path, manifest: Path) -> Path | None:
     """Return the model file that a manifest names; None if there is none."""
     try:
         with manifest.open("rb") as file:

@@ -57,7 +57,7 @@ MODELS = (
 )  # fmt: skip
 
 
-def known(model: str) -> KnownModel | None:
+def find_known(model: str) -> KnownModel | None:
     """Return the entry of a model by its short name or hub name, in any letter case; None if there is none."""
-    wanted = model.casefold()
-    return next((entry for entry in MODELS if wanted in (entry.name, entry.repo.casefold())), None)
+    folded_name = model.casefold()
+    return next((entry for entry in MODELS if folded_name in (entry.name, entry.repo.casefold())), None)

@@ -25,31 +25,31 @@ class UserConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ModelChoice:
     """A model by its name or folder.
 
-    `by`: the source of the choice, for messages. `problem`: a sentence if the user's file is invalid, or "".
+    `source`: the source of the choice, for messages. `problem`: a sentence if the user's file is invalid, or "".
     """
 
     model: str
-    by: str
+    source: str
     problem: str = ""
 
 
-def choose_model(setting: str = AUTO_MODEL) -> Choice:
+def choose_model(setting: str = AUTO_MODEL) -> ModelChoice:
     """Return the model for a setting of the editor or a flag. Never raises.
 
     The environment variable has priority, then the setting, then the user's file.
     """
     if model := os.environ.get(MODEL_VARIABLE):
-        return Choice(model, MODEL_VARIABLE)
+        return ModelChoice(model, MODEL_VARIABLE)
     if setting != AUTO_MODEL:
-        return Choice(setting, "the setting model")
+        return ModelChoice(setting, "the setting model")
     try:
         model = selected_model()
     except UserConfigError as problem:
-        return Choice(DEFAULT_MODEL, "default", str(problem))
-    return Choice(model, "mercury-lsp models select") if model else Choice(DEFAULT_MODEL, "default")
+        return ModelChoice(DEFAULT_MODEL, "default", str(problem))
+    return ModelChoice(model, "mercury-lsp models select") if model else ModelChoice(DEFAULT_MODEL, "default")
 
 
 def config_file() -> Path:
@@ -65,7 +65,7 @@ def selected_model() -> str | None:
     raise UserConfigError(f"The model in {config_file()} must be a name or a folder, not {model!r}.")
 
 
-def own_settings() -> dict[str, object]:
+def user_settings() -> dict[str, object]:
     """Return the options in the user's file by name, without the model. Raises `UserConfigError`."""
     return {name: value for name, value in _read_user_config().items() if name != "model"}
 
@@ -81,13 +81,13 @@ def select_model(model: str | None) -> None:
         values["model"] = model
     file = config_file()
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary_file = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        new.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        new.replace(file)
+        temporary_file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary_file.replace(file)
     finally:
         with suppress(OSError):
-            new.unlink(missing_ok=True)
+            temporary_file.unlink(missing_ok=True)
 
 
 def _read_user_config() -> dict[str, object]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from threading import Lock
 
-from mercury_lsp.errors import quoted
+from mercury_lsp.errors import quote
 from mercury_lsp.remote.address import RemoteError
 
 # The program may ask the user for a fingerprint.
@@ -43,7 +43,7 @@ class Key:
     def source(self) -> str:
         """A description of the key's source for messages."""
         if self._command:
-            return f"the program {quoted(self._command[0])} (remote_key_command)"
+            return f"the program {quote(self._command[0])} (remote_key_command)"
         return f"the environment variable {self._variable} (remote_key_env)"
 
     @property
@@ -83,7 +83,7 @@ def _printed(command: tuple[str, ...]) -> str:
 
     It runs without input or shell, for at most `PROGRAM_SECONDS`.
     """
-    null, program = subprocess.DEVNULL, f"The program {quoted(command[0])} (remote_key_command)"
+    null, program = subprocess.DEVNULL, f"The program {quote(command[0])} (remote_key_command)"
     try:
         process = subprocess.Popen(
             command, stdin=null, stdout=subprocess.PIPE, stderr=null, start_new_session=True

@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from mercury_lsp.completion.types import Snapshot
-from mercury_lsp.config import SECTION, Config, parse
-from mercury_lsp.models.selection import UserConfigError, choose_model, own_settings
+from mercury_lsp.config import SECTION, Config, parse_settings
+from mercury_lsp.models.selection import UserConfigError, choose_model, user_settings
 from mercury_lsp.remote.address import host
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.notebooks import Notebooks
 from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document, well_formed
-from mercury_lsp.trust import Answers, Claim, claim_of, harmless
+from mercury_lsp.trust import Claim, ConsentStore, settings_needing_consent, without_claim
 
 # People write no larger files, and indexing one at every key would cause a noticeable delay.
 MAX_DOCUMENT_CHARACTERS = 2_000_000
@@ -45,7 +45,7 @@ class Session:
         self._given: object = None
         # Claims that the user has allowed, in case the answer could not be stored.
         self._allowed: set[Claim] = set()
-        self.answers = Answers()
+        self.answers = ConsentStore()
         self.claim: Claim | None = None
         self._documents: dict[str, Document] = {}
         # URIs of open documents whose text is not kept because it is far too long.
@@ -76,7 +76,7 @@ class Session:
             self._first = given
         self.config, self.problems = self._read({**self._first, **given})
         if settings is not None and not isinstance(settings, Mapping):
-            self.problems += parse(settings)[1]
+            self.problems += parse_settings(settings)[1]
 
     def place(self, roots: Sequence[str]) -> None:
         """Set the paths of the workspace folders. Settings that come from the workspace need the user's consent."""
@@ -200,15 +200,15 @@ class Session:
         """Return the configuration from the client's and the user's own settings, and the problems of both."""
         own, unreadable = dict(self._overrides), ""
         try:
-            own = own_settings() | own
+            own = user_settings() | own
         except UserConfigError as error:
             unreadable = str(error)
         given = {name: value for name, value in given.items() if name not in self._overrides}
-        claim = claim_of(given, own, self.roots)
-        if claim is not None and (claim in self._allowed or self.answers.allowed(claim)):
+        claim = settings_needing_consent(given, own, self.roots)
+        if claim is not None and (claim in self._allowed or self.answers.lookup(claim)):
             claim = None
         self.claim = claim
-        config, problems = parse({**own, **harmless(given, claim)})
+        config, problems = parse_settings({**own, **without_claim(given, claim)})
         every = (*problems, unreadable, choose_model(config.model).problem)
         return config, tuple(dict.fromkeys(filter(None, every)))
 

@@ -30,7 +30,7 @@ def plain(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def common_prefix(one: str, other: str) -> int:
+def common_prefix_length(one: str, other: str) -> int:
     """Return the length of the common prefix of two texts, by bisection, because the texts may be long."""
     low, high = 0, min(len(one), len(other))
     while low < high:

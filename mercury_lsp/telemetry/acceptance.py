@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from mercury_lsp.completion.cache import CLOSED_BY, MAX_ADDED_CHARACTERS
-from mercury_lsp.syntax.document import common_prefix
-from mercury_lsp.telemetry.text_edits import Edit, joined_edits, trimmed_edit, with_newlines
+from mercury_lsp.syntax.document import common_prefix_length
+from mercury_lsp.telemetry.text_edits import Edit, join_edits, normalize_newlines, trim_edit
 
-F = TypeVar("F")
+FactsT = TypeVar("FactsT")
 Kind = Literal["accepted", "partly", "typed", "replaced", "rejected", "unseen"]
 
 _PAIRS = frozenset(opening + closing for closing, opening in CLOSED_BY.items())
@@ -44,7 +44,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class SuggestionOutcome(Generic[F]):
+class SuggestionOutcome(Generic[FactsT]):
     """The outcome of a suggestion.
 
     `facts`: the facts of its request. `shown`: the characters of the first candidate. `accepted`: the characters that
@@ -52,106 +52,110 @@ class SuggestionOutcome(Generic[F]):
     """
 
     kind: Kind
-    facts: F
+    facts: FactsT
     shown: int
     accepted: int
 
 
-class Feedback(Generic[F]):
+class AcceptanceTracker(Generic[FactsT]):
     """Tracks the current suggestion of one client, and the previous suggestion, whose command may be late.
 
     report: called with each outcome as soon as the outcome is certain.
     """
 
-    def __init__(self, report: Callable[[SuggestionOutcome[F]], None]) -> None:
+    def __init__(self, report: Callable[[SuggestionOutcome[FactsT]], None]) -> None:
         self._report = report
-        self._life: _Life[F] | None = None
-        self._ended: _Life[F] | None = None
+        self._current: _TrackedSuggestion[FactsT] | None = None
+        self._previous: _TrackedSuggestion[FactsT] | None = None
         # Whether the client reports the suggestions that it shows.
-        self._tells = False
+        self._client_reports_shown = False
 
-    def requested(self, uri: str, cursor: int) -> None:
+    def on_request(self, uri: str, cursor: int) -> None:
         """Note a request at a place, which ends a suggestion at another place."""
-        if self._life is not None and not self._life.is_at(uri, cursor):
-            self._end("rejected")
+        if self._current is not None and not self._current.is_at_cursor(uri, cursor):
+            self._end_current("rejected")
 
-    def suggested(self, uri: str, cursor: int, items: Sequence[Item], around: str, facts: F) -> bool:
+    def on_suggestion(self, uri: str, cursor: int, items: Sequence[Item], region: str, facts: FactsT) -> bool:
         """Note candidates for a document that has not changed since the request.
 
         `around`: the document's text from the start of the first item to the end of the last, see `spanned`. Return
         whether the candidates are a new suggestion; if they are the rest of the current one, `facts` are not used.
         """
-        life = self._life
-        if life is not None and life.continues(uri, items):
+        suggestion = self._current
+        if suggestion is not None and suggestion.continues(uri, items):
             return False
-        self._end("replaced" if life is not None and life.is_at(uri, cursor) else "rejected")
-        self._life = _Life(uri, cursor, items, around, facts, seen=not self._tells)
+        self._end_current(
+            "replaced" if suggestion is not None and suggestion.is_at_cursor(uri, cursor) else "rejected"
+        )
+        self._current = _TrackedSuggestion(
+            uri, cursor, items, region, facts, seen=not self._client_reports_shown
+        )
         return True
 
-    def follows(self, uri: str) -> bool:
+    def is_tracking(self, uri: str) -> bool:
         """Return whether the current suggestion is in this document, so that its changes matter."""
-        return self._life is not None and self._life.uri == uri
+        return self._current is not None and self._current.uri == uri
 
-    def changed(self, uri: str, edits: Sequence[Edit]) -> None:
+    def on_change(self, uri: str, edits: Sequence[Edit]) -> None:
         """Note the edits of one notification, in the order in which they apply."""
-        life = self._life
-        if life is not None and life.uri == uri:
-            life.change(edits)
-            if life.kind is not None:
-                self._end(life.kind)
+        suggestion = self._current
+        if suggestion is not None and suggestion.uri == uri:
+            suggestion.change(edits)
+            if suggestion.kind is not None:
+                self._end_current(suggestion.kind)
 
-    def accepted(self, id_: str) -> None:
+    def on_acceptance(self, id_: str) -> None:
         """Note the command of an item, which may come before or after its text was inserted."""
-        if (life := self._of(id_)) is not None:
-            life.accept(id_)
-            if life is self._life:
-                self._end("accepted")
+        if (suggestion := self._find(id_)) is not None:
+            suggestion.accept(id_)
+            if suggestion is self._current:
+                self._end_current("accepted")
 
-    def accepted_part(self, id_: str, units: int) -> None:
+    def on_partial_acceptance(self, id_: str, utf16_units: int) -> None:
         """Note that the first ``units`` UTF-16 units of an item's text were accepted."""
-        if (life := self._of(id_)) is not None:
-            life.accept_part(id_, units)
+        if (suggestion := self._find(id_)) is not None:
+            suggestion.accept_part(id_, utf16_units)
 
-    def shown(self, id_: str) -> None:
+    def on_shown(self, id_: str) -> None:
         """Note that the client shows an item; from then on only such reports count as shown."""
-        self._tells = True
-        if (life := self._of(id_)) is not None:
-            life.seen = True
+        self._client_reports_shown = True
+        if (suggestion := self._find(id_)) is not None:
+            suggestion.seen = True
 
-    def focused(self, uri: str) -> None:
+    def on_focus(self, uri: str) -> None:
         """Note that the user switched to a document."""
-        if not self.follows(uri):
-            self._end("rejected")
+        if not self.is_tracking(uri):
+            self._end_current("rejected")
 
-    def closed(self, uri: str) -> None:
+    def on_close(self, uri: str) -> None:
         """Note that a document was closed."""
-        if self.follows(uri):
-            self._end("rejected")
+        if self.is_tracking(uri):
+            self._end_current("rejected")
 
     def close(self) -> None:
         """End all open suggestions, after the client is gone."""
-        self._end("rejected")
-        if self._ended is not None:
-            self._report(self._ended.outcome())
-        self._ended = None
+        self._end_current("rejected")
+        if self._previous is not None:
+            self._report(self._previous.outcome())
+        self._previous = None
 
-    def _of(self, id_: str) -> _Life[F] | None:
-        for life in (self._life, self._ended):
-            if life is not None and id_ in life.ids:
-                return life
+    def _find(self, id_: str) -> _TrackedSuggestion[FactsT] | None:
+        for suggestion in (self._current, self._previous):
+            if suggestion is not None and id_ in suggestion.goals:
+                return suggestion
         return None
 
-    def _end(self, kind: Kind) -> None:
+    def _end_current(self, kind: Kind) -> None:
         """End the current suggestion, if there is one, and report the outcome of the previous suggestion."""
-        if self._life is None:
+        if self._current is None:
             return
-        if self._ended is not None:
-            self._report(self._ended.outcome())
-        self._ended, self._life = self._life, None
-        self._ended.kind = self._ended.kind or kind
+        if self._previous is not None:
+            self._report(self._previous.outcome())
+        self._previous, self._current = self._current, None
+        self._previous.kind = self._previous.kind or kind
 
 
-class _Life(Generic[F]):
+class _TrackedSuggestion(Generic[FactsT]):
     """A suggestion from its answer to its end.
 
     `_region`: the current text from the offset `_origin` on, in which the items apply. `ids`: the region's text after
@@ -159,33 +163,33 @@ class _Life(Generic[F]):
     """
 
     def __init__(
-        self, uri: str, cursor: int, items: Sequence[Item], around: str, facts: F, seen: bool
+        self, uri: str, cursor: int, items: Sequence[Item], region: str, facts: FactsT, seen: bool
     ) -> None:
         self.uri, self.seen, self._facts = uri, seen, facts
         self.kind: Kind | None = None
-        self.ids: dict[str, str] = {}
+        self.goals: dict[str, str] = {}
         self._shown = len(items[0].text)
         # Accepted characters: in all, by the last change, and reported by the client.
         self._accepted = self._gain = self._reported = 0
-        self._origin = spanned(items)[0]
-        self._region = around
+        self._origin = replaced_range(items)[0]
+        self._region = region
         self._cursor = cursor - self._origin
         # The text after the cursor.
-        self._tail = around[self._cursor :]
+        self._tail = region[self._cursor :]
         self._texts: dict[str, str] = {}
         self._add(items)
 
-    def is_at(self, uri: str, cursor: int) -> bool:
+    def is_at_cursor(self, uri: str, cursor: int) -> bool:
         """Return whether a cursor is at this suggestion."""
         return self.uri == uri and cursor == self._origin + self._cursor
 
     def continues(self, uri: str, items: Sequence[Item]) -> bool:
         """Return whether items are the rest of this suggestion, and add them to it if so."""
-        start, end = spanned(items)
+        start, end = replaced_range(items)
         if self.uri != uri or start < self._origin or end > self._origin + len(self._region):
             return False
-        known = {with_newlines(goal) for goal in self.ids.values()}
-        if not any(with_newlines(self._goal(item)) in known for item in items):
+        known = {normalize_newlines(goal) for goal in self.goals.values()}
+        if not any(normalize_newlines(self._goal(item)) in known for item in items):
             return False
         self._add(items)
         return True
@@ -193,22 +197,22 @@ class _Life(Generic[F]):
     def change(self, edits: Sequence[Edit]) -> None:
         """Apply the edits of one notification, and set `kind` if they end the suggestion."""
         before, touched, at_once = self._region, False, False
-        for edit in joined_edits(edits):
+        for edit in join_edits(edits):
             if edit.start > self._origin + len(self._region):
                 continue
             if edit.end < self._origin:
                 self._origin += len(edit.text) - len(edit.removed)
                 continue
-            inner = edit if self._holds(edit) else trimmed_edit(edit)
-            if not self._holds(inner):
+            inner = edit if self._contains(edit) else trim_edit(edit)
+            if not self._contains(inner):
                 self.kind = "rejected"
                 return
             at = inner.start - self._origin
             self._region = self._region[:at] + inner.text + self._region[at + len(inner.removed) :]
             touched |= inner.text != inner.removed
-            at_once |= not _keyed(edit.text)
+            at_once |= not _is_one_key(edit.text)
         if touched:
-            self._judge(before, at_once)
+            self._infer_outcome(before, at_once)
 
     def accept(self, id_: str) -> None:
         """Note the command of an item. If its change came before, the saved characters are those of the change."""
@@ -217,19 +221,21 @@ class _Life(Generic[F]):
         if self.kind == "typed":
             self._accepted += self._gain
         elif self.kind is None:
-            self._accepted += max(0, len(with_newlines(self.ids[id_])) - len(with_newlines(self._region)))
+            self._accepted += max(
+                0, len(normalize_newlines(self.goals[id_])) - len(normalize_newlines(self._region))
+            )
         else:
             # Another event has ended the suggestion before.
             self._accepted = self._shown
         self.kind, self.seen = "accepted", True
 
-    def accept_part(self, id_: str, units: int) -> None:
+    def accept_part(self, id_: str, utf16_units: int) -> None:
         """Note the accepted part of an item."""
-        part = self._texts[id_].encode("utf-16-le", "surrogatepass")[: 2 * units]
+        part = self._texts[id_].encode("utf-16-le", "surrogatepass")[: 2 * utf16_units]
         self._reported = max(self._reported, len(part.decode("utf-16-le", "ignore")))
         self.seen = True
 
-    def outcome(self) -> SuggestionOutcome[F]:
+    def outcome(self) -> SuggestionOutcome[FactsT]:
         """Return the outcome, after the end of the suggestion."""
         kind = self.kind or "rejected"
         accepted = max(self._accepted, self._reported)
@@ -241,27 +247,30 @@ class _Life(Generic[F]):
 
     def _add(self, items: Sequence[Item]) -> None:
         self._texts |= {item.id: item.text for item in items}
-        self.ids |= {item.id: self._goal(item) for item in items}
+        self.goals |= {item.id: self._goal(item) for item in items}
 
     def _goal(self, item: Item) -> str:
         """Return the region's text after accepting an item."""
         start = item.start - self._origin
         return self._region[:start] + item.text + self._region[start + len(item.replaced) :]
 
-    def _holds(self, edit: Edit) -> bool:
+    def _contains(self, edit: Edit) -> bool:
         return self._origin <= edit.start and edit.end <= self._origin + len(self._region)
 
-    def _judge(self, before: str, at_once: bool) -> None:
+    def _infer_outcome(self, before: str, at_once: bool) -> None:
         """Infer the outcome from a change of the region. `at_once`: the change inserts more than one key could."""
-        after, goals = with_newlines(self._region), [with_newlines(goal) for goal in self.ids.values()]
-        self._gain = max(0, len(after) - len(with_newlines(before)))
+        after, goals = (
+            normalize_newlines(self._region),
+            [normalize_newlines(goal) for goal in self.goals.values()],
+        )
+        self._gain = max(0, len(after) - len(normalize_newlines(before)))
         if after in goals:
             self.kind = "accepted" if at_once else "typed"
             self._accepted += self._gain if at_once else 0
             return
-        reached = {goal: self._reached(after, goal) for goal in goals}
-        goal = max(reached, key=lambda goal: reached[goal])
-        typed = reached[goal]
+        typed_lengths = {goal: self._typed_length(after, goal) for goal in goals}
+        goal = max(typed_lengths, key=lambda goal: typed_lengths[goal])
+        typed = typed_lengths[goal]
         if typed < 0:
             self.kind = "rejected"
             return
@@ -269,27 +278,27 @@ class _Life(Generic[F]):
             self._accepted += self._gain
         self._cursor = len(self._region) - (len(after) - typed)
 
-    def _reached(self, region: str, goal: str) -> int:
+    def _typed_length(self, region: str, goal: str) -> int:
         """Return how many characters of a goal stand in the region before the old text; -1 if other text is there."""
-        tail = with_newlines(self._tail)
-        for typed in range(common_prefix(region, goal), -1, -1):
-            left = region[typed:]
+        tail = normalize_newlines(self._tail)
+        for typed in range(common_prefix_length(region, goal), -1, -1):
+            rest = region[typed:]
             # Brackets that the editor has closed automatically; alternatively, the user has typed over such brackets.
-            added = left.removesuffix(tail)
-            closes = len(added) <= MAX_ADDED_CHARACTERS and all(
-                CLOSED_BY.get(own, "\0") in goal[:typed] for own in added
+            added = rest.removesuffix(tail)
+            is_auto_closed = len(added) <= MAX_ADDED_CHARACTERS and all(
+                CLOSED_BY.get(bracket, "\0") in goal[:typed] for bracket in added
             )
-            if tail.endswith(left) or (closes and left.endswith(tail)):
+            if tail.endswith(rest) or (is_auto_closed and rest.endswith(tail)):
                 return typed
         return -1
 
 
-def spanned(items: Sequence[Item]) -> tuple[int, int]:
+def replaced_range(items: Sequence[Item]) -> tuple[int, int]:
     """Return the start and the end of the text that the items replace together."""
     return min(item.start for item in items), max(item.end for item in items)
 
 
-def _keyed(text: str) -> bool:
+def _is_one_key(text: str) -> bool:
     """Return whether one key can insert a text: a character, a pair, a line ending with indentation, or nothing."""
     return len(text) <= 1 or text in _PAIRS or not text.strip()
 

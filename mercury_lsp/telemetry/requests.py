@@ -13,7 +13,7 @@ from pathlib import PurePath
 
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.telemetry.acceptance import Feedback, Item, spanned
+from mercury_lsp.telemetry.acceptance import AcceptanceTracker, Item, replaced_range
 from mercury_lsp.telemetry.store import MAX_NAME_CHARACTERS, Event, History
 
 
@@ -36,7 +36,7 @@ class Request:
     began: float = field(default_factory=time.perf_counter)
     ms: float = 0.0
 
-    def answer(self, reply: Reply) -> Completion | None:
+    def record_reply(self, reply: Reply) -> Completion | None:
         """Note the reply, and return its completion if there is text to show."""
         self.cause, self.recalled = reply.cause, reply.from_cache
         if reply.completion is None:
@@ -45,16 +45,16 @@ class Request:
         return reply.completion if reply.completion.shown is not None else None
 
     @property
-    def length(self) -> int:
+    def shown_length(self) -> int:
         """The number of characters of the first shown text."""
         return len(self.completions[0].shown or "") if self.completions else 0
 
-    def nothing(self, cause: Cause, reason: str = "") -> None:
+    def record_nothing(self, cause: Cause, reason: str = "") -> None:
         """Note that nothing is sent."""
         self.cause, self.reason = cause, reason
 
 
-class Journal(Feedback[Request]):
+class RequestLog(AcceptanceTracker[Request]):
     """The requests of one client; their outcomes are written to the history. `editor`: the client's name."""
 
     def __init__(self, history: History) -> None:
@@ -66,16 +66,16 @@ class Journal(Feedback[Request]):
         self._history = history
         self._numbers = itertools.count(1)
 
-    def asked(self, request: Request) -> None:
+    def start(self, request: Request) -> None:
         """Note a request."""
-        self.requested(request.document.uri, request.cursor)
+        self.on_request(request.document.uri, request.cursor)
 
-    def offers(self, request: Request, completions: Sequence[Completion]) -> None:
+    def assign_ids(self, request: Request, completions: Sequence[Completion]) -> None:
         """Assign an id to each completion that will be sent."""
         request.completions = tuple(completions)
         request.ids = tuple(str(next(self._numbers)) for _ in completions)
 
-    def answered(self, request: Request, document: Document | None) -> None:
+    def finish(self, request: Request, document: Document | None) -> None:
         """Note the answer to a request. `document`: the client's current document, or None if it was closed."""
         self.last = request
         request.ms = (time.perf_counter() - request.began) * 1e3
@@ -85,25 +85,30 @@ class Journal(Feedback[Request]):
         if not request.ids:
             self._write(request, "nothing")
         elif document is None or document.text != request.document.text:
-            self._write(request, "unseen", request.length)
+            self._write(request, "unseen", request.shown_length)
         else:
             items = [
-                Item(id_, one.start, document.text[one.start : one.end], one.shown or "")
-                for id_, one in zip(request.ids, request.completions, strict=True)
+                Item(
+                    id_,
+                    completion.start,
+                    document.text[completion.start : completion.end],
+                    completion.shown or "",
+                )
+                for id_, completion in zip(request.ids, request.completions, strict=True)
             ]
-            start, end = spanned(items)
+            start, end = replaced_range(items)
             start, end = min(start, request.cursor), max(end, request.cursor)
-            around = document.text[start:end]
-            if not self.suggested(document.uri, request.cursor, items, around, request):
+            region = document.text[start:end]
+            if not self.on_suggestion(document.uri, request.cursor, items, region, request):
                 self._write(request, "continued")
 
     def _write(self, request: Request, outcome: str, shown: int = 0, accepted: int = 0) -> None:
         infill = request.completions[0].infill if request.completions else None
         event = Event(
             moment=request.moment,
-            language=_name(request.document.language_id),
-            editor=_name(self.editor),
-            model=_name(PurePath(request.model).name),
+            language=_clean_name(request.document.language_id),
+            editor=_clean_name(self.editor),
+            model=_clean_name(PurePath(request.model).name),
             invoked=request.snapshot.invoked,
             outcome=outcome,
             cause=request.cause,
@@ -117,6 +122,6 @@ class Journal(Feedback[Request]):
         self._history.add([event])
 
 
-def _name(text: str) -> str:
+def _clean_name(text: str) -> str:
     """Shorten a foreign name, and replace characters that cannot be encoded."""
     return text.encode(errors="replace").decode()[:MAX_NAME_CHARACTERS]

@@ -24,14 +24,14 @@ from mercury_lsp.errors import Failure
 if TYPE_CHECKING:
     import sqlite3
 
-TABLE_VERSION = 1
+SCHEMA_VERSION = 1
 DAY_SECONDS = 86_400
 # After so many seconds the options are taken to be final, and old rows may be deleted.
-SETTLED_SECONDS = 30.0
+PRUNE_DELAY_SECONDS = 30.0
 # Rows wait so many seconds for further rows, to be written together.
-GATHER_SECONDS = 1.0
+BATCH_SECONDS = 1.0
 # A writer waits so many seconds for the lock of another writer.
-LOCK_SECONDS = 10.0
+LOCK_TIMEOUT_SECONDS = 10.0
 # Further rows are dropped while the file cannot be written.
 MAX_WAITING_ROWS = 10_000
 MAX_NAME_CHARACTERS = 60
@@ -70,7 +70,7 @@ class Event:
 
 
 _COLUMNS = tuple(field.name for field in fields(Event))
-_TABLE = """
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     day TEXT, moment REAL, language TEXT, editor TEXT, model TEXT, invoked INTEGER, outcome TEXT, cause TEXT,
     latency_ms REAL, shown INTEGER, accepted INTEGER, tokens INTEGER, passes INTEGER, recalled INTEGER
@@ -83,7 +83,7 @@ class HistoryError(Failure):
     """The history cannot be read; the message is one sentence."""
 
 
-def state_file() -> Path:
+def history_file() -> Path:
     """Return the file of the history, which may not exist."""
     return paths.folder("state") / "history.sqlite3"
 
@@ -92,81 +92,81 @@ class History:
     """Writes to the history's file from a thread of its own, which starts at the first need."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file or state_file()
+        self._file = file or history_file()
         # Days for which rows are kept; 0 keeps no rows.
         self._days = 0
-        self._waiting: list[Event] = []
+        self._queue: list[Event] = []
         self._thread: threading.Thread | None = None
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._stop = self._warned = False
         # The time of the next deletion of old rows.
-        self._forget_at = 0.0
+        self._prune_at = 0.0
 
     def configure(self, days: int) -> None:
         """Keep rows for ``days`` days from now on, and delete older rows; 0 records no new rows and deletes nothing."""
-        with self._changed:
+        with self._condition:
             self._days = days
-            self._forget_at = time.time() + SETTLED_SECONDS
+            self._prune_at = time.time() + PRUNE_DELAY_SECONDS
             if days:
-                self._awake()
+                self._wake_thread()
             else:
-                self._waiting.clear()
+                self._queue.clear()
 
     def add(self, events: Sequence[Event]) -> None:
         """Queue events without waiting; drop them if the queue is full."""
-        with self._changed:
-            if self._days and events and len(self._waiting) < MAX_WAITING_ROWS:
-                self._waiting.extend(events)
-                self._awake()
+        with self._condition:
+            if self._days and events and len(self._queue) < MAX_WAITING_ROWS:
+                self._queue.extend(events)
+                self._wake_thread()
 
     def close(self, timeout: float) -> None:
         """Write the waiting events, within ``timeout`` seconds."""
-        with self._changed:
+        with self._condition:
             self._stop = True
-            self._changed.notify_all()
+            self._condition.notify_all()
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _awake(self) -> None:
+    def _wake_thread(self) -> None:
         if self._thread is None and not self._stop:
             self._thread = context_thread(self._run, "mercury-history")
             self._thread.start()
-        self._changed.notify_all()
+        self._condition.notify_all()
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._stop or self._waiting, max(0, self._forget_at - time.time())
+            with self._condition:
+                self._condition.wait_for(
+                    lambda: self._stop or self._queue, max(0, self._prune_at - time.time())
                 )
-                self._changed.wait_for(lambda: self._stop, GATHER_SECONDS)
-                events, self._waiting = self._waiting, []
+                self._condition.wait_for(lambda: self._stop, BATCH_SECONDS)
+                events, self._queue = self._queue, []
                 days, stop = self._days, self._stop
             if days:
                 self._write(events, days)
             else:
-                self._forget_at = time.time() + DAY_SECONDS
+                self._prune_at = time.time() + DAY_SECONDS
             if stop:
                 return
 
     def _write(self, events: Sequence[Event], days: int) -> None:
         """Write events and delete old ones; retry if the file is damaged or locked. Only the first problem warns."""
-        if forget := time.time() >= self._forget_at:
-            self._forget_at = time.time() + DAY_SECONDS
+        if prune := time.time() >= self._prune_at:
+            self._prune_at = time.time() + DAY_SECONDS
         try:
-            for again in (True, True, False):
+            for retry in (True, True, False):
                 try:
-                    _store_events(self._file, events, days if forget else None)
+                    _store_events(self._file, events, days if prune else None)
                     return
-                except _Damaged as error:
+                except _DamagedFileError as error:
                     moved = _move_aside(self._file).name
                     self._warn(
                         f"The history was damaged ({error}); it is kept as {moved}, and a new one is begun."
                     )
                 except OSError as error:
-                    if not again or "locked" not in str(error):
+                    if not retry or "locked" not in str(error):
                         raise
-                    time.sleep(GATHER_SECONDS)
+                    time.sleep(BATCH_SECONDS)
         except (OSError, ValueError, HistoryError) as error:
             self._warn(f"The history cannot be written: {error}. Suggestions go on without it.")
 
@@ -177,7 +177,7 @@ class History:
 
 def read_events(days: int | None = None, file: Path | None = None) -> list[Event]:
     """Return the events of the last ``days`` days including today, or all, oldest first. Raises `HistoryError`."""
-    file = file or state_file()
+    file = file or history_file()
     if not file.exists():
         return []
     # A negative time may not be representable.
@@ -186,14 +186,14 @@ def read_events(days: int | None = None, file: Path | None = None) -> list[Event
     try:
         with _open_database(file) as database:
             query = f"SELECT {', '.join(_COLUMNS)} FROM events WHERE day >= ? ORDER BY moment"
-            return [_event(row) for row in database.execute(query, (since,))]
-    except (OSError, _Damaged) as error:
+            return [_parse_event(row) for row in database.execute(query, (since,))]
+    except (OSError, _DamagedFileError) as error:
         raise HistoryError(f"The history {file} cannot be read: {error}") from error
 
 
 def delete_events(file: Path | None = None) -> int:
     """Delete all events, and damaged files; return the number of events. Raises `HistoryError`."""
-    file = file or state_file()
+    file = file or history_file()
     if not file.exists():
         return 0
     try:
@@ -207,25 +207,25 @@ def delete_events(file: Path | None = None) -> int:
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 return count
-        except _Damaged:
+        except _DamagedFileError:
             _move_aside(file).unlink()
             return 0
     except OSError as error:
         raise HistoryError(f"The history {file} cannot be deleted: {error}") from error
 
 
-class _Damaged(Exception):
+class _DamagedFileError(Exception):
     """The file is damaged."""
 
 
-def _store_events(file: Path, events: Sequence[Event], forget: int | None) -> None:
-    """Add events, and delete events older than ``forget`` days. Raises like `_open_database`."""
+def _store_events(file: Path, events: Sequence[Event], keep_days: int | None) -> None:
+    """Add events, and delete events older than ``keep_days`` days. Raises like `_open_database`."""
     if not events and not file.exists():
         return
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _open_database(file, make=True) as database:
-        if forget is not None:
-            database.execute("DELETE FROM events WHERE moment < ?", (time.time() - forget * DAY_SECONDS,))
+    with _open_database(file, create=True) as database:
+        if keep_days is not None:
+            database.execute("DELETE FROM events WHERE moment < ?", (time.time() - keep_days * DAY_SECONDS,))
         columns = ("day", *_COLUMNS)
         insert = f"INSERT INTO events ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         database.executemany(insert, [(event.day, *astuple(event)) for event in events])
@@ -233,11 +233,11 @@ def _store_events(file: Path, events: Sequence[Event], forget: int | None) -> No
 
 
 @contextmanager
-def _open_database(file: Path, make: bool = False) -> Iterator[sqlite3.Connection]:
+def _open_database(file: Path, create: bool = False) -> Iterator[sqlite3.Connection]:
     """Open the database for a moment, because the user may delete it between two writes.
 
-    Raises `OSError` for a failure of the disk, `_Damaged` for a damaged file, and `HistoryError` if the file is of a
-    newer version, or if Python has no SQLite.
+    Raises `OSError` for a failure of the disk, `_DamagedFileError` for a damaged file, and `HistoryError` if the file
+    is of a newer version, or if Python has no SQLite.
     """
     try:
         # Imported here, because the import would delay the server's start by milliseconds.
@@ -245,16 +245,16 @@ def _open_database(file: Path, make: bool = False) -> Iterator[sqlite3.Connectio
     except ImportError as error:
         raise HistoryError(f"this Python has no SQLite ({error})") from error
     try:
-        if make and not file.exists():
+        if create and not file.exists():
             file.touch(mode=0o600)
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", LOCK_SECONDS, uri=True)) as database:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", LOCK_TIMEOUT_SECONDS, uri=True)) as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version > TABLE_VERSION:
+            if version > SCHEMA_VERSION:
                 raise HistoryError(f"the history is of a newer version of this program ({version})")
-            if version < TABLE_VERSION:
+            if version < SCHEMA_VERSION:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.executescript(
-                    f"BEGIN IMMEDIATE; {_TABLE} PRAGMA user_version = {TABLE_VERSION}; COMMIT;"
+                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute("PRAGMA secure_delete = ON")
@@ -263,7 +263,7 @@ def _open_database(file: Path, make: bool = False) -> Iterator[sqlite3.Connectio
         # Locked, full or read-only.
         raise OSError(str(error)) from error
     except sqlite3.DatabaseError as error:
-        raise _Damaged(str(error)) from error
+        raise _DamagedFileError(str(error)) from error
 
 
 def _move_aside(file: Path) -> Path:
@@ -276,7 +276,7 @@ def _move_aside(file: Path) -> Path:
     return aside
 
 
-def _event(row: Sequence[object]) -> Event:
+def _parse_event(row: Sequence[object]) -> Event:
     values = dict(zip(_COLUMNS, row, strict=True))
     values |= {name: bool(values[name]) for name in ("invoked", "recalled")}
     return Event(**values)  # type: ignore[arg-type]  # the table has no other types

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mercury_lsp.syntax.document import common_prefix
+from mercury_lsp.syntax.document import common_prefix_length
 
 _ENDING = re.compile(r"\r\n|\r")
 
@@ -25,13 +25,13 @@ class Edit:
         return self.start + len(self.removed)
 
 
-def difference(old: str, new: str) -> Edit:
+def single_edit(old: str, new: str) -> Edit:
     """Return the single edit from an old text to a new text, for clients that send whole documents."""
-    head = common_prefix(old, new)
-    return trimmed_edit(Edit(head, old[head:], new[head:]))
+    head = common_prefix_length(old, new)
+    return trim_edit(Edit(head, old[head:], new[head:]))
 
 
-def joined_edits(edits: Sequence[Edit]) -> list[Edit]:
+def join_edits(edits: Sequence[Edit]) -> list[Edit]:
     """Join each edit to the previous edit if it touches the text that the previous edit inserted."""
     joined: list[Edit] = []
     for edit in edits:
@@ -46,14 +46,14 @@ def joined_edits(edits: Sequence[Edit]) -> list[Edit]:
     return joined
 
 
-def trimmed_edit(edit: Edit) -> Edit:
+def trim_edit(edit: Edit) -> Edit:
     """Return the edit without unchanged text at its start and end."""
-    head = common_prefix(edit.removed, edit.text)
+    head = common_prefix_length(edit.removed, edit.text)
     removed, text = edit.removed[head:], edit.text[head:]
-    tail = common_prefix(removed[::-1], text[::-1])
+    tail = common_prefix_length(removed[::-1], text[::-1])
     return Edit(edit.start + head, removed[: len(removed) - tail], text[: len(text) - tail])
 
 
-def with_newlines(text: str) -> str:
+def normalize_newlines(text: str) -> str:
     """Return the text with \\n for all line endings, because editors differ in the endings that they send."""
     return _ENDING.sub("\n", text) if "\r" in text else text

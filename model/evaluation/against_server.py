@@ -26,7 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from mercury_lsp.bench.against import LONG_TOKENS, REST_SECONDS, server_for, spread
+from mercury_lsp.bench.against import MIN_LONG_TOKENS, PAUSE_SECONDS, latency_percentiles, make_client
 from mercury_lsp.bench.completion_api import CompletionServer
 from mercury_lsp.completion.pipeline import Kept, question
 from mercury_lsp.completion.types import Snapshot
@@ -42,7 +42,7 @@ from model.evaluation.calibration.memory_rows import memories_of
 from model.evaluation.heldout.cursors import LANGUAGES, Cursor, draw
 from model.evaluation.heldout.offers import written
 
-KEYS, COMPLETIONS, LONG = "keys", "completions", f"completions of {LONG_TOKENS} tokens and more"
+KEYS, COMPLETIONS, LONG = "keys", "completions", f"completions of {MIN_LONG_TOKENS} tokens and more"
 HEADINGS = (
     "requests",
     "n",
@@ -94,11 +94,11 @@ class Typist:
         ids = engine.layout.encode(prompt)
         if kind == COMPLETIONS:
             engine.prefill(prompt)
-            self._server.read(ids)
+            self._server.prefill(ids)
         ours, theirs = None, None
         self._turns += 1
         for side in (0, 1) if self._turns % 2 else (1, 0):
-            time.sleep(REST_SECONDS)
+            time.sleep(PAUSE_SECONDS)
             if side == 0:
                 began = time.perf_counter()
                 _, committed = written(snapshot, offset, engine, self._kept)
@@ -138,7 +138,7 @@ def figures(requests: Sequence[Timed]) -> dict[str, Any]:
     long = [
         one
         for one in requests
-        if one.kind == COMPLETIONS and min(one.tokens, one.server_tokens) >= LONG_TOKENS
+        if one.kind == COMPLETIONS and min(one.tokens, one.server_tokens) >= MIN_LONG_TOKENS
     ]
     groups = {kind: [one for one in requests if one.kind == kind] for kind in (KEYS, COMPLETIONS)}
     return {kind: _group(own) for kind, own in (groups | {LONG: long}).items()}
@@ -167,8 +167,8 @@ def _group(requests: Sequence[Timed]) -> dict[str, Any] | None:
     return {
         "n": len(requests),
         "files": len(files),
-        "ms": spread([one.ms for one in requests]),
-        "server_ms": spread([one.server_ms for one in requests]),
+        "ms": latency_percentiles([one.ms for one in requests]),
+        "server_ms": latency_percentiles([one.server_ms for one in requests]),
         "faster": {"value": round(faster(files), 2), "interval": interval(files, faster)},
         "faster_a_token": {
             "value": round(faster_a_token(files), 2),
@@ -275,7 +275,7 @@ def _measured(given: argparse.Namespace, console: Console) -> list[Timed]:
     places = draw(sources, languages, given.per_language, given.seed, ("next",))
     cursors = [cursor for place in places for cursor in place]
     engine = load_local_engine(given.model, "cpu", given.threads)
-    typist = Typist(engine, server_for(engine, given.url), Config())
+    typist = Typist(engine, make_client(engine, given.url), Config())
     requests: list[Timed] = []
     made = timed(typist, engine, cursors, sources)
     for own in track(made, "typing", total=len(cursors), console=console):

@@ -174,7 +174,7 @@ async def _answer(folder: Path, model: str, command: Sequence[str] = SERVER) -> 
     """Start a new server in a folder; return its suggestion."""
     settings = {**PATIENT, "model": model, "history_days": 90}
     async with Editor.start(folder, settings, command) as editor:
-        await editor.loaded()
+        await editor.wait_until_loaded()
         buffer = Buffer(editor, (folder / "area.py").as_uri(), "python", CODE)
         return (await buffer.complete(len(CODE), invoked=True)).text
 
@@ -190,7 +190,7 @@ async def files(model: str, count: int) -> Figures:
             file.write_text(f"def area_{number}(width, height):\n    return width * height * {number}\n")
         began = time.perf_counter()
         async with Editor.start(folder, {**PATIENT, "model": model}) as editor:
-            await editor.loaded()
+            await editor.wait_until_loaded()
             buffer = Buffer(editor, (folder / "area.py").as_uri(), "python", CODE)
             text = (await buffer.complete(len(CODE), invoked=True)).text
             first = time.perf_counter() - began

@@ -24,13 +24,13 @@ class Service:
         self.url = ""
 
     def __enter__(self) -> Self:
-        from mercury_lsp.cluster.command import ray_here
+        from mercury_lsp.cluster.command import ray_session
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         # Enough CPUs for any number of replicas, because the test measures how they share the real ones.
-        self._stack.enter_context(ray_here(cpus=64, port=port))
+        self._stack.enter_context(ray_session(cpus=64, port=port))
         self.url = f"http://127.0.0.1:{port}"
         return self
 
@@ -40,10 +40,10 @@ class Service:
     def scale(self, replicas: int) -> None:
         """Replace all replicas by ``replicas`` new ones, with empty caches."""
         from mercury_lsp.cluster.deploy import Scale, deploy
-        from mercury_lsp.cluster.replica import in_process
+        from mercury_lsp.cluster.replica import local_backend_factory
 
-        scale = Scale(replicas, ongoing=self._ongoing, queued=1000)
-        deploy(in_process(self._model, self._options), self._model, scale)
+        scale = Scale(replicas, max_ongoing=self._ongoing, max_queued=1000)
+        deploy(local_backend_factory(self._model, self._options), self._model, scale)
 
     def kill_one(self) -> None:
         """Kill the process of one replica."""

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.scenes import FOLDER, scenes
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, scenes
 
 # Keys typed at each place.
 KEYS = 3
@@ -46,13 +46,13 @@ async def work(editor: Editor, places: int) -> None:
 
 async def measure(model: str, places: int = 12) -> dict[str, dict[str, float] | float]:
     """Return the `megabytes` of two servers after some work, and the memory that the second server adds, `costs`."""
-    async with Editor.start(FOLDER, {"model": model, "device": "cpu"}) as first:
-        await first.loaded()
+    async with Editor.start(SAMPLES_FOLDER, {"model": model, "device": "cpu"}) as first:
+        await first.wait_until_loaded()
         await work(first, places)
         await asyncio.sleep(PAUSE)
         alone = megabytes(first.pid)
-        async with Editor.start(FOLDER, {"model": model, "device": "cpu"}) as second:
-            await second.loaded()
+        async with Editor.start(SAMPLES_FOLDER, {"model": model, "device": "cpu"}) as second:
+            await second.wait_until_loaded()
             await work(second, places)
             await asyncio.sleep(PAUSE)
             both = megabytes(first.pid), megabytes(second.pid)

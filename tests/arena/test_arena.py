@@ -25,7 +25,7 @@ from mercury_lsp.arena import ballots
 from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import read_edits
 from mercury_lsp.cli import arena_screen
-from mercury_lsp.cli.ghost import colored
+from mercury_lsp.cli.ghost import highlight
 from mercury_lsp.cli.main import main
 
 SETTINGS = {"mercury": {"threads": 1, "max_tokens": 8}}
@@ -103,7 +103,7 @@ def test_edits_are_recorded_from_a_repository_and_compared_at(
     out = tmp_path / "record.jsonl"
     assert answer(capsys, "record", repo.top, "--out", out) == {"edits": 1, "left_out": {}}
     (edit,) = read_edits(out.read_text(encoding="utf-8").splitlines())
-    assert edit.path == "mine.py" and edit.whole == CODE.format(2)
+    assert edit.path == "mine.py" and edit.full_text == CODE.format(2)
     if sys.platform != "win32":
         assert stat.S_IMODE(out.stat().st_mode) == 0o600
     assert refused(capsys, "record", repo.top, "--out", out)[0] == 1
@@ -167,15 +167,15 @@ def test_a_long_line_is_shown_as_one() -> None:
     one = replace(places(1)[0], prefix=f"long = '{'x' * 200}'\ntotal = ")
     console = Console(width=60, file=io.StringIO(), record=True)
     answer = ContestantAnswer("value", len(one.prefix), 1.0, 1, 1, True)
-    console.print(arena_screen.place(one, answer, replace(answer, shown=""), 3))
+    console.print(arena_screen.render_place(one, answer, replace(answer, shown=""), 3))
     told = console.export_text()
     assert told.count("x" * 30) == 2 and "…" in told and "nothing" in told  # it is above both
 
 
 def test_colors_leave_the_code_as_long_as_it_is() -> None:
     for code in ("", "\n\nx = (1\n\n", "def f(a):\n    return '", "\t\n"):
-        assert colored(code, "python").plain == code
-    assert colored("x = 1", "no such language").plain == "x = 1"
+        assert highlight(code, "python").plain == code
+    assert highlight("x = 1", "no such language").plain == "x = 1"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")

@@ -13,7 +13,7 @@ from support.arena_players import ballot, places, side
 
 from mercury_lsp.arena import ballots
 from mercury_lsp.errors import Failure
-from mercury_lsp.telemetry.store import state_file
+from mercury_lsp.telemetry.store import history_file
 
 A, B = side("small@1"), side("mini@2")
 
@@ -30,7 +30,7 @@ def test_what_is_kept_is_read() -> None:
     for one in every:
         ballots.append_ballot(one)
     assert ballots.read_ballots() == (every, 0)
-    assert ballots.ballots_file().parent == state_file().parent
+    assert ballots.ballots_file().parent == history_file().parent
     assert ballots.delete_ballots() == len(every)
     assert not ballots.ballots_file().exists()
     assert ballots.delete_ballots() == 0

@@ -15,7 +15,7 @@ from mercury_lsp.arena.commits import (
     MAX_EDITS_PER_COMMIT,
     MAX_EDITS_PER_FILE,
     Repository,
-    edits_of_author,
+    read_edits_by_author,
 )
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.errors import Failure
@@ -53,7 +53,7 @@ class Repo:
         self, author: str = ME, limit: int = 100, seed: int = 0, folder: str = "."
     ) -> tuple[list[Edit], Counter[str]]:
         out = Counter[str]()
-        return edits_of_author(Repository(self.top / folder), author, limit, seed, out), out
+        return read_edits_by_author(Repository(self.top / folder), author, limit, seed, out), out
 
 
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
@@ -75,13 +75,13 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
 def test_only_the_users_own_commits_count(repo: Repo) -> None:
     repo.commit(by=OTHER, lib__a_dot_py=CODE.format(1))
     repo.commit(lib__b_dot_py=CODE.format(2))
-    edits, _ = repo.edits(Repository(repo.top).user)
+    edits, _ = repo.edits(Repository(repo.top).user_email)
     assert {edit.path for edit in edits} == {"lib/b.py"}
     assert {edit.path for edit in repo.edits(OTHER)[0]} == {"lib/a.py"}
     assert {edit.path for edit in repo.edits(ANY_AUTHOR)[0]} == {"lib/a.py", "lib/b.py"}
-    assert all(edit.language == "python" and "\n" + edit.whole == "\n" + edit.prefix + edit.middle + edit.suffix
+    assert all(edit.language == "python" and "\n" + edit.full_text == "\n" + edit.prefix + edit.middle + edit.suffix
                for edit in edits)  # fmt: skip
-    assert edits[0].whole == CODE.format(2)
+    assert edits[0].full_text == CODE.format(2)
 
 
 def test_an_address_is_no_pattern(repo: Repo) -> None:
@@ -118,7 +118,7 @@ def test_what_is_private_ignored_or_secret_is_left_out(repo: Repo) -> None:
     edits, out = repo.edits()
     assert {edit.path for edit in edits} == {"fine.py"}
     assert out == {"files: private or ignored": 3, "files: secrets": 1, "files: hidden, or of tools": 1}
-    assert not any(TOKEN in edit.whole for edit in edits)
+    assert not any(TOKEN in edit.full_text for edit in edits)
 
 
 def test_what_no_person_writes_is_left_out(repo: Repo) -> None:
@@ -167,7 +167,7 @@ def test_only_what_changed_is_cut_in_a_file_with_carriage_returns(repo: Repo) ->
     repo.commit(by=OTHER, a_dot_py=before)
     repo.commit(a_dot_py=before + "total = area_1(2, 3)\r\n")
     (edit,) = repo.edits()[0]
-    assert edit.whole == before + "total = area_1(2, 3)\r\n"
+    assert edit.full_text == before + "total = area_1(2, 3)\r\n"
     assert edit.prefix.startswith(before) and edit.suffix == "\r\n"
     assert not edit.middle.endswith("\r")
 

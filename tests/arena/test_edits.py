@@ -13,7 +13,7 @@ from mercury_lsp.arena.edits import (
     MAX_BLOCK_LINES,
     RUN_LINES,
     Edit,
-    NotAnEdit,
+    InvalidEdit,
     added_runs,
     read_edits,
     removed_lines,
@@ -69,7 +69,7 @@ def test_an_edit_is_the_file_but_for_what_is_missing() -> None:
     assert len(edits) == 60
     assert {edit.kind for edit in edits} >= {"line", "within"}
     for edit in edits:
-        assert edit.whole == NEW
+        assert edit.full_text == NEW
         assert edit.document.text == edit.prefix + edit.suffix
         assert edit.middle.strip() == edit.middle
 
@@ -100,7 +100,7 @@ def test_blocks_are_short() -> None:
 
 def test_line_endings_stay_as_they_are() -> None:
     for edit in drawn(NEW.replace("\n", "\r\n"), EVERY):
-        assert edit.whole == NEW.replace("\n", "\r\n")
+        assert edit.full_text == NEW.replace("\n", "\r\n")
         assert edit.suffix.startswith("\r\n")
         assert not edit.prefix.endswith("\r")
 
@@ -137,5 +137,5 @@ def test_a_record_is_read_as_it_was_written() -> None:
     ],
 )
 def test_what_is_no_edit_is_told_with_its_line(line: str, says: str) -> None:
-    with pytest.raises(NotAnEdit, match=rf"line 2: .*{says}"):
+    with pytest.raises(InvalidEdit, match=rf"line 2: .*{says}"):
         list(read_edits(["", line]))

@@ -21,7 +21,7 @@ from mercury_lsp.arena.contestants import (
     parse_contestants,
 )
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.standings import standings
+from mercury_lsp.arena.standings import compute_standings
 from mercury_lsp.config import Config
 from mercury_lsp.engine.worker import Unanswered
 
@@ -45,7 +45,7 @@ def players(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[
 @pytest.fixture
 def quick() -> list[Player]:
     """Three that write a word each without computing, where it is about order and not about models."""
-    return [replace(hosted(word), contestant=Contestant(word, Config()), weights="0") for word in WORDS]
+    return [replace(hosted(word), contestant=Contestant(word, Config()), fingerprint="0") for word in WORDS]
 
 
 def never(error: NoAnswer) -> None:
@@ -55,7 +55,7 @@ def never(error: NoAnswer) -> None:
 def test_the_truth_decides_between_every_pair(players: list[Player]) -> None:
     made = [ballot for edit in places(2) for ballot in matches.judge_by_truth(players, edit, 0)]
     assert len(made) == 2 * 3
-    found = standings(made, [one.id for one in players])
+    found = compute_standings(made, [one.id for one in players])
     own = found["contestants"]
     assert [own[word]["wins"] for word in WORDS] == [4, 0, 0]
     assert [own[word]["losses"] for word in WORDS] == [0, 2, 2]
@@ -68,7 +68,7 @@ def test_identical_contestants_are_all_ties(tiny_model: Path) -> None:
     both = [load_player(one) for one in parse_contestants([str(tiny_model)] * 2, SHORT)]
     made = [ballot for edit in places(3) for ballot in matches.judge_by_truth(both, edit, 0)]
     assert [ballot.choice for ballot in made] == ["same"] * 3
-    found = standings(made, [one.id for one in both])
+    found = compute_standings(made, [one.id for one in both])
     assert [(own["ties"], own["rating"]) for own in found["contestants"].values()] == [(3, 1000), (3, 1000)]
     assert len(found["contestants"]) == 2
 
@@ -99,7 +99,7 @@ def test_a_user_sees_each_place_once_in_an_order_that_tells_nothing(quick: list[
     first = Counter(one for _, one, _ in seen)
     assert 15 < first["value"] < 45
     assert all(ballot.one.id.startswith(f"{one}@") for ballot, (_, one, _) in zip(made, seen, strict=True))
-    found = standings(made, [one.id for one in quick[:2]])
+    found = compute_standings(made, [one.id for one in quick[:2]])
     assert found["contestants"]["value"]["wins"] == first["value"]
     assert found["shown_first"]["share"] == 1
 
@@ -108,7 +108,7 @@ def test_pairs_of_three_take_turns_and_go_on_where_they_have_not_met(quick: list
     edits = places(12)
     made: list[Any] = []
     for _ in range(4):
-        seen = matches.places_met(quick, made)
+        seen = matches.compared_places(quick, made)
         made += matches.judge_by_user(quick, edits, seen, 0, lambda *_: "tie", never)
     met = Counter((ballot.place, ballot.pair) for ballot in made)
     assert len(made) == len(met) == 12 * 3
@@ -119,7 +119,7 @@ def test_pairs_of_three_take_turns_and_go_on_where_they_have_not_met(quick: list
 def test_a_pair_has_met_whoever_was_shown_first(quick: list[Player]) -> None:
     one, two, other = (side(player.id) for player in quick)
     ballots = [ballot(one, two, "1", "p"), ballot(two, one, "skip", "q"), ballot(one, other, "1", "r")]
-    met = matches.places_met(quick, ballots)
+    met = matches.compared_places(quick, ballots)
     assert met[frozenset((one.id, two.id))] == {"p", "q"} and met[frozenset((two.id, other.id))] == set()
 
 

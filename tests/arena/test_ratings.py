@@ -8,42 +8,44 @@ from random import Random
 import pytest
 
 from mercury_lsp.arena.ratings import (
-    ANCHOR,
-    SCALE,
+    ANCHOR_RATING,
+    RATING_SCALE,
     Comparison,
-    intervals,
+    bootstrap_intervals,
+    count_wins,
+    fit_ratings,
+    fit_strengths,
     percentiles,
-    ratings,
-    strengths,
-    wilson,
-    win_table,
+    wilson_interval,
 )
 
 
 def test_ties_are_half_a_win_of_each() -> None:
-    table = win_table([Comparison(0, 1, 1.0), Comparison(1, 0, 0.5), Comparison(1, 0, 0.0)], 2)
+    table = count_wins([Comparison(0, 1, 1.0), Comparison(1, 0, 0.5), Comparison(1, 0, 0.0)], 2)
     assert table == [[0, 2.5], [0.5, 0]]
 
 
 @pytest.mark.parametrize(("won", "lost"), [(3, 1), (50, 50), (1, 99)])
 def test_two_contestants_are_apart_by_their_log_odds(won: int, lost: int) -> None:
-    p = strengths([[0, won], [lost, 0]], prior=0)
+    p = fit_strengths([[0, won], [lost, 0]], prior=0)
     assert log(p[0] / p[1]) == pytest.approx(log(won / lost), abs=1e-6)
-    anchored = ratings([[0, won], [lost, 0]], prior=0)
-    assert anchored == pytest.approx([ANCHOR, ANCHOR + SCALE * log10(lost / won)], abs=1e-4)
+    anchored = fit_ratings([[0, won], [lost, 0]], prior=0)
+    assert anchored == pytest.approx(
+        [ANCHOR_RATING, ANCHOR_RATING + RATING_SCALE * log10(lost / won)], abs=1e-4
+    )
 
 
 def test_who_always_wins_has_a_finite_rating() -> None:
     """The tie that never was makes 10 to 0 as 10.5 to 0.5."""
-    p = strengths([[0, 10], [0, 0]])
+    p = fit_strengths([[0, 10], [0, 0]])
     assert p[0] / p[1] == pytest.approx(21, rel=1e-6)
-    assert ratings([[0, 0], [0, 0]]) == [ANCHOR, ANCHOR]
+    assert fit_ratings([[0, 0], [0, 0]]) == [ANCHOR_RATING, ANCHOR_RATING]
 
 
 def test_three_contestants_get_the_strengths_that_their_results_came_from() -> None:
     true = [1.0, 2.5, 0.3]
     table = [[100 * a / (a + b) if a is not b else 0.0 for b in true] for a in true]
-    found = strengths(table, prior=0)
+    found = fit_strengths(table, prior=0)
     assert [one / found[0] for one in found] == pytest.approx(true, rel=1e-6)
 
 
@@ -54,7 +56,7 @@ def test_the_likelihood_has_its_maximum_there() -> None:
     def likelihood(p: list[float]) -> float:
         return sum(table[i][j] * log(p[i] / (p[i] + p[j])) for i in range(4) for j in range(4) if i != j)
 
-    found = strengths(table, prior=0)
+    found = fit_strengths(table, prior=0)
     for i in range(4):
         for step in (-0.01, 0.01):
             moved = [strength * exp(step if i == j else 0) for j, strength in enumerate(found)]
@@ -62,19 +64,19 @@ def test_the_likelihood_has_its_maximum_there() -> None:
 
 
 def test_who_never_met_is_compared_through_a_third() -> None:
-    found = ratings([[0, 30, 0], [10, 0, 30], [0, 10, 0]], prior=0.001)
+    found = fit_ratings([[0, 30, 0], [10, 0, 30], [0, 10, 0]], prior=0.001)
     assert found[2] < found[1] < found[0]
-    assert found[0] - found[2] == pytest.approx(2 * SCALE * log10(3), rel=0.01)
+    assert found[0] - found[2] == pytest.approx(2 * RATING_SCALE * log10(3), rel=0.01)
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     """Of 40 experiments of 60 places each, drawn with true odds of two to one."""
-    true = ANCHOR + SCALE * log10(2)
+    true = ANCHOR_RATING + RATING_SCALE * log10(2)
     random, held = Random(5), 0
     for seed in range(40):
         places = [[Comparison(1, 0, float(random.random() < 2 / 3))] for _ in range(60)]
-        anchor, (low, high) = intervals(places, 2, seed, 100)
-        assert anchor == (ANCHOR, ANCHOR)
+        anchor, (low, high) = bootstrap_intervals(places, 2, seed, 100)
+        assert anchor == (ANCHOR_RATING, ANCHOR_RATING)
         held += low <= true <= high
     assert 34 <= held < 40
 
@@ -82,9 +84,9 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 def test_intervals_depend_on_the_seed_alone_and_shrink_with_places() -> None:
     random = Random(1)
     places = [[Comparison(0, 1, random.choice((0.0, 0.5, 1.0)))] for _ in range(200)]
-    few, many = intervals(places[:20], 2, 3, 200)[1], intervals(places, 2, 3, 200)[1]
-    assert many == intervals(places, 2, 3, 200)[1]
-    assert many != intervals(places, 2, 4, 200)[1]
+    few, many = bootstrap_intervals(places[:20], 2, 3, 200)[1], bootstrap_intervals(places, 2, 3, 200)[1]
+    assert many == bootstrap_intervals(places, 2, 3, 200)[1]
+    assert many != bootstrap_intervals(places, 2, 4, 200)[1]
     assert many[1] - many[0] < few[1] - few[0]
 
 
@@ -92,13 +94,16 @@ def test_outcomes_of_one_place_are_drawn_together() -> None:
     """A place copied ten times over tells no more than once."""
     single = [[Comparison(0, 1, float(i % 2))] for i in range(20)]
     tenfold = [place * 10 for place in single]
-    (_, (low, high)), (_, (low10, high10)) = intervals(single, 2, 0, 300), intervals(tenfold, 2, 0, 300)
+    (_, (low, high)), (_, (low10, high10)) = (
+        bootstrap_intervals(single, 2, 0, 300),
+        bootstrap_intervals(tenfold, 2, 0, 300),
+    )
     assert high10 - low10 >= high - low
 
 
 def test_wilsons_interval() -> None:
     """The figures for 8 of 10 are those of textbooks."""
-    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(0, 0) == (0, 1)
-    assert wilson(0, 10)[0] == 0 and wilson(10, 10)[1] == pytest.approx(1)
+    assert wilson_interval(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson_interval(0, 0) == (0, 1)
+    assert wilson_interval(0, 10)[0] == 0 and wilson_interval(10, 10)[1] == pytest.approx(1)
     assert percentiles(list(range(1000))) == (25, 975)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.arena_players import ballot, side
 
-from mercury_lsp.arena.ratings import ANCHOR
-from mercury_lsp.arena.standings import met, standings
+from mercury_lsp.arena.ratings import ANCHOR_RATING
+from mercury_lsp.arena.standings import compute_standings, contestant_ids
 
 IDS = ["small@aa", "mini@bb"]
 A = side(IDS[0], ms=20, exact=True, share=1.0, passes=2, tokens=6)
@@ -23,14 +23,14 @@ BALLOTS = [
 
 
 def test_figures_by_hand() -> None:
-    found = standings(BALLOTS, IDS)
+    found = compute_standings(BALLOTS, IDS)
     counts = ("places", "comparisons", "same", "neither", "skipped")
     assert [found[name] for name in counts] == [7, 7, 1, 1, 1]
     small, mini = found["contestants"]["small"], found["contestants"]["mini"]
     assert (small["wins"], small["losses"], small["ties"], small["win_rate"]) == (2, 1, 3, 0.5833)
     assert (mini["wins"], mini["losses"], mini["ties"], mini["win_rate"]) == (1, 2, 3, 0.4167)
-    assert small["rating"] == ANCHOR and small["interval"] == [ANCHOR, ANCHOR]
-    assert mini["rating"] < ANCHOR and mini["interval"][0] < mini["rating"] < mini["interval"][1]
+    assert small["rating"] == ANCHOR_RATING and small["interval"] == [ANCHOR_RATING, ANCHOR_RATING]
+    assert mini["rating"] < ANCHOR_RATING and mini["interval"][0] < mini["rating"] < mini["interval"][1]
     assert (small["exact"], small["shared"], small["ms"], small["tokens_per_pass"]) == (
         1,
         1,
@@ -52,15 +52,15 @@ def test_figures_by_hand() -> None:
 def test_the_order_of_being_shown_changes_no_result() -> None:
     turned = {"1": "2", "2": "1"}
     other = [ballot(b.two, b.one, turned.get(b.choice, b.choice), b.place) for b in BALLOTS]
-    one, two = standings(BALLOTS, IDS), standings(other, IDS)
+    one, two = compute_standings(BALLOTS, IDS), compute_standings(other, IDS)
     assert one["contestants"] == two["contestants"] and one["pairs"] == two["pairs"]
     assert one["shown_first"] != two["shown_first"]
 
 
 def test_only_alike_is_a_rating_of_no_difference() -> None:
-    found = standings([ballot(A, B, "same", f"p{i}") for i in range(9)], IDS)
-    assert [own["rating"] for own in found["contestants"].values()] == [ANCHOR, ANCHOR]
-    assert found["contestants"]["mini"]["interval"] == [ANCHOR, ANCHOR]
+    found = compute_standings([ballot(A, B, "same", f"p{i}") for i in range(9)], IDS)
+    assert [own["rating"] for own in found["contestants"].values()] == [ANCHOR_RATING, ANCHOR_RATING]
+    assert found["contestants"]["mini"]["interval"] == [ANCHOR_RATING, ANCHOR_RATING]
     assert found["shown_first"] is None
 
 
@@ -71,7 +71,7 @@ def test_an_answer_that_met_several_counts_once() -> None:
         ballot(A, c, "1", "p", "truth"),
         ballot(B, c, "tie", "p", "truth"),
     ]
-    found = standings(made, [*IDS, "third"])
+    found = compute_standings(made, [*IDS, "third"])
     assert [own["n"] for own in found["contestants"].values()] == [1, 1, 1]
     assert found["places"] == 1 and found["comparisons"] == 3 and len(found["pairs"]) == 3
     assert found["shown_first"] is None
@@ -79,18 +79,23 @@ def test_an_answer_that_met_several_counts_once() -> None:
 
 def test_names_have_their_weights_only_where_they_would_be_the_same() -> None:
     other = side("small@cc")
-    found = standings([ballot(A, other, "1")], [A.id, other.id])
+    found = compute_standings([ballot(A, other, "1")], [A.id, other.id])
     assert list(found["contestants"]) == ["small@aa", "small@cc"]
 
 
 def test_of_nothing_there_are_no_figures() -> None:
-    found = standings([], IDS)
+    found = compute_standings([], IDS)
     assert found["places"] == 0 and found["pairs"] == []
     mini = found["contestants"]["mini"]
-    assert (mini["rating"], mini["interval"], mini["win_rate"], mini["shown"]) == (ANCHOR, None, None, None)
+    assert (mini["rating"], mini["interval"], mini["win_rate"], mini["shown"]) == (
+        ANCHOR_RATING,
+        None,
+        None,
+        None,
+    )
 
 
 def test_who_met_is_told_by_first_appearance_and_others_are_left_out() -> None:
     made = [*BALLOTS, ballot(side("x"), side("y"), "1", "p9")]
-    assert met(made) == [*IDS, "x", "y"]
-    assert standings(made, IDS)["comparisons"] == pytest.approx(len(BALLOTS))
+    assert contestant_ids(made) == [*IDS, "x", "y"]
+    assert compute_standings(made, IDS)["comparisons"] == pytest.approx(len(BALLOTS))

@@ -6,7 +6,7 @@ import pytest
 
 from mercury_lsp.arena.contestants import ContestantAnswer
 from mercury_lsp.arena.edits import Edit
-from mercury_lsp.arena.matches import TIE_SHARE, Worth, answer_worth, look_alike, score
+from mercury_lsp.arena.matches import TIE_SHARE, Agreement, look_alike, measure_agreement, score_pair
 
 EDIT = Edit("a.py", "python", "total = ", ")\nprint(total)\n", "width * height")
 START = len(EDIT.prefix)
@@ -29,36 +29,38 @@ def answer(text: str, end: int = START) -> ContestantAnswer:
     ],
 )
 def test_what_an_answer_is_worth(text: str, exact: bool, share: float) -> None:
-    assert answer_worth(EDIT, answer(text)) == Worth(exact, pytest.approx(share))  # type: ignore[arg-type]
+    assert measure_agreement(EDIT, answer(text)) == Agreement(exact, pytest.approx(share))  # type: ignore[arg-type]
 
 
 def test_what_is_replaced_behind_the_cursor_is_part_of_both() -> None:
-    assert answer_worth(EDIT, answer("width * height)", START + 1)).exact
-    assert not answer_worth(EDIT, answer("width * height", START + 1)).exact
+    assert measure_agreement(EDIT, answer("width * height)", START + 1)).exact
+    assert not measure_agreement(EDIT, answer("width * height", START + 1)).exact
 
 
 def test_of_a_block_all_lines_count() -> None:
     block = Edit("a.py", "python", "", "\r\n", "a = 1\r\nb = 2")
-    assert answer_worth(block, answer("a = 1\r\nb = 2", 0)) == Worth(True, 1.0)
-    assert answer_worth(block, answer("a = 1\nb = 2", 0)).exact
-    assert answer_worth(block, answer("a = 1", 0)) == Worth(False, 5 / 11)
+    assert measure_agreement(block, answer("a = 1\r\nb = 2", 0)) == Agreement(True, 1.0)
+    assert measure_agreement(block, answer("a = 1\nb = 2", 0)).exact
+    assert measure_agreement(block, answer("a = 1", 0)) == Agreement(False, 5 / 11)
 
 
 @pytest.mark.parametrize(
     ("one", "two", "wins"),
     [
-        (Worth(True, 1.0), Worth(False, 1.0), 1.0),
-        (Worth(False, 0.9), Worth(True, 1.0), 0.0),
-        (Worth(True, 1.0), Worth(True, 1.0), 0.5),
-        (Worth(False, 0.5), Worth(False, 0.3), 1.0),
-        (Worth(False, 0.3), Worth(False, 0.5), 0.0),
-        (Worth(False, 0.5), Worth(False, 0.5 - TIE_SHARE / 2), 0.5),
-        (Worth(False, 0.0), Worth(False, 0.0), 0.5),
+        (Agreement(True, 1.0), Agreement(False, 1.0), 1.0),
+        (Agreement(False, 0.9), Agreement(True, 1.0), 0.0),
+        (Agreement(True, 1.0), Agreement(True, 1.0), 0.5),
+        (Agreement(False, 0.5), Agreement(False, 0.3), 1.0),
+        (Agreement(False, 0.3), Agreement(False, 0.5), 0.0),
+        (Agreement(False, 0.5), Agreement(False, 0.5 - TIE_SHARE / 2), 0.5),
+        (Agreement(False, 0.0), Agreement(False, 0.0), 0.5),
     ],
 )
-def test_exact_beats_a_longer_start_and_what_is_near_ties(one: Worth, two: Worth, wins: float) -> None:
-    assert score(one, two) == wins
-    assert score(two, one) == 1 - wins
+def test_exact_beats_a_longer_start_and_what_is_near_ties(
+    one: Agreement, two: Agreement, wins: float
+) -> None:
+    assert score_pair(one, two) == wins
+    assert score_pair(two, one) == 1 - wins
 
 
 def test_alike_is_what_looks_so() -> None:

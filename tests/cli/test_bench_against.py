@@ -11,7 +11,7 @@ from support.servers.completion_server import serving, writes
 from mercury_lsp.bench import targets
 from mercury_lsp.bench.against import (
     LONG_GROUP,
-    LONG_TOKENS,
+    MIN_LONG_TOKENS,
     SERVER,
     SIDES,
     Question,
@@ -19,8 +19,8 @@ from mercury_lsp.bench.against import (
     Turn,
     compare,
     figures,
-    long_questions,
-    server_for,
+    make_client,
+    select_long_questions,
 )
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.load import load_local_engine
@@ -54,7 +54,7 @@ def test_all_sides_get_the_same_prompt_in_changing_order(
 
     questions = [Question(PROMPT, True), Question(PROMPT, False)]
     with serving(answer) as (url, seen):
-        turns = list(compare(engine, server_for(engine, url), questions, Sampling(max_tokens=8), repeats=3))
+        turns = list(compare(engine, make_client(engine, url), questions, Sampling(max_tokens=8), repeats=3))
     orders = [tuple(asked[i : i + 3]) for i in range(0, len(asked), 3)]
     assert len(orders) == len(set(orders)) == 6
     assert all(set(order) == set(SIDES) for order in orders)
@@ -79,7 +79,7 @@ def test_the_figures_of_a_comparison() -> None:
     turns = [
         turn(True, 10, 50, 80, 100),
         turn(True, 10, 30, 120, 60),
-        turn(False, LONG_TOKENS, 100, 600, 500),
+        turn(False, MIN_LONG_TOKENS, 100, 600, 500),
     ]
     found: Any = figures(turns)
     assert found["all"]["n"] == 3
@@ -102,15 +102,17 @@ def test_the_figures_of_a_comparison() -> None:
 def test_a_long_completion_is_long_on_every_side(engine: LocalEngine) -> None:
     """The random network writes on until its limit."""
     question = Question(PROMPT, False)
-    assert long_questions(engine, [question], Sampling(max_tokens=LONG_TOKENS, max_passes=99)) == [question]
-    assert long_questions(engine, [question], Sampling(max_tokens=8, max_passes=99)) == []
+    assert select_long_questions(engine, [question], Sampling(max_tokens=MIN_LONG_TOKENS, max_passes=99)) == [
+        question
+    ]
+    assert select_long_questions(engine, [question], Sampling(max_tokens=8, max_passes=99)) == []
 
 
 def test_targets_are_judged_where_they_were_measured() -> None:
-    assert targets.judged({"against": None, "typing_4096_over_512": None}) == []
+    assert targets.judge_all({"against": None, "typing_4096_over_512": None}) == []
     found = figures([turn(True, 10, 50, 80, 100)])
-    verdicts = targets.judged({"against": found, "typing_4096_over_512": 2.6})
+    verdicts = targets.judge_all({"against": found, "typing_4096_over_512": 2.6})
     assert [(one["found"], one["met"]) for one in verdicts] == [(2.0, True), (0.8, True), (2.6, False)]
     assert verdicts[-1]["wanted"] == "at most 2.5"
     found = figures([turn(False, 30, 50, 150, 90)])
-    assert [one["met"] for one in targets.judged({"against": found})] == [False, True, False]
+    assert [one["met"] for one in targets.judge_all({"against": found})] == [False, True, False]

@@ -18,8 +18,8 @@ from support.servers.completion_server import serving, writes
 
 from mercury_lsp.bench import keystrokes
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.keystrokes import Measured, context_of
-from mercury_lsp.bench.scenes import FOLDER, long_lines, scenes
+from mercury_lsp.bench.keystrokes import Measurements, build_context
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, long_lines, scenes
 from mercury_lsp.cli import bench
 from mercury_lsp.cli.doctor import command as doctor
 from mercury_lsp.cli.main import main
@@ -277,7 +277,7 @@ def test_doctor_tells_what_would_run(model: Path) -> None:
 def test_doctor_misses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mercury_lsp.engine.backends.cpu.kernel.instruction_sets", lambda: ())
     report = doctor.Report()
-    assert doctor._devices(report)["kernel"] is None
+    assert doctor._check_devices(report)["kernel"] is None
     assert "kernel" in str(report.problems)
 
 
@@ -383,7 +383,7 @@ def test_bench_ends_early_with_a_sentence(
 @pytest.mark.parametrize("size", [512, 4096])
 def test_a_document_of_a_given_length_around_a_scene(tokenizer: Tokenizer, size: int) -> None:
     scene = scenes()[0]
-    text, cursor = context_of(scene, size, tokenizer.count)
+    text, cursor = build_context(scene, size, tokenizer.count)
     assert scene.cut[: scene.start].endswith(text[:cursor][-200:])
     assert scene.cut[scene.start :].startswith(text[cursor:])
     assert 0.9 * size < tokenizer.count(text) <= min(size, 4000)
@@ -400,7 +400,7 @@ def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
 
 async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystrokes, "READING_SECONDS", 0)
-    found = await keystrokes.working_ahead({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
+    found = await keystrokes.measure_prefetch({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
     counts = {"accepted": 2, "typed_through": 2 * (len(WORD) - 1)}
     counts |= {"debounced_75_ms": 8, "debounced_75_ms_without": 8}
     assert {name: times["n"] for name, times in found.items() if times is not None} == counts
@@ -414,7 +414,7 @@ def test_bench_refuses_a_context_that_is_none(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
-    assert {scene.path for scene in scenes()} == {path for path in FOLDER.iterdir() if path.is_file()}
+    assert {scene.path for scene in scenes()} == {path for path in SAMPLES_FOLDER.iterdir() if path.is_file()}
     for scene in scenes():
         document = Document(scene.uri, scene.path.name, scene.language_id, 1, scene.text)
         assert Syntax.of(document).errors() == 0, scene.path
@@ -425,8 +425,8 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
 
 async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
     scene = scenes()[0]
-    async with Editor.start(FOLDER, {"model": str(model), "deadline_ms": 60_000}) as editor:
-        await editor.loaded()
+    async with Editor.start(SAMPLES_FOLDER, {"model": str(model), "deadline_ms": 60_000}) as editor:
+        await editor.wait_until_loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         ghost = await buffer.complete(scene.start)
         assert (ghost.text, ghost.start, ghost.end) == (WORD, scene.start, scene.start)
@@ -442,27 +442,27 @@ async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
 @pytest.mark.parametrize(("code", "status"), [("pass", 0), ("import sys; sys.exit(3)", 3)])
 async def test_a_server_that_ends_is_noticed(code: str, status: int) -> None:
     with pytest.raises(Failure, match=f"ended with exit status {status}"):
-        async with Editor.start(FOLDER, {}, [sys.executable, "-c", code]):
+        async with Editor.start(SAMPLES_FOLDER, {}, [sys.executable, "-c", code]):
             pass
 
 
 async def test_a_server_that_is_not_there() -> None:
     with pytest.raises(Failure, match="cannot be started"):
-        async with Editor.start(FOLDER, {}, ["/nowhere/mercury-lsp"]):
+        async with Editor.start(SAMPLES_FOLDER, {}, ["/nowhere/mercury-lsp"]):
             pass
 
 
 def test_bench_measures_what_an_open_model_has(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    async def typed(*_: object) -> Measured:
-        return Measured(1.0, 2.0, 3.0, {"cold": [1.0]})
+    async def typed(*_: object) -> Measurements:
+        return Measurements(1.0, 2.0, 3.0, {"cold": [1.0]})
 
     async def ahead(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(bench, "keystrokes", typed)
-    monkeypatch.setattr(bench, "working_ahead", ahead)
+    monkeypatch.setattr(bench, "measure_keystrokes", typed)
+    monkeypatch.setattr(bench, "measure_prefetch", ahead)
     save_open(tmp_path / "open", "open-dcoder")
     monkeypatch.setenv("MERCURY_MODEL", str(tmp_path / "open"))  # as if it were selected
     assert main(["bench", "--json", "--device", "cpu"]) == 0

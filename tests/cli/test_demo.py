@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mercury_lsp.bench.editor import Ghost
+from mercury_lsp.bench.editor import GhostText
 from mercury_lsp.bench.scenes import Scene, scenes
-from mercury_lsp.cli.demo import Hands, worth
-from mercury_lsp.cli.demo_screen import Lines, Screen, View, result
+from mercury_lsp.cli.demo import TypingDelays, matching_characters
+from mercury_lsp.cli.demo_screen import PlainLines, Screen, View, render_result
 from mercury_lsp.syntax.document import Document
 
 TEXT = "total = add(first, second)\nshow(total)\n"
@@ -40,21 +40,23 @@ CURSOR = SCENE.start + 4
     ],
 )
 def test_only_the_authors_text_is_worth_a_key(text: str, start: int, end: int, gain: int) -> None:
-    assert worth(SCENE, SCENE.cut, Ghost(text, start, end, 1.0), SCENE.start) == gain
+    assert matching_characters(SCENE, SCENE.cut, GhostText(text, start, end, 1.0), SCENE.start) == gain
 
 
 def test_a_bracket_that_the_editor_added_is_replaced() -> None:
-    assert worth(SCENE, PAIRED, Ghost("first, second)", CURSOR, CURSOR + 1, 1.0), CURSOR) == 14
-    assert worth(SCENE, PAIRED, Ghost("first, ", CURSOR, CURSOR + 1, 1.0), CURSOR) == 0
+    assert (
+        matching_characters(SCENE, PAIRED, GhostText("first, second)", CURSOR, CURSOR + 1, 1.0), CURSOR) == 14
+    )
+    assert matching_characters(SCENE, PAIRED, GhostText("first, ", CURSOR, CURSOR + 1, 1.0), CURSOR) == 0
 
 
 def test_hands_are_a_persons_and_the_same_each_time() -> None:
-    hands, again = Hands(1.0), Hands(1.0)
+    hands, again = TypingDelays(1.0), TypingDelays(1.0)
     seconds = [hands.key_seconds(key) for key in "return self.hits" * 20]
     assert seconds == [again.key_seconds(key) for key in "return self.hits" * 20]
     assert 0.06 < sorted(seconds)[len(seconds) // 2] < 0.12
     assert len(set(seconds)) > 300
-    assert not any(Hands(0.0).key_seconds(key) for key in "return")
+    assert not any(TypingDelays(0.0).key_seconds(key) for key in "return")
 
 
 def view(suggested: str, rest: str = "", tab: bool = False) -> View:
@@ -102,7 +104,7 @@ def test_the_cursor_is_seen_in_a_narrow_terminal(width: int) -> None:
 
 
 def test_lines_keep_what_was_accepted(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(Console(highlight=False, soft_wrap=True))
+    lines = PlainLines(Console(highlight=False, soft_wrap=True))
     lines.begin(SCENE)
     for shown in (view("add(1)"), view("add(first, second)", tab=True), view("wrong")):
         lines.show(shown)
@@ -112,7 +114,7 @@ def test_lines_keep_what_was_accepted(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_result_is_the_whole_text_with_what_was_accepted_marked() -> None:
     scene = scenes()[0]
-    marked = result(scene, [(scene.start + 5, scene.start + 9)], False).plain
+    marked = render_result(scene, [(scene.start + 5, scene.start + 9)], False).plain
     assert "self.⟦hits⟧ + self.misses  20 of 23 keys" in marked
 
 

@@ -42,7 +42,7 @@ def test_the_first_on_the_path_is_what_an_editor_starts(
         order = [first, *(path for path in (own, old, broken) if path != first)]
         monkeypatch.setenv("PATH", os.pathsep.join(str(Path(path).parent) for path in order))
         report = Report()
-        versions = environment.program(report)
+        versions = environment.check_programs(report)
         assert list(versions) == order
         assert (versions[own], versions[old], versions[broken]) == (__version__, "0.0.1", None)
         assert len(report.problems) == (told is not None)
@@ -52,7 +52,7 @@ def test_the_first_on_the_path_is_what_an_editor_starts(
 def test_a_program_that_no_editor_would_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     report = Report()
-    assert environment.program(report) == {}
+    assert environment.check_programs(report) == {}
     (problem,) = report.problems
     assert "not on the PATH" in problem.problem and str(Path(sys.executable).parent) in problem.fix
     assert report.usable
@@ -61,10 +61,10 @@ def test_a_program_that_no_editor_would_find(tmp_path: Path, monkeypatch: pytest
 def test_a_model_that_the_environment_sets_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     report = Report()
     monkeypatch.setenv("MERCURY_MODEL", "mini")
-    assert environment.environment(report) == {"MERCURY_MODEL": "mini"}
+    assert environment.check_environment(report) == {"MERCURY_MODEL": "mini"}
     assert "MERCURY_MODEL is set to mini" in problems(report)[0]
     monkeypatch.setenv("MERCURY_MODEL", "")
-    assert environment.environment(Report()) == {"MERCURY_MODEL": None}
+    assert environment.check_environment(Report()) == {"MERCURY_MODEL": None}
 
 
 def test_folders_that_are_not_there_yet_are_looked_for_above(
@@ -73,16 +73,16 @@ def test_folders_that_are_not_there_yet_are_looked_for_above(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     report = Report()
-    found = environment.folders(report)
+    found = environment.check_folders(report)
     assert not report.problems and not list(tmp_path.iterdir())  # it only looks
     assert all(facts["writable"] and facts["free_mb"] > 0 for facts in found.values())
     monkeypatch.setattr(environment, "MIN_FREE_MB", 1 << 40)
     monkeypatch.setattr(environment, "_writable", lambda folder: True)
-    environment.folders(report)
+    environment.check_folders(report)
     assert "MB are free" in problems(report)[0]
     monkeypatch.setattr(environment, "_writable", lambda folder: False)
     report = Report()
-    environment.folders(report)
+    environment.check_folders(report)
     assert [("cannot write" in problem) for problem in problems(report)] == [True, True]
 
 
@@ -105,30 +105,30 @@ def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.Monkey
         event(cause="deadline", **nothing),
     )
     report = Report()
-    found = environment.lately(report)
+    found = environment.recent_requests(report)
     assert found == {"days": 7, "requests": 4, "shown": 0, "chief_cause_of_none": "withheld"}
     (problem,) = report.problems
     assert "none of the 4 requests" in problem.problem and "show_likelihood" in problem.fix
     kept(monkeypatch, tmp_path, event())
     report = Report()
-    found = environment.lately(report)
+    found = environment.recent_requests(report)
     assert found is not None and found["shown"] == 1 and not report.problems
 
 
 def test_a_history_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    file = store.state_file()
+    file = store.history_file()
     file.parent.mkdir()
     file.write_bytes(b"no database" * 100)
     report = Report()
-    assert environment.lately(report) is None
+    assert environment.recent_requests(report) is None
     assert report.problems[0].fix == "run mercury-lsp stats --clear to delete the history" and report.usable
 
 
 def test_a_server_is_not_tried_where_it_cannot_work() -> None:
     report = Report()
-    report.wrong("there is no model", "install one", fatal=True)
-    assert environment.server(report) is None
+    report.add_problem("there is no model", "install one", fatal=True)
+    assert environment.check_server(report) is None
     assert len(report.problems) == 1
 
 
@@ -137,8 +137,8 @@ def test_it_ends_with_at_most_three_things_to_do_the_fatal_ones_first(
 ) -> None:
     report = Report()
     for number in range(5):
-        report.wrong(f"part {number} is off", f"do thing {number}", fatal=number == 4)
-    command._show(report)
+        report.add_problem(f"part {number} is off", f"do thing {number}", fatal=number == 4)
+    command._print_report(report)
     said = capsys.readouterr().out
     assert re.findall(r"^(\d)\. Do thing (\d)\.$", said, re.MULTILINE) == [("1", "4"), ("2", "0"), ("3", "1")]
     assert "part 0 is off" in said and "part 2 is off" not in said and "2 more" in said

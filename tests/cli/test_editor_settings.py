@@ -12,7 +12,7 @@ from pathlib import Path
 from support import ROOT
 
 from mercury_lsp import __version__
-from mercury_lsp.config import EDITORS_OWN, OPTIONS, SECTION, parse
+from mercury_lsp.config import EDITOR_SETTINGS, OPTIONS, SECTION, parse_settings
 
 EDITORS = ROOT / "editors"
 VSCODE = json.loads((EDITORS / "vscode/package.json").read_text(encoding="utf-8"))
@@ -27,7 +27,7 @@ def generate(*arguments: str | Path) -> int:
 def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
     assert generate("--check") == 0, "run make settings"
     told = VSCODE["contributes"]["configuration"]["properties"]
-    own = {name for name in told if name.split(".")[1] in EDITORS_OWN}
+    own = {name for name in told if name.split(".")[1] in EDITOR_SETTINGS}
     assert own == {
         f"{SECTION}.{name}"
         for name in ("drafts", "server.command", "server.python", "server.package", "trace.server")
@@ -101,7 +101,7 @@ def test_what_vs_code_shows_is_in_the_extension_and_loads_nothing() -> None:
 
 def test_the_examples_of_settings_are_right() -> None:
     helix = tomllib.loads((EDITORS / "helix/languages.toml").read_text(encoding="utf-8"))
-    assert parse(helix["language-server"]["mercury"]["config"])[1] == ()
+    assert parse_settings(helix["language-server"]["mercury"]["config"])[1] == ()
     neovim = (EDITORS / "neovim/README.md").read_text(encoding="utf-8")
     example = re.search(r"settings = \{(.*?)\}", neovim)
     assert example is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_fetch import FETCHED, FILES
 
-from mercury_lsp.models.hub import _license, is_wanted_file
+from mercury_lsp.models.hub import _license_text, is_wanted_file
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
@@ -31,4 +31,4 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
     ],
 )
 def test_the_license_is_what_the_card_says(card: object, license: str | None) -> None:
-    assert _license(card) == license
+    assert _license_text(card) == license

@@ -11,9 +11,9 @@ import pytest
 from support import ROOT
 
 from mercury_lsp.cli.doctor import editors as installed_editors
-from mercury_lsp.cli.doctor.editors import EXTENSION, KINDS, editors
-from mercury_lsp.cli.doctor.report import Report, asked
-from mercury_lsp.config import parse
+from mercury_lsp.cli.doctor.editors import EXTENSION, KINDS, check_editors
+from mercury_lsp.cli.doctor.report import Report, program_output
+from mercury_lsp.config import parse_settings
 
 
 class Machine:
@@ -36,7 +36,7 @@ class Machine:
 
     def examine(self) -> tuple[dict[str, dict[str, object] | None], list[str]]:
         report = Report()
-        found = editors(report)
+        found = check_editors(report)
         assert report.usable  # an editor is no reason for which nothing can be suggested
         return found, [problem.problem for problem in report.problems]
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_asked_is_named_without_facts(machine: Machine) -> None:
 def test_a_program_that_does_not_end_is_ended_with_what_it_started(tmp_path: Path) -> None:
     started = tmp_path / "pid"
     command = ["/bin/sh", "-c", f"sleep 600 & echo $! > {started}; wait"]
-    assert asked(command, seconds=1.0) is None
+    assert program_output(command, seconds=1.0) is None
     state = Path(f"/proc/{started.read_text().strip()}/stat")
 
     def runs() -> bool:
@@ -129,7 +129,7 @@ def test_the_settings_that_we_ship_for_helix_are_right(machine: Machine) -> None
     found, problems = machine.examine()
     assert found["hx"]["set_up"] and not problems  # type: ignore[index]
     settings = tomllib.loads(shipped)
-    assert not parse(settings["language-server"]["mercury"]["config"])[1]
+    assert not parse_settings(settings["language-server"]["mercury"]["config"])[1]
     assert any("mercury" in language["language-servers"] for language in settings["language"])
 
 

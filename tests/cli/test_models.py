@@ -117,7 +117,7 @@ def test_files_of_other_programs_are_listed_and_selected(
     assert main(["models", "select", "coder"]) == 0
     capsys.readouterr()
     assert used(listed(capsys)) == ["coder"]
-    facts = command._model(Report())
+    facts = command._check_model(Report())
     assert facts["name"] == "coder" and facts["folder"] == str(tmp_path / "llama" / "coder.gguf")
     monkeypatch.chdir(tmp_path)
     assert main(["models", "select", "./llama/coder.gguf"]) == 0
@@ -193,7 +193,7 @@ def test_a_broken_file_is_told_and_not_written_over(user: User, capsys: pytest.C
     assert "is not JSON" in refused(capsys, "select", "mini")[1]
     assert file.read_text() == "{"
     report = Report()
-    facts = command._model(report)
+    facts = command._check_model(report)
     assert facts is not None and (facts["name"], facts["chosen_by"]) == ("small", "default")
     assert report.usable and any(str(file) in problem.problem for problem in report.problems)
 
@@ -205,7 +205,7 @@ def test_a_selection_that_is_gone_is_told(user: User, capsys: pytest.CaptureFixt
     assert main(["models"]) == 0
     assert "/gone does not exist" in capsys.readouterr().err
     report = Report()
-    assert command._model(report) is None
+    assert command._check_model(report) is None
     assert "models select" in report.problems[0].fix
 
 

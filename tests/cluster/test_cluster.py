@@ -20,10 +20,10 @@ import httpx2 as httpx
 import pytest
 from support.servers import replica_backends
 
-from mercury_lsp.cluster.router import ranked
+from mercury_lsp.cluster.router import rank_replicas
 from mercury_lsp.http.backend import Task
 
-SCALE = {"replicas": 2, "ongoing": 3, "queued": 2, "health_s": 1.0, "cpus": 0.5, "drain_s": 10.0}
+SCALE = {"replicas": 2, "max_ongoing": 3, "max_queued": 2, "health_s": 1.0, "cpus": 0.5, "drain_s": 10.0}
 PATIENCE = 120
 pytestmark = pytest.mark.skipif(
     find_spec("ray") is None, reason="Ray is not installed: pip install 'mercury-lsp[cluster]'"
@@ -33,12 +33,12 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The address of Ray Serve on this machine, with nothing on it."""
-    from mercury_lsp.cluster.command import ray_here
+    from mercury_lsp.cluster.command import ray_session
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with ray_here(cpus=4, port=port):
+    with ray_session(cpus=4, port=port):
         from ray import cloudpickle
 
         cloudpickle.register_pickle_by_value(replica_backends)  # Ray's processes do not see the tests
@@ -104,7 +104,7 @@ def test_a_key_stays_at_its_replica_and_the_keys_are_shared_out(slow: Any) -> No
     assert len(live) == 2
     keys = [f"key-{number}" for number in range(12)]
     homes = {key: served_by(slow, key) for key in keys}
-    assert homes == {key: ranked(key, live)[0] for key in keys}
+    assert homes == {key: rank_replicas(key, live)[0] for key in keys}
     assert {key: served_by(slow, key) for key in keys} == homes
     assert set(homes.values()) == set(live)
 
@@ -114,7 +114,7 @@ def test_a_full_replica_overflows_to_the_other(slow: Any) -> None:
     handle, task = slow.options(stream=True), Task("a", key="one")
     streams = [handle.run.remote(task) for _ in range(5) if not time.sleep(0.1)]  # type: ignore[func-returns-value]
     homes = Counter(list(stream)[-1].replica for stream in streams)
-    first, second = ranked("one", names())
+    first, second = rank_replicas("one", names())
     assert homes == {first: 3, second: 2}
 
 
@@ -122,7 +122,7 @@ def test_too_many_are_refused(slow: Any, url: str) -> None:
     with ThreadPoolExecutor(30) as pool:
         replies = list(pool.map(lambda _: complete(url, user="one"), range(30)))
     statuses = Counter(reply.status_code for reply in replies)
-    assert set(statuses) == {200, 429} and statuses[200] >= SCALE["queued"]
+    assert set(statuses) == {200, 429} and statuses[200] >= SCALE["max_queued"]
     refused = next(reply for reply in replies if reply.status_code == 429)
     assert refused.json()["error"]["type"] == "rate_limit_error" and refused.headers["retry-after"] == "1"
 
@@ -259,7 +259,14 @@ def test_ray_adds_replicas_where_they_have_too_much_to_do(slow: Any, url: str) -
     """From one, which is what is left of the others; down again it goes after a while, which is not waited for."""
     from mercury_lsp.cluster.deploy import Scale, deploy
 
-    few = replace(Scale(**SCALE), replicas=1, most=2, target=1.0, upscale_delay_s=0.0, downscale_delay_s=0.1)
+    few = replace(
+        Scale(**SCALE),
+        replicas=1,
+        max_replicas=2,
+        target_ongoing=1.0,
+        upscale_delay_s=0.0,
+        downscale_delay_s=0.1,
+    )
     deploy(replica_backends.Slow, "slow", few)
     until(lambda: len(names()) == 1)
     with ThreadPoolExecutor(4) as pool:
@@ -276,12 +283,12 @@ def test_the_engine_answers_from_a_replica_as_from_this_process(url: str, packed
     from starlette.testclient import TestClient
 
     from mercury_lsp.cluster.deploy import Scale, deploy
-    from mercury_lsp.cluster.replica import in_process
+    from mercury_lsp.cluster.replica import local_backend_factory
     from mercury_lsp.http.app import application
     from mercury_lsp.http.local import LocalOptions
     from mercury_lsp.http.settings import ServiceSettings
 
-    make = in_process(str(packed_model), LocalOptions(device="cpu", threads=1, memory_mb=64))
+    make = local_backend_factory(str(packed_model), LocalOptions(device="cpu", threads=1, memory_mb=64))
     deploy(make, "packed", Scale(**SCALE | {"replicas": 1}))
     body = {"prompt": "def f(other):\n    return ", "suffix": "\n", "max_tokens": 8, "user": "one"}
     with TestClient(application(make(), ServiceSettings()), base_url=url) as alone:

@@ -44,7 +44,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def updates(handle: Handle) -> list[Update]:
-    return [update async for update in forward.Forward(handle, "model").run(Task("", max_tokens=9))]
+    return [update async for update in forward.ForwardingBackend(handle, "model").run(Task("", max_tokens=9))]
 
 
 async def test_the_next_replica_goes_on_behind_what_is_settled() -> None:
@@ -55,7 +55,7 @@ async def test_the_next_replica_goes_on_behind_what_is_settled() -> None:
 
 
 async def test_whoever_is_new_is_refused_where_there_is_no_room() -> None:
-    backend = forward.Forward(Handle([FULL], [REST]), "model")
+    backend = forward.ForwardingBackend(Handle([FULL], [REST]), "model")
     with pytest.raises(Busy):
         await anext(backend.run(Task("")))
     assert "mercury_lost_total 0.0" in backend.metrics()
@@ -68,7 +68,7 @@ async def test_whoever_lost_a_replica_waits_for_room() -> None:
 
 async def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "MAX_ROOM_WAIT_SECONDS", 0.0)
-    backend = forward.Forward(Handle([RayActorError()], [FULL], [REST]), "model")
+    backend = forward.ForwardingBackend(Handle([RayActorError()], [FULL], [REST]), "model")
     with pytest.raises(Busy):
         await anext(backend.run(Task("")))
     assert "mercury_lost_total 1.0" in backend.metrics()

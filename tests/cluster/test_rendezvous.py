@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mercury_lsp.cluster.router import ranked
+from mercury_lsp.cluster.router import rank_replicas
 
 NAMES = ("a1", "b2", "c3", "d4")
 KEYS = [f"document-{number}" for number in range(2000)]
 
 
 def test_every_process_and_every_order_agree() -> None:
-    assert ranked("document-1", NAMES) == ranked("document-1", reversed(NAMES))
-    assert sorted(ranked("document-1", NAMES)) == sorted(NAMES)
-    assert ranked("document-1", NAMES) == ["d4", "c3", "b2", "a1"]  # for ever
+    assert rank_replicas("document-1", NAMES) == rank_replicas("document-1", reversed(NAMES))
+    assert sorted(rank_replicas("document-1", NAMES)) == sorted(NAMES)
+    assert rank_replicas("document-1", NAMES) == ["d4", "c3", "b2", "a1"]  # for ever
 
 
 def test_keys_are_shared_out_evenly() -> None:
-    homes = Counter(ranked(key, NAMES)[0] for key in KEYS)
+    homes = Counter(rank_replicas(key, NAMES)[0] for key in KEYS)
     assert all(400 < homes[name] < 600 for name in NAMES)
 
 
@@ -25,14 +25,14 @@ def test_a_replica_that_leaves_moves_its_own_keys_only_each_to_its_next() -> Non
     for gone in NAMES:
         left = [name for name in NAMES if name != gone]
         for key in KEYS:
-            first, second, *_ = ranked(key, NAMES)
-            assert ranked(key, left)[0] == (second if first == gone else first)
+            first, second, *_ = rank_replicas(key, NAMES)
+            assert rank_replicas(key, left)[0] == (second if first == gone else first)
 
 
 def test_a_replica_that_comes_takes_a_share_of_each_of_the_others() -> None:
     moved = Counter()
     for key in KEYS:
-        before, after = ranked(key, NAMES)[0], ranked(key, [*NAMES, "e5"])[0]
+        before, after = rank_replicas(key, NAMES)[0], rank_replicas(key, [*NAMES, "e5"])[0]
         assert after in (before, "e5")
         moved[before] += after == "e5"
     assert 300 < moved.total() < 500 and min(moved.values()) > 50

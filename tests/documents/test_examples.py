@@ -19,7 +19,7 @@ from support import ROOT
 from support.models.tiny_models import WORD
 from support.servers.http_service import Scripted, served
 
-from mercury_lsp.config import OPTIONS, SECTION, parse
+from mercury_lsp.config import OPTIONS, SECTION, parse_settings
 from mercury_lsp.http.backend import Update
 
 EXAMPLES = ROOT / "examples"
@@ -75,7 +75,7 @@ def test_the_configurations_are_those_of_the_document(language: str, name: str) 
 def test_the_configurations_set_real_options() -> None:
     helix = tomllib.loads((EXAMPLES / "languages.toml").read_text(encoding="utf-8"))
     wanted = helix["language-server"]["mercury"]["config"]
-    assert parse(wanted)[1] == ()
+    assert parse_settings(wanted)[1] == ()
     code = json.loads((EXAMPLES / "settings.json").read_text(encoding="utf-8"))
     own = {name.partition(".")[2]: value for name, value in code.items() if name.startswith(SECTION)}
     lua = re.findall(r"(\w+) = (\"\w+\"|\d+)", (EXAMPLES / "init.lua").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from support.models.tiny_models import save_pointing, suggesting
 from torch import Tensor
 
 from mercury_lsp.engine.tokenizer import Tokenizer
-from mercury_lsp.telemetry.store import read_events, state_file
+from mercury_lsp.telemetry.store import history_file, read_events
 
 from .conftest import WORD, Client, Message, Process, at, change, frame
 
@@ -30,7 +30,7 @@ TEXT = "some words and "
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A history of the test's own."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return state_file()
+    return history_file()
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import pytest
 
 from mercury_lsp import __version__
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.scenes import FOLDER, scenes
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, scenes
 from mercury_lsp.engine.checkpoints import checkpoint
 from model.release import __main__ as release
 
@@ -169,9 +169,9 @@ async def _suggested(program: str) -> str:
     """What a server suggests, of a file that is opened in an editor."""
     scene = scenes()[0]
     async with Editor.start(
-        FOLDER, {"show_likelihood": 0, "deadline_ms": 60000}, (program, "--stdio")
+        SAMPLES_FOLDER, {"show_likelihood": 0, "deadline_ms": 60000}, (program, "--stdio")
     ) as editor:
-        await editor.loaded()
+        await editor.wait_until_loaded()
         buffer = Buffer(editor, scene.uri, scene.language_id, scene.cut)
         buffer.replace(scene.start, scene.start, "self.h")
         return (await buffer.complete(scene.start + len("self.h"))).text

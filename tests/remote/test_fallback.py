@@ -183,15 +183,15 @@ def test_doctor_tells_what_is_sent_where(form: Callable[[object], object], tmp_p
     with hosting(whole("a + b"), refuse(401)) as hosted:
         file.write_text(json.dumps(form({"remote": "always", "remote_url": hosted.url, "remote_model": "m"})))
         report = command.Report(read_settings(file))
-        found = hosted_model.hosted(report)
+        found = hosted_model.check_hosted_model(report)
         assert "is sent to 127.0.0.1" in found["sent"] and found["answers"]["model"] == "m"
         assert found["key"].startswith("found in the environment variable MERCURY_API_KEY")
         assert not report.problems and KEY not in str(found)
         assert hosted.bodies[0]["max_tokens"] == 8
-        hosted_model.hosted(report)
+        hosted_model.check_hosted_model(report)
         assert "refuses the key" in report.problems[0].problem and not report.usable
 
 
 def test_doctor_asks_nobody_where_that_is_off() -> None:
     report = command.Report()
-    assert hosted_model.hosted(report)["remote"] == "off" and not report.problems
+    assert hosted_model.check_hosted_model(report)["remote"] == "off" and not report.problems

@@ -297,7 +297,7 @@ def test_an_address_is_needed() -> None:
 def test_doctor_asks_for_an_edit_without_a_text_of_the_user(answer: Any, problem: str) -> None:
     with hosting(answer) as hosted:
         report = Report(Config(next_edit="hosted", remote_url=hosted.url))
-        facts = hosted_model.hosted(report)
+        facts = hosted_model.check_hosted_model(report)
     assert facts["remote"] == "off" and "are sent to 127.0.0.1" in facts["next_edit"]["sent"]
     assert facts["next_edit"]["key"].startswith("found") and len(hosted.seen) == 1
     assert [problem in one.problem for one in report.problems] == ([True] if problem else [])

@@ -4,18 +4,18 @@
  * The commands stay registered while the server restarts; a command of the server is sent to the running server.
  */
 import { commands, type Disposable, type ExtensionContext, type LogOutputChannel, window } from "vscode";
-import { chosenSource, install } from "./install";
-import { show as showMenu } from "./menu";
-import { toggle } from "./pause";
+import { askForSource, install } from "./install";
+import { showMenu } from "./menu";
+import { togglePause } from "./pause";
 import type { Service } from "./service";
 import { Statistics } from "./stats";
-import { clock, type StatusBar } from "./status";
+import { formatTime, type StatusBar } from "./status";
 
 export const SETTINGS = "@ext:mercury-lsp.mercury-lsp";
 const WALKTHROUGH = "mercury-lsp.mercury-lsp#start";
-const SILENT = "The server is not running, or is too old for this.";
+const NO_ANSWER = "The server is not running, or is too old for this.";
 
-export interface Parts {
+export interface Dependencies {
   context: ExtensionContext;
   output: LogOutputChannel;
   service: Service;
@@ -26,38 +26,38 @@ export interface Parts {
 
 type Handler = (...args: never[]) => unknown;
 
-export function register({ context, output, service, status, environment }: Parts): void {
+export function registerCommands({ context, output, service, status, environment }: Dependencies): void {
   const statistics = new Statistics(service);
 
   async function explain(...args: unknown[]): Promise<unknown> {
     const editor = window.activeTextEditor;
     if (args.length === 0 && editor) args = [editor.document.uri.toString(), editor.selection.active];
     const sentence = await service.run("mercury.explain", args);
-    void window.showInformationMessage(`Mercury: ${typeof sentence === "string" ? sentence : SILENT}`);
+    void window.showInformationMessage(`Mercury: ${typeof sentence === "string" ? sentence : NO_ANSWER}`);
     return sentence;
   }
 
   async function snooze(...args: unknown[]): Promise<unknown> {
     const until = await service.run("mercury.snooze", args);
-    const told = typeof until === "string" ? `No suggestions until ${clock(until)}.` : SILENT;
-    void window.showInformationMessage(`Mercury: ${told}`);
+    const message = typeof until === "string" ? `No suggestions until ${formatTime(until)}.` : NO_ANSWER;
+    void window.showInformationMessage(`Mercury: ${message}`);
     return until;
   }
 
   async function toggleLanguage(): Promise<void> {
     const language = window.activeTextEditor?.document.languageId;
-    if (language) await toggle(language);
+    if (language) await togglePause(language);
     else void window.showInformationMessage("Mercury: Open a file of the language first.");
   }
 
   async function installServer(source?: unknown): Promise<boolean> {
-    const from = typeof source === "string" ? source : await chosenSource();
+    const from = typeof source === "string" ? source : await askForSource();
     if (!from) return false;
     // Windows cannot replace the file of a running program.
     await service.stop();
-    const done = await install(from, environment, output);
+    const succeeded = await install(from, environment, output);
     await service.restart();
-    return done;
+    return succeeded;
   }
 
   const handlers: Record<string, Handler> = {
@@ -72,16 +72,16 @@ export function register({ context, output, service, status, environment }: Part
     "mercury.showOutput": () => output.show(),
     "mercury.settings": () => commands.executeCommand("workbench.action.openSettings", SETTINGS),
     "mercury.walkthrough": () => commands.executeCommand("workbench.action.openWalkthrough", WALKTHROUGH, false),
-    "mercury.menu": () => showMenu(service.life, status.status),
+    "mercury.menu": () => showMenu(service.state, status.status),
   };
   context.subscriptions.push(statistics);
   for (const [name, handler] of Object.entries(handlers)) {
-    context.subscriptions.push(...attempt(() => commands.registerCommand(name, handler as (...args: unknown[]) => unknown), output));
+    context.subscriptions.push(...tryToRegister(() => commands.registerCommand(name, handler as (...args: unknown[]) => unknown), output));
   }
 }
 
 /** Registers a command, or warns if another extension has a command of the same name. */
-function attempt(registration: () => Disposable, output: LogOutputChannel): Disposable[] {
+function tryToRegister(registration: () => Disposable, output: LogOutputChannel): Disposable[] {
   try {
     return [registration()];
   } catch (error) {

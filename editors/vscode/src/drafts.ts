@@ -10,27 +10,27 @@ import type { LanguageClient } from "vscode-languageclient/node";
 import { type Draft, DRAFT } from "./protocol";
 
 // The most characters that are drawn of a line.
-const LONGEST = 200;
+const MAX_LINE_CHARACTERS = 200;
 
 export class Drafts implements Disposable {
   private readonly committed = window.createTextEditorDecorationType({
     after: { color: new ThemeColor("editorGhostText.foreground"), fontStyle: "italic" },
   });
-  private readonly open = window.createTextEditorDecorationType({
+  private readonly undecided = window.createTextEditorDecorationType({
     after: { color: new ThemeColor("editorLineNumber.foreground") },
   });
   private readonly listeners: Disposable[];
-  private drawn: TextEditor | undefined;
+  private drawnEditor: TextEditor | undefined;
   // The version and the URI of the text that has a suggestion.
-  private answered = "";
+  private answeredVersion = "";
 
   constructor() {
     this.listeners = [
       workspace.onDidChangeTextDocument(({ document }) => {
-        if (document === this.drawn?.document) this.clear();
+        if (document === this.drawnEditor?.document) this.clear();
       }),
       window.onDidChangeTextEditorSelection(({ textEditor }) => {
-        if (textEditor === this.drawn) this.clear();
+        if (textEditor === this.drawnEditor) this.clear();
       }),
       window.onDidChangeActiveTextEditor(() => this.clear()),
     ];
@@ -44,54 +44,54 @@ export class Drafts implements Disposable {
 
   /** Ends the preview in a text that has a suggestion now. */
   finish(uri: string, version: number): void {
-    this.answered = `${version} ${uri}`;
+    this.answeredVersion = `${version} ${uri}`;
     this.clear();
   }
 
   clear(): void {
-    this.drawn?.setDecorations(this.committed, []);
-    this.drawn?.setDecorations(this.open, []);
-    this.drawn = undefined;
+    this.drawnEditor?.setDecorations(this.committed, []);
+    this.drawnEditor?.setDecorations(this.undecided, []);
+    this.drawnEditor = undefined;
   }
 
   dispose(): void {
     this.clear();
-    [...this.listeners, this.committed, this.open].forEach((owned) => owned.dispose());
+    [...this.listeners, this.committed, this.undecided].forEach((disposable) => disposable.dispose());
   }
 
   private draw(uri: string, { textDocument, position, committed, draft, done }: Draft): void {
     const editor = window.activeTextEditor;
-    const place = new Position(position.line, position.character);
+    const cursor = new Position(position.line, position.character);
     const stale =
       editor?.document.uri.toString() !== uri ||
       editor.document.version !== textDocument.version ||
-      this.answered === `${textDocument.version} ${uri}` ||
+      this.answeredVersion === `${textDocument.version} ${uri}` ||
       !editor.selection.isEmpty ||
-      !editor.selection.active.isEqual(place);
+      !editor.selection.active.isEqual(cursor);
     if (done || stale) {
       this.clear();
       return;
     }
-    const [certain, rest] = firstLine(committed, draft);
+    const [committedLine, draftLine] = firstLines(committed, draft);
     // VS Code draws the two types in the order of their creation, so the committed text comes first.
-    editor.setDecorations(this.committed, certain ? [after(place, certain)] : []);
-    editor.setDecorations(this.open, rest ? [after(place, rest)] : []);
-    this.drawn = editor;
+    editor.setDecorations(this.committed, committedLine ? [decorationAfter(cursor, committedLine)] : []);
+    editor.setDecorations(this.undecided, draftLine ? [decorationAfter(cursor, draftLine)] : []);
+    this.drawnEditor = editor;
   }
 }
 
-const after = (place: Position, contentText: string) => ({
+const decorationAfter = (place: Position, contentText: string) => ({
   range: new Range(place, place),
   renderOptions: { after: { contentText } },
 });
 
 /** Cuts both parts at the end of the first line, and marks further lines by a sign. */
-function firstLine(committed: string, draft: string): [string, string] {
-  const cut = (text: string): string => {
+function firstLines(committed: string, draft: string): [string, string] {
+  const firstLineOf = (text: string): string => {
     const [line = "", ...more] = text.split(/\r?\n/);
     // CSS would collapse ordinary blanks.
-    const shown = line.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0");
+    const shown = line.slice(0, MAX_LINE_CHARACTERS).replaceAll("\t", "    ").replaceAll(" ", "\u00a0");
     return more.length > 0 ? `${shown}\u00a0↵` : shown;
   };
-  return committed.includes("\n") ? [cut(committed), ""] : [cut(committed), cut(draft)];
+  return committed.includes("\n") ? [firstLineOf(committed), ""] : [firstLineOf(committed), firstLineOf(draft)];
 }

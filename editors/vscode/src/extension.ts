@@ -5,12 +5,12 @@
  */
 import { commands, type ExtensionContext, window, workspace } from "vscode";
 import type { Middleware } from "vscode-languageclient/node";
-import { register } from "./commands";
+import { registerCommands } from "./commands";
 import { Drafts } from "./drafts";
-import { find } from "./find";
+import { findServer } from "./find";
 import { NextEdit } from "./nextEdit";
 import { Service } from "./service";
-import { told } from "./settings";
+import { configurationMiddleware } from "./settings";
 import { StatusBar } from "./status";
 
 const COMMAND = "mercury.server.command";
@@ -24,17 +24,17 @@ export async function activate(context: ExtensionContext): Promise<void> {
   const drafts = new Drafts();
   const running = new Service({
     output,
-    middleware: { ...ending(drafts), workspace: told(context.extension) },
-    find: () => find({ setting: setting(), workspace: trusted(), own: environment }),
-    prepare: (client) => {
+    middleware: { ...finishDraftsMiddleware(drafts), workspace: configurationMiddleware(context.extension) },
+    findServer: () => findServer({ setting: configuredCommand(), workspace: trustedFolders(), environment }),
+    onClientCreated: (client) => {
       status.listen(client);
       drafts.listen(client);
     },
-    complain: (sentence) => void complain(sentence),
+    showError: (sentence) => void showError(sentence),
   });
   service = running;
   const status = new StatusBar(running);
-  register({ context, output, service: running, status, environment });
+  registerCommands({ context, output, service: running, status, environment });
   context.subscriptions.push(
     output,
     drafts,
@@ -45,42 +45,42 @@ export async function activate(context: ExtensionContext): Promise<void> {
       if (change.affectsConfiguration("mercury.disabled_languages")) status.draw();
     }),
     workspace.onDidGrantWorkspaceTrust(() => {
-      if (running.life === "missing") void running.restart();
+      if (running.state === "missing") void running.restart();
     }),
-    running.onDidChange((life) => {
-      void commands.executeCommand("setContext", "mercury.life", life);
+    running.onDidChange((state) => {
+      void commands.executeCommand("setContext", "mercury.life", state);
     }),
   );
   await running.restart();
-  if (running.life === "missing") void offer();
+  if (running.state === "missing") void offerInstallation();
 }
 
 export function deactivate(): Promise<void> | undefined {
   return service?.stop();
 }
 
-const setting = (): string[] => workspace.getConfiguration().get<string[]>(COMMAND) ?? [];
+const configuredCommand = (): string[] => workspace.getConfiguration().get<string[]>(COMMAND) ?? [];
 
 /** The workspace's folders from which a server may be started: none without the user's trust. */
-function trusted(): string[] {
+function trustedFolders(): string[] {
   const folders = workspace.isTrusted ? (workspace.workspaceFolders ?? []) : [];
   return folders.filter(({ uri }) => uri.scheme === "file").map(({ uri }) => uri.fsPath);
 }
 
 /** Ends a preview when its suggestion comes. */
-function ending(drafts: Drafts): Middleware {
+function finishDraftsMiddleware(drafts: Drafts): Middleware {
   return {
     async provideInlineCompletionItems(document, position, context, token, next) {
       const { version } = document;
-      const found = await next(document, position, context, token);
-      const items = Array.isArray(found) ? found : (found?.items ?? []);
+      const result = await next(document, position, context, token);
+      const items = Array.isArray(result) ? result : (result?.items ?? []);
       if (items.length > 0) drafts.finish(document.uri.toString(), version);
-      return found;
+      return result;
     },
   };
 }
 
-async function offer(): Promise<void> {
+async function offerInstallation(): Promise<void> {
   const sentence = "The server mercury-lsp is not installed here. Shall it be, into an environment of its own?";
   const [install, settings] = ["Install…", "Name Its Command"];
   const answer = await window.showWarningMessage(`Mercury: ${sentence}`, install, settings);
@@ -88,7 +88,7 @@ async function offer(): Promise<void> {
   if (answer === settings) await commands.executeCommand("workbench.action.openSettings", COMMAND);
 }
 
-async function complain(sentence: string): Promise<void> {
+async function showError(sentence: string): Promise<void> {
   const [output, restart, settings] = ["Show Output", "Restart", "Settings"];
   const answer = await window.showErrorMessage(`Mercury: ${sentence}`, output, restart, settings);
   if (answer === output) await commands.executeCommand("mercury.showOutput");

@@ -26,11 +26,11 @@ export interface Figures {
 // In days; undefined means all.
 const PERIODS = [7, 30, 90, undefined];
 // The most rows of a table.
-const MOST = 10;
+const MAX_ROWS = 10;
 // The most bars of the chart.
-const DAYS = 60;
+const MAX_DAYS = 60;
 // The height of the chart, the width of a bar and the gap between bars, in SVG units.
-const [HIGH, BAR, GAP] = [120, 14, 4];
+const [CHART_HEIGHT, BAR_WIDTH, BAR_GAP] = [120, 14, 4];
 
 const CAUSES: Record<string, string> = {
   superseded: "typing went on",
@@ -45,7 +45,7 @@ const CAUSES: Record<string, string> = {
 };
 
 /** Returns the page. `figures`: undefined if the server did not answer. `nonce`: a new random text for each page. */
-export function page(figures: Figures | undefined, days: number | undefined, nonce: string): string {
+export function renderPage(figures: Figures | undefined, days: number | undefined, nonce: string): string {
   return `<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -56,89 +56,89 @@ export function page(figures: Figures | undefined, days: number | undefined, non
 </head>
 <body>
 <h1>Suggestions</h1>
-<nav>${PERIODS.map((period) => link(period, period === days)).join("")}</nav>
-${figures ? body(figures) : "<p>The server does not answer. Is it running, and of this version?</p>"}
+<nav>${PERIODS.map((period) => renderLink(period, period === days)).join("")}</nav>
+${figures ? renderBody(figures) : "<p>The server does not answer. Is it running, and of this version?</p>"}
 <footer>Counted on this machine, and kept on it: counts and times, never code. Setting mercury.history_days to 0 ends it.</footer>
 </body>
 </html>`;
 }
 
-function body({ all, by_language, by_day, nothing_because }: Figures): string {
+function renderBody({ all, by_language, by_day, nothing_because }: Figures): string {
   if (all.requests === 0) return "<p>Nothing is recorded in this time. Open a file and type.</p>";
-  const share = all.shown ? `${count(all.accepted + all.partly)} of ${count(all.shown)} shown` : "none was shown";
-  const slow = all.latency_ms.p95 === null ? "" : `95 of 100 within ${ms(all.latency_ms.p95)}`;
+  const acceptanceNote = all.shown ? `${formatCount(all.accepted + all.partly)} of ${formatCount(all.shown)} shown` : "none was shown";
+  const latencyNote = all.latency_ms.p95 === null ? "" : `95 of 100 within ${formatMs(all.latency_ms.p95)}`;
   return `
 <section class="tiles">
-${tile(percent(all.acceptance), "accepted", share)}
-${tile(ms(all.latency_ms.p50), "median latency", slow)}
-${tile(count(all.characters_saved), "characters not typed", `${count(all.from_memory)} answers from memory`)}
+${renderTile(formatPercent(all.acceptance), "accepted", acceptanceNote)}
+${renderTile(formatMs(all.latency_ms.p50), "median latency", latencyNote)}
+${renderTile(formatCount(all.characters_saved), "characters not typed", `${formatCount(all.from_memory)} answers from memory`)}
 </section>
 <h2>By day</h2>
-${chart(by_day)}
+${renderChart(by_day)}
 <h2>By language</h2>
-${languages(by_language)}
+${renderLanguages(by_language)}
 <h2>Why nothing was shown</h2>
-${causes(nothing_because)}`;
+${renderCauses(nothing_because)}`;
 }
 
-function link(period: number | undefined, current: boolean): string {
+function renderLink(period: number | undefined, current: boolean): string {
   const text = period ? `${period} days` : "All";
   const target = `command:mercury.stats${period ? `?${encodeURIComponent(JSON.stringify([period]))}` : ""}`;
   return current ? `<b>${text}</b>` : `<a href="${target}">${text}</a>`;
 }
 
-const tile = (figure: string, label: string, note: string): string =>
+const renderTile = (figure: string, label: string, note: string): string =>
   `<div class="tile"><strong>${figure}</strong><span>${label}</span><small>${note}</small></div>`;
 
 /** Draws a bar for each of the last days: shown suggestions, and darker the accepted ones. */
-function chart(by_day: Record<string, Group>): string {
-  const days = Object.entries(by_day).slice(-DAYS);
+function renderChart(by_day: Record<string, Group>): string {
+  const days = Object.entries(by_day).slice(-MAX_DAYS);
   const most = Math.max(1, ...days.map(([, group]) => group.shown));
   const bars = days.map(([day, { shown, accepted, partly }], index) => {
-    const x = index * (BAR + GAP);
+    const x = index * (BAR_WIDTH + BAR_GAP);
     const bar = (kind: string, value: number): string => {
-      const height = (HIGH * value) / most;
-      return `<rect class="${kind}" x="${x}" y="${(HIGH - height).toFixed(1)}" width="${BAR}" height="${height.toFixed(1)}"/>`;
+      const height = (CHART_HEIGHT * value) / most;
+      return `<rect class="${kind}" x="${x}" y="${(CHART_HEIGHT - height).toFixed(1)}" width="${BAR_WIDTH}" height="${height.toFixed(1)}"/>`;
     };
-    const told = `${escaped(day)}: ${count(shown)} shown, ${count(accepted + partly)} accepted`;
-    return `<g><title>${told}</title>${bar("shown", shown)}${bar("accepted", accepted + partly)}</g>`;
+    const title = `${escapeHtml(day)}: ${formatCount(shown)} shown, ${formatCount(accepted + partly)} accepted`;
+    return `<g><title>${title}</title>${bar("shown", shown)}${bar("accepted", accepted + partly)}</g>`;
   });
   const [first, last] = [days[0]?.[0] ?? "", days.at(-1)?.[0] ?? ""];
-  const width = days.length * (BAR + GAP);
-  return `<figure><svg role="img" aria-label="Suggestions by day" width="${width}" height="${HIGH}" viewBox="0 0 ${width} ${HIGH}">
+  const width = days.length * (BAR_WIDTH + BAR_GAP);
+  return `<figure><svg role="img" aria-label="Suggestions by day" width="${width}" height="${CHART_HEIGHT}" viewBox="0 0 ${width} ${CHART_HEIGHT}">
 ${bars.join("\n")}
 </svg>
-<figcaption>${escaped(first === last ? first : `${first} to ${last}`)}, up to ${count(most)} a day
+<figcaption>${escapeHtml(first === last ? first : `${first} to ${last}`)}, up to ${formatCount(most)} a day
 <span class="key shown"></span>shown <span class="key accepted"></span>accepted</figcaption></figure>`;
 }
 
-function languages(by_language: Record<string, Group>): string {
-  const rows = Object.entries(by_language).slice(0, MOST).map(
+function renderLanguages(by_language: Record<string, Group>): string {
+  const rows = Object.entries(by_language).slice(0, MAX_ROWS).map(
     ([name, group]) =>
-      `<tr><th scope="row">${escaped(name)}</th><td>${count(group.shown)}</td>` +
-      `<td>${count(group.accepted + group.partly)}</td><td>${percent(group.acceptance)}</td>` +
-      `<td>${ms(group.latency_ms.p50)}</td><td>${count(group.characters_saved)}</td></tr>`,
+      `<tr><th scope="row">${escapeHtml(name)}</th><td>${formatCount(group.shown)}</td>` +
+      `<td>${formatCount(group.accepted + group.partly)}</td><td>${formatPercent(group.acceptance)}</td>` +
+      `<td>${formatMs(group.latency_ms.p50)}</td><td>${formatCount(group.characters_saved)}</td></tr>`,
   );
-  const heads = ["shown", "accepted", "rate", "median", "not typed"].map((head) => `<th scope="col">${head}</th>`);
-  return `<table><thead><tr><th scope="col">language</th>${heads.join("")}</tr></thead><tbody>${rows.join("\n")}</tbody></table>`;
+  const headers = ["shown", "accepted", "rate", "median", "not typed"].map((head) => `<th scope="col">${head}</th>`);
+  return `<table><thead><tr><th scope="col">language</th>${headers.join("")}</tr></thead><tbody>${rows.join("\n")}</tbody></table>`;
 }
 
-function causes(nothing_because: Record<string, number>): string {
-  const found = Object.entries(nothing_because).slice(0, MOST);
-  if (found.length === 0) return "<p>Each request had an answer.</p>";
-  const most = Math.max(...found.map(([, times]) => times));
-  const rows = found.map(
+function renderCauses(nothing_because: Record<string, number>): string {
+  const entries = Object.entries(nothing_because).slice(0, MAX_ROWS);
+  if (entries.length === 0) return "<p>Each request had an answer.</p>";
+  const most = Math.max(...entries.map(([, times]) => times));
+  const rows = entries.map(
     ([cause, times]) =>
-      `<tr><th scope="row">${escaped(CAUSES[cause] ?? cause)}</th><td>${count(times)}</td>` +
+      `<tr><th scope="row">${escapeHtml(CAUSES[cause] ?? cause)}</th><td>${formatCount(times)}</td>` +
       `<td class="bar"><svg width="240" height="10"><rect class="shown" width="${((240 * times) / most).toFixed(1)}" height="10"/></svg></td></tr>`,
   );
   return `<table>${rows.join("\n")}</table>`;
 }
 
-const count = (value: number): string => value.toLocaleString("en");
-const percent = (share: number | null): string => (share === null ? "–" : `${Math.round(100 * share)}%`);
-const ms = (value: number | null): string => (value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`);
-const escaped = (text: string): string => text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+const formatCount = (value: number): string => value.toLocaleString("en");
+const formatPercent = (share: number | null): string => (share === null ? "–" : `${Math.round(100 * share)}%`);
+const formatMs = (value: number | null): string => (value === null ? "–" : `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`);
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
 
 const STYLE = `
 body { max-width: 46rem; margin: 0 auto; padding: 1rem 2rem 2rem; line-height: 1.5; }

@@ -13,53 +13,53 @@ const WINDOWS = process.platform === "win32";
 // The usual names of Python environments in a workspace.
 const ENVIRONMENTS = [".venv", "venv", "env"];
 
-export interface Found {
+export interface ServerCommand {
   command: string;
   args: string[];
   origin: "setting" | "path" | "workspace" | "own";
 }
 
-export interface Places {
+export interface SearchPlaces {
   setting: readonly string[];
   /** The trusted folders of the workspace. */
   workspace: readonly string[];
   /** The folder of the extension's own environment. */
-  own: string;
+  environment: string;
 }
 
 /** Returns the folder of an environment's programs. */
-export const programs = (environment: string): string => join(environment, WINDOWS ? "Scripts" : "bin");
+export const programsFolder = (environment: string): string => join(environment, WINDOWS ? "Scripts" : "bin");
 
 /** Finds a program in a folder by its name without `.exe`; undefined if there is no executable file. */
-export async function program(folder: string, name: string): Promise<string | undefined> {
+export async function findProgram(folder: string, name: string): Promise<string | undefined> {
   const file = join(folder, WINDOWS ? `${name}.exe` : name);
   return access(file, constants.X_OK).then(() => file, () => undefined);
 }
 
 /** Finds a program on the PATH. */
-export async function onPath(name: string): Promise<string | undefined> {
-  return first(name, (process.env.PATH ?? "").split(delimiter).filter(isAbsolute));
+export async function findOnPath(name: string): Promise<string | undefined> {
+  return findInFolders(name, (process.env.PATH ?? "").split(delimiter).filter(isAbsolute));
 }
 
-export async function find({ setting, workspace, own }: Places): Promise<Found | undefined> {
+export async function findServer({ setting, workspace, environment }: SearchPlaces): Promise<ServerCommand | undefined> {
   const [command, ...args] = setting;
   if (command) return { command, args, origin: "setting" };
-  const environments = workspace.flatMap((folder) => ENVIRONMENTS.map((name) => programs(join(folder, name))));
+  const environments = workspace.flatMap((folder) => ENVIRONMENTS.map((name) => programsFolder(join(folder, name))));
   const places = [
-    ["path", () => onPath("mercury-lsp")],
-    ["workspace", () => first("mercury-lsp", environments)],
-    ["own", () => program(programs(own), "mercury-lsp")],
+    ["path", () => findOnPath("mercury-lsp")],
+    ["workspace", () => findInFolders("mercury-lsp", environments)],
+    ["own", () => findProgram(programsFolder(environment), "mercury-lsp")],
   ] as const;
-  for (const [origin, look] of places) {
-    const file = await look();
+  for (const [origin, search] of places) {
+    const file = await search();
     if (file) return { command: file, args: ["--stdio"], origin };
   }
   return undefined;
 }
 
-async function first(name: string, folders: readonly string[]): Promise<string | undefined> {
+async function findInFolders(name: string, folders: readonly string[]): Promise<string | undefined> {
   for (const folder of folders) {
-    const file = await program(folder, name);
+    const file = await findProgram(folder, name);
     if (file) return file;
   }
   return undefined;

@@ -2,50 +2,50 @@
  * The menu of the status-bar item: the commands that make sense in the current state. commands.ts implements them.
  */
 import { commands, QuickPickItemKind, type QuickPickItem, window } from "vscode";
-import { paused } from "./pause";
+import { isPaused } from "./pause";
 import type { Status } from "./protocol";
-import type { Life } from "./service";
+import type { ServiceState } from "./service";
 
-interface Entry extends QuickPickItem {
+interface MenuEntry extends QuickPickItem {
   command?: string;
 }
 
-export async function show(life: Life, status: Status | undefined): Promise<void> {
+export async function showMenu(serviceState: ServiceState, status: Status | undefined): Promise<void> {
   const language = window.activeTextEditor?.document.languageId;
-  const picked = await window.showQuickPick(entries(life, status, language), { title: "Mercury" });
+  const picked = await window.showQuickPick(menuEntries(serviceState, status, language), { title: "Mercury" });
   if (picked?.command) await commands.executeCommand(picked.command);
 }
 
-function entries(life: Life, status: Status | undefined, language: string | undefined): Entry[] {
-  const line: Entry = { label: "", kind: QuickPickItemKind.Separator };
+function menuEntries(serviceState: ServiceState, status: Status | undefined, language: string | undefined): MenuEntry[] {
+  const separator: MenuEntry = { label: "", kind: QuickPickItemKind.Separator };
   return [
-    ...(life === "missing" ? [entry("cloud-download", "Install the Server…", "mercury.install")] : []),
-    ...(life === "running" ? [...pausing(status, language), line] : []),
-    ...(life === "running"
+    ...(serviceState === "missing" ? [entry("cloud-download", "Install the Server…", "mercury.install")] : []),
+    ...(serviceState === "running" ? [...pauseEntries(status, language), separator] : []),
+    ...(serviceState === "running"
       ? [
           entry("question", "Explain Why Nothing Is Suggested Here", "mercury.explain"),
           entry("graph", "Show Statistics", "mercury.stats"),
         ]
       : []),
     entry("output", "Show Output", "mercury.showOutput"),
-    line,
-    entry("debug-restart", life === "running" ? "Restart the Server" : "Start the Server", "mercury.restart"),
+    separator,
+    entry("debug-restart", serviceState === "running" ? "Restart the Server" : "Start the Server", "mercury.restart"),
     entry("gear", "Settings", "mercury.settings"),
     entry("book", "Get Started", "mercury.walkthrough"),
   ];
 }
 
-function pausing(status: Status | undefined, language: string | undefined): Entry[] {
+function pauseEntries(status: Status | undefined, language: string | undefined): MenuEntry[] {
   const snoozed = status?.state === "snoozed";
-  const time = snoozed
+  const items = snoozed
     ? [entry("debug-start", "Resume Suggestions", "mercury.resume")]
     : [entry("debug-pause", "Pause for Ten Minutes", "mercury.snooze")];
   // An older server does not tell whether it is snoozed.
-  if (!status) time.push(entry("debug-start", "Resume Suggestions", "mercury.resume"));
-  if (!language) return time;
-  return paused(language)
-    ? [...time, entry("debug-start", `Resume in ${language}`, "mercury.toggleLanguage")]
-    : [...time, entry("circle-slash", `Pause in ${language}`, "mercury.toggleLanguage")];
+  if (!status) items.push(entry("debug-start", "Resume Suggestions", "mercury.resume"));
+  if (!language) return items;
+  return isPaused(language)
+    ? [...items, entry("debug-start", `Resume in ${language}`, "mercury.toggleLanguage")]
+    : [...items, entry("circle-slash", `Pause in ${language}`, "mercury.toggleLanguage")];
 }
 
-const entry = (icon: string, label: string, command: string): Entry => ({ label: `$(${icon}) ${label}`, command });
+const entry = (icon: string, label: string, command: string): MenuEntry => ({ label: `$(${icon}) ${label}`, command });

@@ -21,30 +21,30 @@ import { type InlineEdit, NEXT_EDIT } from "./protocol";
 import type { Service } from "./service";
 
 // Milliseconds after a change.
-const DEBOUNCE = 150;
+const DEBOUNCE_MS = 150;
 // The most characters that are drawn of a line.
-const LONGEST = 200;
+const MAX_LINE_CHARACTERS = 200;
 const CONTEXT = "mercury.nextEdit";
 const AUTOMATIC = 2;
 
-interface Shown {
+interface ShownEdit {
   editor: TextEditor;
   version: number;
   range: Range;
   text: string;
-  id: unknown[];
+  commandArguments: unknown[];
   command: string;
 }
 
 export class NextEdit implements Disposable {
-  private readonly old = window.createTextEditorDecorationType({
+  private readonly removedText = window.createTextEditorDecorationType({
     textDecoration: "line-through",
     backgroundColor: new ThemeColor("diffEditor.removedTextBackground"),
   });
-  private readonly fresh = window.createTextEditorDecorationType({
+  private readonly insertedText = window.createTextEditorDecorationType({
     after: { color: new ThemeColor("editorGhostText.foreground"), fontStyle: "italic" },
   });
-  private readonly line = window.createTextEditorDecorationType({
+  private readonly editedLine = window.createTextEditorDecorationType({
     isWholeLine: true,
     overviewRulerColor: new ThemeColor("editorOverviewRuler.modifiedForeground"),
     borderWidth: "0 0 0 2px",
@@ -52,9 +52,9 @@ export class NextEdit implements Disposable {
     borderColor: new ThemeColor("editorGutter.modifiedBackground"),
   });
   private readonly listeners: Disposable[];
-  private shown: Shown | undefined;
+  private shown: ShownEdit | undefined;
   private timer: NodeJS.Timeout | undefined;
-  private asked: CancellationTokenSource | undefined;
+  private pendingRequest: CancellationTokenSource | undefined;
 
   constructor(private readonly service: Service) {
     this.listeners = [
@@ -62,7 +62,7 @@ export class NextEdit implements Disposable {
         const editor = window.activeTextEditor;
         if (document !== editor?.document || contentChanges.length === 0) return;
         this.clear();
-        this.timer = setTimeout(() => void this.ask(editor), DEBOUNCE);
+        this.timer = setTimeout(() => void this.requestEdit(editor), DEBOUNCE_MS);
       }),
       window.onDidChangeActiveTextEditor(() => this.clear()),
       commands.registerCommand("mercury.nextEdit.take", () => this.take()),
@@ -72,26 +72,26 @@ export class NextEdit implements Disposable {
 
   clear(): void {
     clearTimeout(this.timer);
-    this.asked?.cancel();
-    this.asked = undefined;
+    this.pendingRequest?.cancel();
+    this.pendingRequest = undefined;
     if (!this.shown) return;
     const { editor } = this.shown;
-    [this.old, this.fresh, this.line].forEach((type) => editor.setDecorations(type, []));
+    [this.removedText, this.insertedText, this.editedLine].forEach((type) => editor.setDecorations(type, []));
     this.shown = undefined;
     void commands.executeCommand("setContext", CONTEXT, false);
   }
 
   dispose(): void {
     this.clear();
-    [...this.listeners, this.old, this.fresh, this.line].forEach((owned) => owned.dispose());
+    [...this.listeners, this.removedText, this.insertedText, this.editedLine].forEach((disposable) => disposable.dispose());
   }
 
-  private async ask(editor: TextEditor): Promise<void> {
+  private async requestEdit(editor: TextEditor): Promise<void> {
     this.clear();
     const client = this.service.client;
     const { document } = editor;
     if (!client) return;
-    const source = (this.asked = new CancellationTokenSource());
+    const cancellation = (this.pendingRequest = new CancellationTokenSource());
     const { version } = document;
     const params = {
       textDocument: { uri: client.code2ProtocolConverter.asUri(document.uri), version },
@@ -100,26 +100,26 @@ export class NextEdit implements Disposable {
     };
     let edits: InlineEdit[];
     try {
-      ({ edits } = await client.sendRequest<{ edits: InlineEdit[] }>(NEXT_EDIT, params, source.token));
+      ({ edits } = await client.sendRequest<{ edits: InlineEdit[] }>(NEXT_EDIT, params, cancellation.token));
     } catch {
       // The request was cancelled, or the server does not know it.
       return;
     }
     const [edit] = edits;
-    if (!edit || this.asked !== source || document.version !== version || edit.textDocument.version !== version) return;
+    if (!edit || this.pendingRequest !== cancellation || document.version !== version || edit.textDocument.version !== version) return;
     const range = client.protocol2CodeConverter.asRange(edit.range);
-    this.draw({ editor, version, range, text: edit.text, id: edit.command.arguments ?? [], command: edit.command.command });
+    this.draw({ editor, version, range, text: edit.text, commandArguments: edit.command.arguments ?? [], command: edit.command.command });
   }
 
-  private draw(shown: Shown): void {
+  private draw(shown: ShownEdit): void {
     const { editor, range, text } = shown;
     const [first = "", ...more] = text.split(/\r?\n/);
     // CSS would collapse ordinary blanks.
-    const drawn = first.slice(0, LONGEST).replaceAll("\t", "    ").replaceAll(" ", "\u00a0");
-    const contentText = more.length > 0 ? `${drawn}\u00a0↵` : drawn;
-    editor.setDecorations(this.old, range.isEmpty ? [] : [range]);
-    editor.setDecorations(this.fresh, [{ range: new Range(range.end, range.end), renderOptions: { after: { contentText } } }]);
-    editor.setDecorations(this.line, [new Range(range.start, range.start)]);
+    const firstLine = first.slice(0, MAX_LINE_CHARACTERS).replaceAll("\t", "    ").replaceAll(" ", "\u00a0");
+    const contentText = more.length > 0 ? `${firstLine}\u00a0↵` : firstLine;
+    editor.setDecorations(this.removedText, range.isEmpty ? [] : [range]);
+    editor.setDecorations(this.insertedText, [{ range: new Range(range.end, range.end), renderOptions: { after: { contentText } } }]);
+    editor.setDecorations(this.editedLine, [new Range(range.start, range.start)]);
     this.shown = shown;
     void commands.executeCommand("setContext", CONTEXT, true);
   }
@@ -139,13 +139,13 @@ export class NextEdit implements Disposable {
     if (!(await editor.edit((builder) => builder.replace(range, text)))) return;
     const end = editor.document.positionAt(start + text.length);
     editor.selection = new Selection(end, end);
-    await this.service.run(shown.command, shown.id);
-    await this.ask(editor);
+    await this.service.run(shown.command, shown.commandArguments);
+    await this.requestEdit(editor);
   }
 
   private async dismiss(): Promise<void> {
     const shown = this.shown;
     this.clear();
-    if (shown) await this.service.run("mercury.editDismissed", shown.id);
+    if (shown) await this.service.run("mercury.editDismissed", shown.commandArguments);
   }
 }

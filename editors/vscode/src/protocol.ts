@@ -57,7 +57,7 @@ export interface InlineEdit {
 }
 
 /** Announces to the server which extensions this client supports. */
-export const announcement: StaticFeature = {
+export const capabilityFeature: StaticFeature = {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
     const others = (capabilities.experimental ?? {}) as object;
     const drafts = workspace.getConfiguration().get<boolean>("mercury.drafts") ?? false;

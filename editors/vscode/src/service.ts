@@ -15,14 +15,14 @@ import {
   State,
   type StaticFeature,
 } from "vscode-languageclient/node";
-import type { Found } from "./find";
-import { announcement } from "./protocol";
+import type { ServerCommand } from "./find";
+import { capabilityFeature } from "./protocol";
 
 // The server is restarted after at most so many crashes in so many milliseconds.
-const DEATHS = 4;
-const WHILE = 3 * 60_000;
+const MAX_CRASHES = 4;
+const CRASH_PERIOD_MS = 3 * 60_000;
 
-export type Life = "missing" | "starting" | "running" | "stopped";
+export type ServiceState = "missing" | "starting" | "running" | "stopped";
 
 /**
  * A client that leaves the server's commands to commands.ts. The parent class would register them at each start of a
@@ -30,45 +30,45 @@ export type Life = "missing" | "starting" | "running" | "stopped";
  */
 class Client extends LanguageClient {
   override registerFeature(feature: StaticFeature | DynamicFeature<unknown>): void {
-    const own = "registrationType" in feature && feature.registrationType.method === ExecuteCommandRequest.method;
-    if (!own) super.registerFeature(feature);
+    const isCommandFeature = "registrationType" in feature && feature.registrationType.method === ExecuteCommandRequest.method;
+    if (!isCommandFeature) super.registerFeature(feature);
   }
 }
 
-export interface Surroundings {
+export interface ServiceDependencies {
   output: LogOutputChannel;
   middleware: LanguageClientOptions["middleware"];
-  find: () => Promise<Found | undefined>;
+  findServer: () => Promise<ServerCommand | undefined>;
   /** Called with each new client before its start. */
-  prepare: (client: LanguageClient) => void;
+  onClientCreated: (client: LanguageClient) => void;
   /** Tells the user that the server cannot be started, or has crashed too often. */
-  complain: (sentence: string) => void;
+  showError: (sentence: string) => void;
 }
 
 export class Service {
-  private readonly changed = new EventEmitter<Life>();
+  private readonly changed = new EventEmitter<ServiceState>();
   readonly onDidChange = this.changed.event;
-  private present: Client | undefined;
-  private now: Life = "stopped";
+  private currentClient: Client | undefined;
+  private currentState: ServiceState = "stopped";
   private queue: Promise<void> = Promise.resolve();
 
-  constructor(private readonly around: Surroundings) {}
+  constructor(private readonly dependencies: ServiceDependencies) {}
 
-  get life(): Life {
-    return this.now;
+  get state(): ServiceState {
+    return this.currentState;
   }
 
   /** The client, if it is running. */
   get client(): LanguageClient | undefined {
-    return this.present?.isRunning() ? this.present : undefined;
+    return this.currentClient?.isRunning() ? this.currentClient : undefined;
   }
 
   restart(): Promise<void> {
-    return (this.queue = this.queue.then(() => this.end()).then(() => this.begin()));
+    return (this.queue = this.queue.then(() => this.stopClient()).then(() => this.startClient()));
   }
 
   stop(): Promise<void> {
-    return (this.queue = this.queue.then(() => this.end()));
+    return (this.queue = this.queue.then(() => this.stopClient()));
   }
 
   /** Runs a command of the server; undefined if no server is running or the server answers with an error. */
@@ -76,71 +76,71 @@ export class Service {
     try {
       return await this.client?.sendRequest(ExecuteCommandRequest.type, { command, arguments: args });
     } catch (error) {
-      this.around.output.warn(`${command}: ${String(error)}`);
+      this.dependencies.output.warn(`${command}: ${String(error)}`);
       return undefined;
     }
   }
 
-  private async begin(): Promise<void> {
-    this.become("starting");
-    const found = await this.around.find();
-    if (!found) {
-      this.become("missing");
+  private async startClient(): Promise<void> {
+    this.setState("starting");
+    const server = await this.dependencies.findServer();
+    if (!server) {
+      this.setState("missing");
       return;
     }
-    const { command, args, origin } = found;
-    this.around.output.info(`Starting ${[command, ...args].join(" ")} (from: ${origin}).`);
+    const { command, args, origin } = server;
+    this.dependencies.output.info(`Starting ${[command, ...args].join(" ")} (from: ${origin}).`);
     const client = new Client("mercury", "Mercury", { command, args }, this.options());
-    client.registerFeature(announcement);
+    client.registerFeature(capabilityFeature);
     client.onDidChangeState(({ newState }) => {
-      if (client !== this.present) return;
-      if (newState === State.Running) this.become("running");
-      else if (newState === State.Starting) this.become("starting");
+      if (client !== this.currentClient) return;
+      if (newState === State.Running) this.setState("running");
+      else if (newState === State.Starting) this.setState("starting");
     });
-    this.present = client;
-    this.around.prepare(client);
+    this.currentClient = client;
+    this.dependencies.onClientCreated(client);
     try {
       await client.start();
     } catch (error) {
-      this.around.output.error(String(error));
-      this.around.complain(`The server does not start with "${command}". The output tells more.`);
-      await this.end();
+      this.dependencies.output.error(String(error));
+      this.dependencies.showError(`The server does not start with "${command}". The output tells more.`);
+      await this.stopClient();
     }
   }
 
   private options(): LanguageClientOptions {
-    const deaths: number[] = [];
-    const closed = (): CloseHandlerResult => {
-      deaths.push(Date.now());
-      while (Date.now() - (deaths[0] ?? 0) > WHILE) deaths.shift();
-      // During the start, `begin` reports the failure.
-      if (this.now !== "running") return { action: CloseAction.DoNotRestart, handled: true };
-      if (deaths.length <= DEATHS) {
+    const crashTimes: number[] = [];
+    const onClosed = (): CloseHandlerResult => {
+      crashTimes.push(Date.now());
+      while (Date.now() - (crashTimes[0] ?? 0) > CRASH_PERIOD_MS) crashTimes.shift();
+      // During the start, `startClient` reports the failure.
+      if (this.currentState !== "running") return { action: CloseAction.DoNotRestart, handled: true };
+      if (crashTimes.length <= MAX_CRASHES) {
         return { action: CloseAction.Restart, handled: true, message: "The server died; it is started anew." };
       }
-      this.become("stopped");
-      this.around.complain(`The server died ${deaths.length} times in three minutes, and is not started anew.`);
+      this.setState("stopped");
+      this.dependencies.showError(`The server died ${crashTimes.length} times in three minutes, and is not started anew.`);
       return { action: CloseAction.DoNotRestart, handled: true };
     };
     return {
       documentSelector: [{ scheme: "file" }, { scheme: "untitled" }, { notebook: "*" }],
-      outputChannel: this.around.output,
-      middleware: this.around.middleware,
-      errorHandler: { closed, error: () => ({ action: ErrorAction.Continue }) },
+      outputChannel: this.dependencies.output,
+      middleware: this.dependencies.middleware,
+      errorHandler: { closed: onClosed, error: () => ({ action: ErrorAction.Continue }) },
     };
   }
 
-  private async end(): Promise<void> {
-    const ending = this.present;
-    this.present = undefined;
+  private async stopClient(): Promise<void> {
+    const stoppedClient = this.currentClient;
+    this.currentClient = undefined;
     // A server that has crashed, or is slow to end, must not keep a new server from starting.
-    await ending?.dispose().catch(() => undefined);
-    this.become("stopped");
+    await stoppedClient?.dispose().catch(() => undefined);
+    this.setState("stopped");
   }
 
-  private become(life: Life): void {
-    if (life === this.now) return;
-    this.now = life;
-    this.changed.fire(life);
+  private setState(state: ServiceState): void {
+    if (state === this.currentState) return;
+    this.currentState = state;
+    this.changed.fire(state);
   }
 }

@@ -11,18 +11,18 @@ const SECTION = "mercury";
 type Values = Record<string, unknown>;
 
 /** Answers `workspace/configuration` for the section of the server. */
-export function told(extension: Extension<unknown>): Middleware["workspace"] {
-  const options = names(extension);
+export function configurationMiddleware(extension: Extension<unknown>): Middleware["workspace"] {
+  const options = optionNames(extension);
   return {
     configuration: (params, token, next) =>
       params.items.every(({ section }) => section === SECTION)
-        ? params.items.map(() => set(options))
+        ? params.items.map(() => explicitOptions(options))
         : next(params, token),
   };
 }
 
 /** The names of the options in package.json; names with a dot belong to the extension. */
-function names(extension: Extension<unknown>): string[] {
+function optionNames(extension: Extension<unknown>): string[] {
   const { properties } = (extension.packageJSON as { contributes: { configuration: { properties: Values } } }).contributes
     .configuration;
   return Object.keys(properties)
@@ -30,11 +30,11 @@ function names(extension: Extension<unknown>): string[] {
     .filter((name) => !name.includes("."));
 }
 
-function set(options: string[]): Values {
+function explicitOptions(options: string[]): Values {
   const configuration = workspace.getConfiguration(SECTION);
-  const own = options.filter((name) => {
-    const found = configuration.inspect(name);
-    return [found?.globalValue, found?.workspaceValue, found?.workspaceFolderValue].some((value) => value !== undefined);
+  const explicitNames = options.filter((name) => {
+    const inspected = configuration.inspect(name);
+    return [inspected?.globalValue, inspected?.workspaceValue, inspected?.workspaceFolderValue].some((value) => value !== undefined);
   });
-  return Object.fromEntries(own.map((name) => [name, configuration.get(name)]));
+  return Object.fromEntries(explicitNames.map((name) => [name, configuration.get(name)]));
 }

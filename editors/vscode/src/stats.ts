@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { type Disposable, ViewColumn, type WebviewPanel, window } from "vscode";
-import { type Figures, page } from "./figures";
+import { type Figures, renderPage } from "./figures";
 import type { Service } from "./service";
 
 export class Statistics implements Disposable {
@@ -17,7 +17,7 @@ export class Statistics implements Disposable {
   async show(days?: number): Promise<void> {
     const figures = await this.service.run("mercury.stats", days ? [days] : []);
     this.panel ??= this.open();
-    this.panel.webview.html = page(figures as Figures | undefined, days, randomBytes(16).toString("hex"));
+    this.panel.webview.html = renderPage(figures as Figures | undefined, days, randomBytes(16).toString("hex"));
     this.panel.reveal(undefined, false);
   }
 

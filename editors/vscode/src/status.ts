@@ -6,11 +6,11 @@
  */
 import { type Disposable, MarkdownString, StatusBarAlignment, type StatusBarItem, ThemeColor, window } from "vscode";
 import type { LanguageClient } from "vscode-languageclient/node";
-import { paused } from "./pause";
+import { isPaused } from "./pause";
 import { type Status, STATUS } from "./protocol";
-import type { Life, Service } from "./service";
+import type { Service, ServiceState } from "./service";
 
-interface Words {
+interface StatusText {
   icon: string;
   short: string;
   long: string;
@@ -41,7 +41,7 @@ export class StatusBar implements Disposable {
   }
 
   listen(client: LanguageClient): void {
-    client.onNotification(STATUS, (status: Status) => this.take(status));
+    client.onNotification(STATUS, (status: Status) => this.update(status));
   }
 
   /** Requests the status, because the server notifies only changes. */
@@ -51,12 +51,12 @@ export class StatusBar implements Disposable {
     const client = this.service.client;
     // An older server does not know the request.
     const status = await client?.sendRequest<Status>(STATUS).catch(() => undefined);
-    if (status && client === this.service.client) this.take(status);
+    if (status && client === this.service.client) this.update(status);
   }
 
   draw(): void {
     const language = window.activeTextEditor?.document.languageId;
-    const { icon, short, long, color } = words(this.service.life, this.last, language);
+    const { icon, short, long, color } = statusText(this.service.state, this.last, language);
     this.item.text = `$(${icon}) Mercury${short && ` ${short}`}`;
     this.item.tooltip = tooltip(long, this.last);
     this.item.accessibilityInformation = { label: `Mercury: ${long}`, role: "button" };
@@ -69,7 +69,7 @@ export class StatusBar implements Disposable {
     this.item.dispose();
   }
 
-  private take(status: Status): void {
+  private update(status: Status): void {
     this.last = status;
     clearTimeout(this.timer);
     const wait = status.until ? Date.parse(status.until) - Date.now() : NaN;
@@ -78,13 +78,13 @@ export class StatusBar implements Disposable {
   }
 }
 
-export function words(life: Life, status: Status | undefined, language: string | undefined): Words {
-  if (life === "missing") {
+export function statusText(serviceState: ServiceState, status: Status | undefined, language: string | undefined): StatusText {
+  if (serviceState === "missing") {
     const long = "The server is not installed. Click to install it, or to name its command.";
     return { icon: "warning", short: "not installed", long, color: "warning" };
   }
-  if (life === "starting") return { icon: "loading~spin", short: "starting", long: "The server is starting." };
-  if (life === "stopped") {
+  if (serviceState === "starting") return { icon: "loading~spin", short: "starting", long: "The server is starting." };
+  if (serviceState === "stopped") {
     const long = "The server is not running. Click to start it anew, or to see its output.";
     return { icon: "error", short: "stopped", long, color: "error" };
   }
@@ -93,10 +93,10 @@ export function words(life: Life, status: Status | undefined, language: string |
   }
   if (status?.state === "off") return { icon: "circle-slash", short: "off", long: "Suggestions are switched off." };
   if (status?.state === "snoozed") {
-    const until = clock(status.until);
+    const until = formatTime(status.until);
     return { icon: "debug-pause", short: `until ${until}`, long: `Nothing is suggested automatically until ${until}.` };
   }
-  if (language && paused(language)) {
+  if (language && isPaused(language)) {
     return { icon: "debug-pause", short: `not in ${language}`, long: `Nothing is suggested in ${language}.` };
   }
   if (status?.state === "loading") {
@@ -104,33 +104,33 @@ export function words(life: Life, status: Status | undefined, language: string |
     return { icon: "loading~spin", short: percent, long: "The model is being loaded." };
   }
   // The latency of the last answer would flicker at each key.
-  const usual = status?.median_ms ?? status?.last?.ms;
-  const short = usual === undefined ? "" : milliseconds(usual);
+  const latency = status?.median_ms ?? status?.last?.ms;
+  const short = latency === undefined ? "" : formatMs(latency);
   const icon = status?.remote?.host ? "cloud" : "zap";
   return { icon, short, long: status ? "Ready." : "The server is running." };
 }
 
 function tooltip(long: string, status: Status | undefined): MarkdownString {
-  const told = new MarkdownString().appendMarkdown("**Mercury**\u2002").appendText(long);
-  const line = (label: string, text: string): void => {
-    told.appendMarkdown(`\n\n${label}: `).appendText(text);
+  const content = new MarkdownString().appendMarkdown("**Mercury**\u2002").appendText(long);
+  const appendLine = (label: string, text: string): void => {
+    content.appendMarkdown(`\n\n${label}: `).appendText(text);
   };
   if (status) {
-    line("Model", `${status.model} on ${status.device}`);
-    if (status.remote) line("Hosted model", status.remote.told);
-    if (status.median_ms !== null) line("Median latency", milliseconds(status.median_ms));
+    appendLine("Model", `${status.model} on ${status.device}`);
+    if (status.remote) appendLine("Hosted model", status.remote.told);
+    if (status.median_ms !== null) appendLine("Median latency", formatMs(status.median_ms));
     if (status.last) {
-      line("Last answer", milliseconds(status.last.ms) + (status.last.recalled ? ", from memory" : ""));
-      if (!status.last.shown && status.last.reason) line("Nothing was shown", status.last.reason);
+      appendLine("Last answer", formatMs(status.last.ms) + (status.last.recalled ? ", from memory" : ""));
+      if (!status.last.shown && status.last.reason) appendLine("Nothing was shown", status.last.reason);
     }
   }
-  return told;
+  return content;
 }
 
-const milliseconds = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+const formatMs = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
 
 /** Formats an ISO 8601 timestamp as the local hour and minute. */
-export function clock(moment: string | undefined): string {
+export function formatTime(moment: string | undefined): string {
   const time = { hour: "2-digit", minute: "2-digit" } as const;
   return moment ? new Date(moment).toLocaleTimeString(undefined, time) : "later";
 }

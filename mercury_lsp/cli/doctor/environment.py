@@ -14,8 +14,8 @@ from typing import Any
 
 from mercury_lsp import __version__
 from mercury_lsp.bench.editor import Buffer, Editor
-from mercury_lsp.bench.scenes import FOLDER, scenes
-from mercury_lsp.cli.doctor.report import Report, asked
+from mercury_lsp.bench.scenes import SAMPLES_FOLDER, scenes
+from mercury_lsp.cli.doctor.report import Report, program_output
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.errors import Failure
 from mercury_lsp.paths import cache_folder
@@ -30,41 +30,43 @@ MIN_FREE_MB = 300
 RECENT_DAYS = 7
 
 
-def environment(report: Report) -> dict[str, str | None]:
+def check_environment(report: Report) -> dict[str, str | None]:
     """Return the environment variables that change the configuration, and report them."""
     if model := os.environ.get("MERCURY_MODEL"):
         problem = f"MERCURY_MODEL is set to {model} and overrides the option model"
-        report.wrong(problem, "unset MERCURY_MODEL if you did not set it on purpose")
+        report.add_problem(problem, "unset MERCURY_MODEL if you did not set it on purpose")
     return {"MERCURY_MODEL": model or None}
 
 
-def program(report: Report) -> dict[str, str | None]:
+def check_programs(report: Report) -> dict[str, str | None]:
     """Return the version of each mercury-lsp program on the PATH by its file, in the order of the PATH."""
     folders = dict.fromkeys(filter(None, os.environ.get("PATH", "").split(os.pathsep)))
     files = [found for folder in folders if (found := shutil.which(PROGRAM, path=folder))]
     versions = {
-        file: said.split()[-1] if (said := asked([file, "--version"])) and said.split() else None
+        file: output.split()[-1]
+        if (output := program_output([file, "--version"])) and output.split()
+        else None
         for file in files
     }
-    own = Path(sys.executable).parent
+    own_folder = Path(sys.executable).parent
     if not files:
-        report.wrong(
+        report.add_problem(
             f"{PROGRAM} is not on the PATH, so an editor cannot find it",
-            f"add {own} to the PATH, or name {own / PROGRAM} in the editor's settings",
+            f"add {own_folder} to the PATH, or name {own_folder / PROGRAM} in the editor's settings",
         )
     elif versions[files[0]] is None:
-        report.wrong(
+        report.add_problem(
             f"an editor would start {files[0]}, which does not run", f"reinstall or remove {files[0]}"
         )
     elif versions[files[0]] != __version__:
-        report.wrong(
+        report.add_problem(
             f"an editor would start {files[0]}, version {versions[files[0]]}, but this is version {__version__}",
-            f"remove the version that you do not want, or put {own} first on the PATH",
+            f"remove the version that you do not want, or put {own_folder} first on the PATH",
         )
     return versions
 
 
-def server(report: Report) -> dict[str, Any] | None:
+def check_server(report: Report) -> dict[str, Any] | None:
     """Start the server as an editor would, and request a suggestion.
 
     Return the milliseconds until each step, or None if the server failed or an earlier check has found a fatal problem.
@@ -75,7 +77,7 @@ def server(report: Report) -> dict[str, Any] | None:
         return asyncio.run(asyncio.wait_for(_try_server(), TRIAL_SECONDS))
     except (Failure, TimeoutError) as error:
         reason = str(error).rstrip(".") or f"no suggestion came within {TRIAL_SECONDS:.0f} s"
-        report.wrong(
+        report.add_problem(
             f"the server does not work over stdio: {reason}",
             "run mercury-lsp --stdio in a terminal and read its messages",
             fatal=True,
@@ -85,9 +87,9 @@ def server(report: Report) -> dict[str, Any] | None:
 
 async def _try_server() -> dict[str, Any]:
     scene, began = scenes()[0], time.perf_counter()
-    async with Editor.start(FOLDER, {"show_likelihood": 0, "deadline_ms": 60_000}) as editor:
+    async with Editor.start(SAMPLES_FOLDER, {"show_likelihood": 0, "deadline_ms": 60_000}) as editor:
         initialized = time.perf_counter()
-        await editor.loaded()
+        await editor.wait_until_loaded()
         ready = time.perf_counter()
         answer = await Buffer(editor, scene.uri, scene.language_id, scene.cut).complete(scene.start)
     return {
@@ -98,22 +100,25 @@ async def _try_server() -> dict[str, Any]:
     }
 
 
-def folders(report: Report) -> dict[str, Any]:
+def check_folders(report: Report) -> dict[str, Any]:
     """Return the folders that the server writes to, whether they are writable, and their free megabytes."""
     facts: dict[str, Any] = {}
-    for name, folder, loss in (
+    for name, folder, consequence in (
         ("cache", cache_folder(), "each server keeps its own copy of the weights in memory"),
-        ("history", store.state_file().parent, "mercury-lsp stats has no data"),
+        ("history", store.history_file().parent, "mercury-lsp stats has no data"),
     ):
-        there = next(above for above in (folder, *folder.parents) if above.exists())
-        free = shutil.disk_usage(there).free >> 20
-        writable, owner = _writable(there), f"make yourself the owner of {there}, with write permission"
-        facts[name] = {"folder": str(folder), "writable": writable, "free_mb": free}
+        existing_folder = next(above for above in (folder, *folder.parents) if above.exists())
+        free_mb = shutil.disk_usage(existing_folder).free >> 20
+        writable, fix = (
+            _writable(existing_folder),
+            f"make yourself the owner of {existing_folder}, with write permission",
+        )
+        facts[name] = {"folder": str(folder), "writable": writable, "free_mb": free_mb}
         if not writable:
-            report.wrong(f"the server cannot write {folder}, so {loss}", owner)
-        elif name == "cache" and free < MIN_FREE_MB:
-            room = f"only {free} MB are free for {folder}, so {loss}"
-            report.wrong(room, f"free at least {MIN_FREE_MB} MB")
+            report.add_problem(f"the server cannot write {folder}, so {consequence}", fix)
+        elif name == "cache" and free_mb < MIN_FREE_MB:
+            problem = f"only {free_mb} MB are free for {folder}, so {consequence}"
+            report.add_problem(problem, f"free at least {MIN_FREE_MB} MB")
     return facts
 
 
@@ -125,21 +130,21 @@ def _writable(folder: Path) -> bool:
         return False
 
 
-def lately(report: Report) -> dict[str, Any] | None:
+def recent_requests(report: Report) -> dict[str, Any] | None:
     """Return the counts of the last `RECENT_DAYS` days of the history, or None if the history cannot be read."""
     try:
         events = store.read_events(RECENT_DAYS)
     except store.HistoryError as error:
-        report.wrong(str(error).rstrip("."), "run mercury-lsp stats --clear to delete the history")
+        report.add_problem(str(error).rstrip("."), "run mercury-lsp stats --clear to delete the history")
         return None
     shown = sum(event.outcome not in ("nothing", "continued") for event in events)
     causes = Counter(event.cause for event in events if event.cause)
-    chief = next((cause for cause, _ in causes.most_common(1)), None)
+    main_cause = next((cause for cause, _ in causes.most_common(1)), None)
     if events and not shown:
         # Another version may have recorded a cause that this version does not know.
         fixes: dict[str | None, str] = {cause.value: cause.fix for cause in Cause}
-        report.wrong(
-            f"none of the {len(events)} requests in {RECENT_DAYS} days showed a suggestion; main cause: {chief}",
-            fixes.get(chief) or "run mercury.explain in the editor",
+        report.add_problem(
+            f"none of the {len(events)} requests in {RECENT_DAYS} days showed a suggestion; main cause: {main_cause}",
+            fixes.get(main_cause) or "run mercury.explain in the editor",
         )
-    return {"days": RECENT_DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": chief}
+    return {"days": RECENT_DAYS, "requests": len(events), "shown": shown, "chief_cause_of_none": main_cause}

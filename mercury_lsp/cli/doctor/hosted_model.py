@@ -25,18 +25,20 @@ _FIX_EDITS = "fix the options that begin with remote_, or set next_edit to local
 _FIX = "fix the options that begin with remote_, or set remote to off"
 
 
-def hosted(report: Report) -> dict[str, Any]:
+def check_hosted_model(report: Report) -> dict[str, Any]:
     """Return what the settings send to a hosted model, and whether that model answers."""
     config = report.config
     if config.next_edit == "hosted":
-        edits = _edits(report)
-        return (_completion(report) if config.remote != "off" else {"remote": "off"}) | {"next_edit": edits}
+        edits = _check_next_edit(report)
+        return (_check_completion(report) if config.remote != "off" else {"remote": "off"}) | {
+            "next_edit": edits
+        }
     if config.remote == "off":
         return {"remote": "off", "sent": "nothing, according to the checked settings"}
-    return _completion(report)
+    return _check_completion(report)
 
 
-def _completion(report: Report) -> dict[str, Any]:
+def _check_completion(report: Report) -> dict[str, Any]:
     """Check that the hosted model answers a completion request with text."""
     config = report.config
     from mercury_lsp.remote.engine import RemoteEngine  # imports an HTTP client
@@ -47,27 +49,27 @@ def _completion(report: Report) -> dict[str, Any]:
         address = Address.of(config.remote_url)
         engine = RemoteEngine.of(config)
     except RemoteError as error:
-        report.wrong(str(error).rstrip("."), _FIX, fatal)
+        report.add_problem(str(error).rstrip("."), _FIX, fatal)
         return facts
     facts["sent"] = sent(config.remote, engine.remote_status)
-    facts["key"] = _key(report, config)
+    facts["key"] = _check_key(report, config)
     if not address.keeps_secrets:
-        report.wrong(f"text goes to {address.host} unencrypted", "use https")
+        report.add_problem(f"text goes to {address.host} unencrypted", "use https")
     began = time.perf_counter()
     try:
-        asked = Prompt("", "def add(a, b):\n    return ", "", "\n")
-        infill = engine.infill(asked, Sampling(single_line=True, max_tokens=8))
+        prompt = Prompt("", "def add(a, b):\n    return ", "", "\n")
+        infill = engine.infill(prompt, Sampling(single_line=True, max_tokens=8))
         facts["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
         if not infill.text.strip():
-            report.wrong(f"{address.host} answers with an empty text", "check the option remote_model")
+            report.add_problem(f"{address.host} answers with an empty text", "check the option remote_model")
     except Unanswered as error:
-        report.wrong(str(error), _FIX, fatal)
+        report.add_problem(str(error), _FIX, fatal)
     finally:
         engine.close()
     return facts
 
 
-def _edits(report: Report) -> dict[str, Any]:
+def _check_next_edit(report: Report) -> dict[str, Any]:
     """Check that the hosted model answers a next-edit request with an edit."""
     from mercury_lsp.remote.edits import HostedEdits  # imports an HTTP client
 
@@ -80,27 +82,27 @@ def _edits(report: Report) -> dict[str, Any]:
     try:
         model = HostedEdits.of(report.config)
     except RemoteError as error:
-        report.wrong(str(error).rstrip("."), _FIX_EDITS)
+        report.add_problem(str(error).rstrip("."), _FIX_EDITS)
         return facts
-    facts["sent"], facts["key"] = edits_sent(model.remote_status), _key(report, report.config)
+    facts["sent"], facts["key"] = edits_sent(model.remote_status), _check_key(report, report.config)
     began = time.perf_counter()
     try:
         answer = model.ask(prompt, 128, never_cancelled)
         facts["answers"] = {"ms": round((time.perf_counter() - began) * 1e3)}
         if answer is None or MERCURY.answer(answer) is None:
-            report.wrong(f"{model.remote_status.host} answers without an edit", _FIX_EDITS)
+            report.add_problem(f"{model.remote_status.host} answers without an edit", _FIX_EDITS)
     except Unanswered as error:
-        report.wrong(str(error), _FIX_EDITS)
+        report.add_problem(str(error), _FIX_EDITS)
     finally:
         model.close()
     return facts
 
 
-def _key(report: Report, config: Config) -> str:
+def _check_key(report: Report, config: Config) -> str:
     """Return whether there is a key, and its source, but never the key itself."""
     key = Key(config.remote_key_env, config.remote_key_command)
     try:
         return f"found in {key.source}" if key.read() else f"none in {key.source}"
     except RemoteError as error:
-        report.wrong(str(error).rstrip("."), "fix remote_key_command or remote_key_env")
+        report.add_problem(str(error).rstrip("."), "fix remote_key_command or remote_key_env")
         return f"none in {key.source}"

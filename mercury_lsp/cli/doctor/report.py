@@ -35,7 +35,7 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def wrong(self, problem: str, fix: str, fatal: bool = False) -> None:
+    def add_problem(self, problem: str, fix: str, fatal: bool = False) -> None:
         """Add a problem."""
         self.problems.append(Problem(problem, fix, fatal))
 
@@ -45,7 +45,7 @@ class Report:
         return not any(problem.fatal for problem in self.problems)
 
 
-def asked(command: Sequence[str], seconds: float = 15.0) -> str | None:
+def program_output(command: Sequence[str], seconds: float = 15.0) -> str | None:
     """Run a program and return its output; None if the program fails or does not end in time, and then kill it.
 
     The output goes to a file, because the program's own children could keep a pipe open.

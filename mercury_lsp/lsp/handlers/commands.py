@@ -22,7 +22,7 @@ from mercury_lsp.lsp.status import STATUS, Status, clock, explained
 from mercury_lsp.session.notebooks import moved
 from mercury_lsp.session.session import MAX_DOCUMENT_CHARACTERS, Session
 from mercury_lsp.telemetry import store
-from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.telemetry.requests import Request, RequestLog
 from mercury_lsp.telemetry.stats import count_events
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Served(Interface):
     session: Session
     ignore_check: IgnoreCheck
     scheduler: CompletionScheduler
-    journal: Journal
+    journal: RequestLog
     next_edits: NextEdits
     status: Status
 
@@ -70,7 +70,7 @@ def accepted(ls: Served, *arguments: object) -> None:
     """Note that the item with the given id was accepted; an unknown id is ignored."""
     match arguments:
         case (str(id_),):
-            ls.journal.accepted(id_)
+            ls.journal.on_acceptance(id_)
         case _:
             raise JsonRpcInvalidParams(f"{ACCEPTED} takes the id of an item.")
 
@@ -99,7 +99,7 @@ async def explain(ls: Served, *arguments: object) -> str:
     ):
         return explained(ls.session, last)
     whole, start = ls.session.joined(snapshot)
-    request.answer(moved(await ls.scheduler.completion(whole, cursor + start), start))
+    request.record_reply(moved(await ls.scheduler.completion(whole, cursor + start), start))
     return explained(ls.session, request)
 
 
@@ -154,14 +154,14 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 def did_show(ls: Served, params: Any) -> None:
     """Note that a client of Copilot shows an item."""
     if (id_ := _id(params)) is not None:
-        ls.journal.shown(id_)
+        ls.journal.on_shown(id_)
 
 
 def did_partially_accept(ls: Served, params: Any) -> None:
     """Note that a client of Copilot reports acceptance of an item's first `acceptedLength` UTF-16 units."""
     id_, units = _id(params), getattr(params, "acceptedLength", None)
     if id_ is not None and isinstance(units, int) and units > 0:
-        ls.journal.accepted_part(id_, units)
+        ls.journal.on_partial_acceptance(id_, units)
 
 
 def did_focus(ls: Served, params: Any) -> None:
@@ -169,7 +169,7 @@ def did_focus(ls: Served, params: Any) -> None:
     uri = getattr(getattr(params, "textDocument", params), "uri", None)
     if isinstance(uri, str):
         ls.session.focus(uri)
-        ls.journal.focused(uri)
+        ls.journal.on_focus(uri)
 
 
 NOTIFICATIONS: dict[str, Callable[..., Any]] = {
@@ -202,9 +202,9 @@ REQUESTS: dict[str, Callable[..., Any]] = {
 def quiet(ls: Served, request: Request) -> bool:
     """Return whether a request is declined or snoozed, whatever the model would write; if so, note the cause."""
     if reason := declined(request.snapshot):
-        request.nothing(Cause.DECLINED, reason)
+        request.record_nothing(Cause.DECLINED, reason)
     elif ls.session.snoozed and not request.snapshot.invoked:
-        request.nothing(Cause.SNOOZED)
+        request.record_nothing(Cause.SNOOZED)
     else:
         return False
     return True

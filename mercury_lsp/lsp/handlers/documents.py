@@ -10,7 +10,7 @@ from lsprotocol import types
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.handlers.commands import Served
 from mercury_lsp.lsp.protocol import NO_VERSION
-from mercury_lsp.telemetry.text_edits import Edit, difference
+from mercury_lsp.telemetry.text_edits import Edit, single_edit
 
 # After a larger deletion the user reads before typing on.
 MAX_DELETED_CHARACTERS = 1000
@@ -40,7 +40,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
         version = ls.session.version(uri) + 1
     typed: tuple[int, str] | None = None
     edits: list[Edit] = []
-    follows = ls.journal.follows(uri)
+    follows = ls.journal.is_tracking(uri)
     for change in params.content_changes:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
             if (document := ls.session.kept(uri)) is None:
@@ -48,7 +48,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
                 ls.next_edits.forget(uri)
             else:
                 if follows:
-                    edits.append(difference(document.text, change.text))
+                    edits.append(single_edit(document.text, change.text))
                 ls.next_edits.rewritten(uri, document.text, change.text)
             ls.session.rewrite(uri, version, change.text)
             # A whole new text does not tell the position of the change.
@@ -60,7 +60,7 @@ def did_change(ls: Served, params: types.DidChangeTextDocumentParams) -> None:
             ls.next_edits.changed(uri, start, document.text[start:end], change.text)
             ls.session.replace(uri, version, start, end, change.text)
             typed = (start, change.text) if change.text or end - start < MAX_DELETED_CHARACTERS else None
-    ls.journal.changed(uri, edits)
+    ls.journal.on_change(uri, edits)
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
         cursor = convert.cursor(snapshot.document, *typed)
         snapshot, start = ls.session.joined(snapshot)
@@ -71,7 +71,7 @@ def did_close(ls: Served, params: types.DidCloseTextDocumentParams) -> None:
     """Close a document."""
     ls.session.close(params.text_document.uri)
     ls.next_edits.forget(params.text_document.uri)
-    ls.journal.closed(params.text_document.uri)
+    ls.journal.on_close(params.text_document.uri)
 
 
 def did_open_notebook(ls: Served, params: types.DidOpenNotebookDocumentParams) -> None:

@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mercury_lsp.completion import triggers
 from mercury_lsp.completion.committed import one_line
 from mercury_lsp.completion.types import Snapshot
-from mercury_lsp.config import Config, parse
+from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.context.retrieval.index import EMPTY, Library
 from mercury_lsp.context.retrieval.ranking import USUAL, Related
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -196,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"there is no kind of hole {', '.join(sorted(unknown))}, only {', '.join((*KINDS, *TRIGGERS))}"
         )
     settings = dict(setting.partition("=")[::2] for setting in given.setting)
-    config, problems = parse({name: setting_value(text) for name, text in settings.items()})
+    config, problems = parse_settings({name: setting_value(text) for name, text in settings.items()})
     if problems:
         options.error(problems[0])
     try:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mercury_lsp.arena.ratings import wilson
+from mercury_lsp.arena.ratings import wilson_interval
 from mercury_lsp.context.secrets import without
 from model.data.corpus import CorpusError, iter_documents
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     total, held = sum(text.count("\n") + 1 for text in texts), True
     for name, strict in (("for context", False), ("for what leaves the machine", True)):
         found = [line for text in texts for line in blanked(text, strict)]
-        low, high = wilson(len(found), total)
+        low, high = wilson_interval(len(found), total)
         print(
             f"{name}: {len(found):,} of {total:,} lines of {len(texts):,} files are blanked, "
             f"{len(found) / total:.4%} (95%: {low:.4%} to {high:.4%})"

@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.arena.ratings import wilson
+from mercury_lsp.arena.ratings import wilson_interval
 from mercury_lsp.bench.editor import Buffer, Editor
 from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
@@ -177,7 +177,7 @@ def _share(asked: Sequence[Asked], name: str) -> str:
     if not asked:
         return "none"
     count = sum(bool(getattr(one, name)) for one in asked)
-    low, high = wilson(count, len(asked))
+    low, high = wilson_interval(count, len(asked))
     return f"{count} = {count / len(asked):.1%} ({low:.1%} to {high:.1%})"
 
 

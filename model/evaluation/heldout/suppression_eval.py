@@ -29,7 +29,7 @@ from rich.table import Table
 from mercury_lsp.completion.committed import Committed, likelihood
 from mercury_lsp.completion.fitting.cutoff import cuts
 from mercury_lsp.completion.types import Completion, Snapshot
-from mercury_lsp.config import Config, parse
+from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
@@ -222,7 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     words = given.variants.split(",") if given.variants else [""]
     chosen = {
-        name: parse(settings)[0] for name, settings in VARIANTS.items() if any(w in name for w in words)
+        name: parse_settings(settings)[0]
+        for name, settings in VARIANTS.items()
+        if any(w in name for w in words)
     }
     languages, kinds = given.languages.split(","), given.kinds.split(",")
     try:

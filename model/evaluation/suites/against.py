@@ -23,7 +23,7 @@ from rich.progress import Progress
 
 from mercury_lsp.bench.against import (
     LONG_GROUP,
-    LONG_TOKENS,
+    MIN_LONG_TOKENS,
     SERVER,
     SIDES,
     Question,
@@ -31,7 +31,7 @@ from mercury_lsp.bench.against import (
     compare,
     figures,
     is_long,
-    server_for,
+    make_client,
 )
 from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -73,7 +73,7 @@ def choose(engine: LocalEngine, tasks: Sequence[Task], given: argparse.Namespace
         )
     chosen = [t for t in tasks if engine.count((t.canonical_solution or "").strip()) >= given.least]
     if given.long:
-        long = {line["task_id"] for line in read(given.long) if line["tokens"] >= LONG_TOKENS}
+        long = {line["task_id"] for line in read(given.long) if line["tokens"] >= MIN_LONG_TOKENS}
         chosen = [task for task in chosen if task.task_id in long]
     if not chosen:
         raise SuiteError("There is no such task in the suite.")
@@ -154,7 +154,7 @@ def rows(found: dict[str, Any]) -> list[list[str]]:
 def notes(found: dict[str, Any]) -> str:
     """Return the figures that do not fit into the table, as text."""
     told = []
-    for name, group in (("all", found["all"]), (f"{LONG_TOKENS} tokens and more", found[LONG_GROUP])):
+    for name, group in (("all", found["all"]), (f"{MIN_LONG_TOKENS} tokens and more", found[LONG_GROUP])):
         if group:
             faster = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in group["faster"].items())
             told.append(f"{name} (n = {group['n']}), times faster: {faster}")
@@ -179,7 +179,7 @@ def parser() -> argparse.ArgumentParser:
         "--long",
         type=Path,
         metavar="FILE",
-        help=f"only tasks with an answer of {LONG_TOKENS} tokens or more in these details of "
+        help=f"only tasks with an answer of {MIN_LONG_TOKENS} tokens or more in these details of "
         "model.evaluation.suites.evaluate",
     )
     made.add_argument("--limit", type=int, help="tasks to draw (default: all)")
@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         engine = load_local_engine(given.model, given.device, given.threads)
         tasks = choose(engine, load(given.suite), given)
-        server = server_for(engine, given.url)
+        server = make_client(engine, given.url)
         sampling = Sampling(max_tokens=given.max_tokens, max_passes=2 * given.max_tokens)
         with Progress(console=console, refresh_per_second=2, transient=True) as progress:
             asked = progress.track(questions(engine, tasks), total=len(tasks), description="asking in turn")

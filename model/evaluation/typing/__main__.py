@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mercury_lsp.bench.editor import SERVER
-from mercury_lsp.config import parse
+from mercury_lsp.config import parse_settings
 from mercury_lsp.errors import Failure
 from model.data.corpus import CorpusError, Source, iter_documents
 from model.evaluation.heldout.cursors import BEGUN, LANGUAGES, Cursor, draw
@@ -187,7 +187,7 @@ def contender(given: argparse.Namespace, prefix: str = "") -> Contender:
     model = settings["model"]
     if isinstance(model, str) and Path(model).is_dir():
         settings["model"] = str(Path(model).resolve())
-    problems = parse(settings)[1] if command == SERVER and checkout is None else ()
+    problems = parse_settings(settings)[1] if command == SERVER and checkout is None else ()
     if problems:
         raise ValueError(problems[0])
     return Contender(settings, command, checkout)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from mercury_lsp.bench.editor import SERVER, Buffer, Editor, Ghost
+from mercury_lsp.bench.editor import SERVER, Buffer, Editor, GhostText
 from mercury_lsp.errors import Failure
 from model.data.corpus import Source
 from model.evaluation.heldout.cursors import Cursor
@@ -47,7 +47,7 @@ class Contender:
         """Start the server, and wait until the model is loaded and the folder is read."""
         settings = {**PATIENT, **self.settings}
         async with Editor.start(folder, settings, self.command, self.checkout) as editor:
-            await editor.loaded()
+            await editor.wait_until_loaded()
             await _settled(editor)
             yield editor
 
@@ -69,7 +69,7 @@ class LineScreen:
         self._cursor += forward
 
 
-def suggestion(ghost: Ghost, text: str, cursor: int) -> Suggestion | None:
+def suggestion(ghost: GhostText, text: str, cursor: int) -> Suggestion | None:
     """Return the part of a ghost text after the cursor; None if there is no ghost text."""
     if not ghost.text:
         return None
@@ -210,7 +210,7 @@ async def _settled(editor: Editor) -> None:
         if time.monotonic() > until:
             raise Failure(f"The server is still busy after {PREPARATION:.0f} s.")
         work = await editor.request("mercury/work", None)
-        if editor.under_way or work["busy"]:
+        if editor.running_progress or work["busy"]:
             quiet_since = time.monotonic()
         await asyncio.sleep(POLL)
 

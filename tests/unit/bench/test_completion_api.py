@@ -28,7 +28,7 @@ def test_it_asks_for_greedy_tokens_without_our_special_ones() -> None:
 
 def test_reading_a_prompt_writes_one_token() -> None:
     with serving(writes(11)) as (url, seen):
-        assert CompletionServer(url + "/", (END,)).read((1, 2)) > 0
+        assert CompletionServer(url + "/", (END,)).prefill((1, 2)) > 0
     assert seen[0]["n_predict"] == 1
 
 
@@ -82,7 +82,7 @@ def test_addresses_that_are_none(url: str) -> None:
 )
 def test_answers_that_are_none_end_in_one_sentence(status: int, answer: object, says: str) -> None:
     with serving(lambda body: (status, answer)) as (url, _), pytest.raises(Failure, match=says) as failure:
-        CompletionServer(url, (END,)).read((1,))
+        CompletionServer(url, (END,)).prefill((1,))
     assert url in str(failure.value)
     assert str(failure.value).endswith(".") and "\n" not in str(failure.value)
 
@@ -91,4 +91,4 @@ def test_a_server_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(Failure, match="cannot be asked: Connection refused"):
-        CompletionServer(f"http://127.0.0.1:{port}", (END,)).read((1,))
+        CompletionServer(f"http://127.0.0.1:{port}", (END,)).prefill((1,))

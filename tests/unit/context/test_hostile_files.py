@@ -15,7 +15,7 @@ from support import ROOT
 from mercury_lsp.cli.main import main
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.engine.checkpoints import checkpoint
-from mercury_lsp.models.downloads import printable
+from mercury_lsp.models.downloads import escape_unprintable
 from mercury_lsp.models.hub import is_wanted_file
 from mercury_lsp.session.file_access import Files
 
@@ -108,7 +108,7 @@ def test_sizes_of_no_network_are_one_sentence(
 
 
 def test_what_comes_from_elsewhere_is_told_in_plain_characters(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printable("MIT\x1b[2J\x07\u202e\x9b") == "MIT\\x1b[2J\\x07\\u202e\\x9b"
+    assert escape_unprintable("MIT\x1b[2J\x07\u202e\x9b") == "MIT\\x1b[2J\\x07\\u202e\\x9b"
     assert not is_wanted_file("a\x1b[2J.json") and is_wanted_file("a.json")
     assert main(["models", "select", "x\x1b]0;owned\x07"]) == 1
     assert "\x1b" not in capsys.readouterr().err
@@ -116,7 +116,7 @@ def test_what_comes_from_elsewhere_is_told_in_plain_characters(capsys: pytest.Ca
 
 def test_the_installer_runs_python_apart_from_the_workspace() -> None:
     text = (ROOT / "editors" / "vscode" / "src" / "install.ts").read_text()
-    calls = [line.strip() for line in text.splitlines() if "await run(" in line]
-    assert len(calls) == 3 and all("], home," in call for call in calls)
+    calls = [line.strip() for line in text.splitlines() if "await runProgram(" in line]
+    assert len(calls) == 3 and all("], parentFolder," in call for call in calls)
     assert '"-m"' not in text.replace('"-I", "-m"', "")
     assert "spawn(file, args, { cwd," in (ROOT / "editors" / "vscode" / "src" / "python.ts").read_text()

@@ -28,7 +28,7 @@ from mercury_lsp.session import session
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.telemetry.requests import Request, RequestLog
 from mercury_lsp.telemetry.store import History
 
 URI = "file:///w/a.py"
@@ -36,23 +36,23 @@ TEXT = "x = "
 DOCUMENT = Document(URI, "a.py", "python", 1, TEXT)
 
 
-class Told(Journal):
+class Told(RequestLog):
     """Notes what it is told."""
 
     def __init__(self) -> None:
         super().__init__(History())
         self.told: list[tuple[object, ...]] = []
 
-    def accepted(self, id_: str) -> None:
+    def on_acceptance(self, id_: str) -> None:
         self.told.append(("accepted", id_))
 
-    def accepted_part(self, id_: str, units: int) -> None:
-        self.told.append(("part", id_, units))
+    def on_partial_acceptance(self, id_: str, utf16_units: int) -> None:
+        self.told.append(("part", id_, utf16_units))
 
-    def shown(self, id_: str) -> None:
+    def on_shown(self, id_: str) -> None:
         self.told.append(("shown", id_))
 
-    def focused(self, uri: str) -> None:
+    def on_focus(self, uri: str) -> None:
         self.told.append(("focused", uri))
 
 
@@ -176,7 +176,7 @@ async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
 async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
     for cause in Cause:
         asked = request()
-        asked.nothing(cause, "it is so")
+        asked.record_nothing(cause, "it is so")
         sentence = explained(ls.session, asked)
         assert sentence.endswith(".") and "{" not in sentence and sentence[0].isupper(), cause
         assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline", "unanswered"))
@@ -184,7 +184,7 @@ async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
 
 async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
     asked = request()
-    asked.answer(
+    asked.record_reply(
         Reply(Completion("abc", "abc", 4, 4, Infill("abc", 2, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.9, True)))
     )
     assert explained(ls.session, asked) == "Something is suggested there: a text of 3 characters."
@@ -192,7 +192,7 @@ async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
 
 async def test_the_last_request_explains_its_own_place_and_others_are_worked_out(ls: Served) -> None:
     last = request()
-    last.nothing(Cause.WITHHELD, "it is so")
+    last.record_nothing(Cause.WITHHELD, "it is so")
     ls.journal.last = last
     assert await actions.explain(ls) == "Nothing is shown there: it is so."
     place = {"line": 0, "character": 4}

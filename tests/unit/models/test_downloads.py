@@ -11,10 +11,10 @@ from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.models.downloads import (
     NOTE_FILE,
     DownloadNote,
-    begun,
-    downloaded,
     find_download,
-    folder_of,
+    list_downloads,
+    list_partial_downloads,
+    model_folder,
     models_folder,
     partial_folder,
     write_note,
@@ -31,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def put(repo: str, folder: Path | None = None) -> Path:
-    folder = folder or folder_of(repo)
+    folder = folder or model_folder(repo)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     write_note(folder, DownloadNote(repo, "c" * 40, "hub", None, {"config.json": "d" * 40}))
@@ -40,7 +40,7 @@ def put(repo: str, folder: Path | None = None) -> Path:
 
 def test_nothing_is_downloaded_where_there_is_no_folder() -> None:
     assert not models_folder().exists()
-    assert downloaded() == begun() == []
+    assert list_downloads() == list_partial_downloads() == []
     assert find_download("diffucoder-7b-base") is None
 
 
@@ -56,7 +56,7 @@ def test_a_model_is_found_by_its_names(name: str) -> None:
 
 def test_a_model_that_is_not_in_the_table_is_called_as_at_the_hub() -> None:
     folder = put("acme/tiny")
-    assert [(found.name, found.folder) for found in downloaded()] == [("acme/tiny", folder)]
+    assert [(found.name, found.folder) for found in list_downloads()] == [("acme/tiny", folder)]
     assert find_download("tiny") is None
 
 
@@ -65,8 +65,8 @@ def test_what_is_not_whole_or_has_no_note_is_no_model() -> None:
     (models_folder() / "other").mkdir()
     for content in ("", "[]", "{}", '{"repo": "a/b", "more": 1}'):
         (models_folder() / "other" / NOTE_FILE).write_text(content)
-        assert downloaded() == []
-    assert begun() == ["acme/tiny"]
+        assert list_downloads() == []
+    assert list_partial_downloads() == ["acme/tiny"]
     with pytest.raises(checkpoint.CheckpointError, match="There is no model 'acme/tiny'"):
         checkpoint.locate_model("acme/tiny")
 

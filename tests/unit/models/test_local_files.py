@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.models.local_files import MAX_FILES, LocalFile, find_local, local_files
+from mercury_lsp.models.local_files import MAX_FILES, LocalFile, find_local, list_local_files
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_each_programs_files_are_found(home: Path) -> None:
     studio = put(home / ".lmstudio/models/someone/coder-GGUF/coder-Q4_K_M.gguf")
     blob = put(ollama(home, "library", "qwen2.5-coder", "0.5b", "sha256:ab12"))
     other = put(ollama(home, "someone", "coder", "latest", "sha256:cd34"))
-    assert local_files() == [
+    assert list_local_files() == [
         LocalFile("coder-Q4_K_M", "LM Studio", studio),
         LocalFile("qwen2.5-coder:0.5b", "Ollama", blob),
         LocalFile("someone/coder:latest", "Ollama", other),
@@ -59,7 +59,7 @@ def test_the_programs_own_variables_count(home: Path, monkeypatch: pytest.Monkey
     found = put(elsewhere / "a.gguf")
     put(home / ".cache/llama.cpp/b.gguf")
     put(ollama(home, "library", "a", "b", "sha256:ab"))
-    assert local_files() == [LocalFile("a", "llama.cpp", found)]
+    assert list_local_files() == [LocalFile("a", "llama.cpp", found)]
 
 
 def test_parts_and_encoders_are_no_models(home: Path) -> None:
@@ -68,7 +68,7 @@ def test_parts_and_encoders_are_no_models(home: Path) -> None:
         put(folder / name)
     (folder / "folder.gguf").mkdir()
     first = put(folder / "big-00001-of-00002.gguf")
-    assert [file.path for file in local_files()] == [first]
+    assert [file.path for file in list_local_files()] == [first]
 
 
 @pytest.mark.parametrize(
@@ -84,10 +84,10 @@ def test_a_manifest_that_is_none_names_nothing(manifest: str, home: Path) -> Non
     put(home / "secret")
     put(home / ".ollama/models/blobs/sha256-ab")
     put(home / ".ollama/models/manifests/registry.ollama.ai/library/a/b", manifest)
-    assert local_files() == []
+    assert list_local_files() == []
 
 
 def test_a_huge_folder_is_not_searched_to_its_end(home: Path) -> None:
     for number in range(MAX_FILES + 50):
         put(home / ".cache/llama.cpp" / f"{number}.gguf")
-    assert len(local_files()) == MAX_FILES
+    assert len(list_local_files()) == MAX_FILES

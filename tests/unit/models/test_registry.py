@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mercury_lsp.models.hub import _REPO
-from mercury_lsp.models.registry import MODELS, KnownModel, known
+from mercury_lsp.models.registry import MODELS, KnownModel, find_known
 
 
 @pytest.mark.parametrize("entry", MODELS, ids=lambda entry: entry.name)
@@ -17,7 +17,7 @@ def test_each_entry_is_well_formed_and_found(entry: KnownModel) -> None:
     assert entry.parameters.lower() in entry.name
     assert entry.good_for.endswith(".")
     assert entry.license is None or entry.license == entry.license.lower()
-    assert known(entry.name) is known(entry.repo) is known(entry.repo.upper()) is entry
+    assert find_known(entry.name) is find_known(entry.repo) is find_known(entry.repo.upper()) is entry
 
 
 def test_no_name_means_two_models() -> None:
@@ -27,4 +27,4 @@ def test_no_name_means_two_models() -> None:
 
 @pytest.mark.parametrize("model", ["small", "", "apple", "diffucoder", "/diffucoder-7b"])
 def test_other_names_are_not_known(model: str) -> None:
-    assert known(model) is None
+    assert find_known(model) is None

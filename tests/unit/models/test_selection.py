@@ -12,7 +12,7 @@ import pytest
 from mercury_lsp.config import Config
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.models.selection import (
-    Choice,
+    ModelChoice,
     UserConfigError,
     choose_model,
     config_file,
@@ -37,15 +37,15 @@ def write(content: str | bytes) -> None:
 def test_the_environment_comes_before_the_setting_and_that_before_the_selection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert choose_model() == choose_model(Config().model) == Choice("small", "default")
+    assert choose_model() == choose_model(Config().model) == ModelChoice("small", "default")
     select_model("mini")
-    assert choose_model() == Choice("mini", "mercury-lsp models select")
-    assert choose_model("small") == Choice("small", "the setting model")
+    assert choose_model() == ModelChoice("mini", "mercury-lsp models select")
+    assert choose_model("small") == ModelChoice("small", "the setting model")
     monkeypatch.setenv("MERCURY_MODEL", "/m")
-    assert choose_model() == choose_model("small") == Choice("/m", "MERCURY_MODEL")
+    assert choose_model() == choose_model("small") == ModelChoice("/m", "MERCURY_MODEL")
     monkeypatch.setenv("MERCURY_MODEL", "")
     select_model(None)
-    assert choose_model() == Choice("small", "default")
+    assert choose_model() == ModelChoice("small", "default")
 
 
 @pytest.mark.integration
@@ -87,7 +87,7 @@ def test_a_broken_file_costs_one_sentence_and_the_default(
 ) -> None:
     write(content)
     found = choose_model()
-    assert (found.model, found.by) == ("small", "default")
+    assert (found.model, found.source) == ("small", "default")
     assert str(config_file()) in found.problem and found.problem.endswith(".")
     assert "\n" not in found.problem and len(found.problem) < 300
     assert checkpoint.find_model() == checkpoint.SHIPPED / "small"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mercury_lsp.config import OPTIONS, Config, parse
+from mercury_lsp.config import OPTIONS, Config, parse_settings
 
 
 def test_no_settings_are_the_defaults_without_a_problem() -> None:
-    assert parse({}) == (Config(), ())
+    assert parse_settings({}) == (Config(), ())
 
 
 def test_every_default_is_a_valid_value_of_its_option() -> None:
-    assert parse({option.name: option.default for option in OPTIONS}) == (Config(), ())
+    assert parse_settings({option.name: option.default for option in OPTIONS}) == (Config(), ())
 
 
 def test_every_option_is_documented_and_bounded() -> None:
@@ -23,7 +23,7 @@ def test_every_option_is_documented_and_bounded() -> None:
 
 
 def test_good_settings_are_taken() -> None:
-    config, problems = parse(
+    config, problems = parse_settings(
         {"max_tokens": 16, "enabled": False, "disabled_languages": ["markdown"], "device": "cpu"}
     )
     assert problems == ()
@@ -31,7 +31,7 @@ def test_good_settings_are_taken() -> None:
 
 
 def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
-    config, problems = parse({"max_tokens": None, "threads": 2.0, "show_likelihood": 1})
+    config, problems = parse_settings({"max_tokens": None, "threads": 2.0, "show_likelihood": 1})
     assert problems == ()
     assert config == Config(threads=2, show_likelihood=1.0)
     assert isinstance(config.threads, int) and isinstance(config.show_likelihood, float)
@@ -67,24 +67,24 @@ def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
     ],
 )
 def test_a_bad_value_costs_one_sentence_and_leaves_the_others(name: str, value: object) -> None:
-    config, problems = parse({name: value, "nice": 4})
+    config, problems = parse_settings({name: value, "nice": 4})
     assert config == Config(nice=4)
     assert len(problems) == 1
     assert name in problems[0] and problems[0].count("\n") == 0
 
 
 def test_an_unknown_setting_is_named_with_the_nearest_one() -> None:
-    assert parse({"max_token": 3}) == (
+    assert parse_settings({"max_token": 3}) == (
         Config(),
         ("There is no setting 'max_token'; did you mean max_tokens?",),
     )
 
 
 def test_what_belongs_to_the_editors_extension_is_no_problem() -> None:
-    assert parse({"trace": {"server": "verbose"}, "server": {"command": "x"}}) == (Config(), ())
+    assert parse_settings({"trace": {"server": "verbose"}, "server": {"command": "x"}}) == (Config(), ())
 
 
 @pytest.mark.parametrize("settings", [None, 5, "fast", ["max_tokens"]])
 def test_settings_of_another_shape_are_one_problem(settings: object) -> None:
-    config, problems = parse(settings)
+    config, problems = parse_settings(settings)
     assert config == Config() and len(problems) == 1

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.fuzz_cases import fuzzed
 
 from mercury_lsp.cli.main import main
-from mercury_lsp.config import MAX_REPORTED_UNKNOWN, MAX_TEXT_CHARACTERS, OPTIONS, Config, parse
+from mercury_lsp.config import MAX_REPORTED_UNKNOWN, MAX_TEXT_CHARACTERS, OPTIONS, Config, parse_settings
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, locate_model
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.session.session import Session
@@ -46,11 +46,14 @@ SETTINGS = st.one_of(VALUES, st.dictionaries(st.one_of(st.sampled_from(NAMES), T
 @given(SETTINGS)
 def test_any_settings_are_a_configuration_and_a_sentence_for_each_fault(settings: Any) -> None:
     began = process_time()
-    config, problems = parse(settings)
+    config, problems = parse_settings(settings)
     assert process_time() - began < MOST_SECONDS
-    assert parse({field.name: getattr(config, field.name) for field in fields(Config)}) == (config, ())
+    assert parse_settings({field.name: getattr(config, field.name) for field in fields(Config)}) == (
+        config,
+        (),
+    )
     if isinstance(settings, dict):
-        wrong = [name for name, value in settings.items() if parse({name: value})[1]]
+        wrong = [name for name, value in settings.items() if parse_settings({name: value})[1]]
         unknown = [name for name in wrong if name not in NAMES]
         more = max(0, len(unknown) - MAX_REPORTED_UNKNOWN)
         assert len(problems) == len(wrong) - more + bool(more)
@@ -89,7 +92,7 @@ def test_deep_and_large_settings_are_quoted_in_short() -> None:
     large = {f"{'a' * 5000}{i}": i for i in range(5000)}
     began = process_time()
     for settings in (deep, {"max_tokens": deep}, {"model": "x" * 10**7}, ["x" * 10**7] * 100, large):
-        problems = parse(settings)[1]
+        problems = parse_settings(settings)[1]
         assert 1 <= len(problems) <= MAX_REPORTED_UNKNOWN + 1
         assert max(map(len, problems)) < LONGEST_SENTENCE
     assert process_time() - began < MOST_SECONDS
@@ -97,10 +100,10 @@ def test_deep_and_large_settings_are_quoted_in_short() -> None:
 
 def test_a_fault_of_size_is_told_as_one() -> None:
     for value in ("x" * (MAX_TEXT_CHARACTERS + 1), "a\0b", "\ud800"):
-        assert parse({"remote_url": value})[1][0].startswith(
+        assert parse_settings({"remote_url": value})[1][0].startswith(
             f"The setting remote_url must be a string of 0 to {MAX_TEXT_CHARACTERS} characters, not '"
         )
-    assert "thousands of digits" in parse({"threads": 10**5000})[1][0]
+    assert "thousands of digits" in parse_settings({"threads": 10**5000})[1][0]
 
 
 LINES = st.text(st.sampled_from("ab#\x00\x1b\x85\u2028\u202e\ud800 \té\ufeff"), max_size=12)

@@ -13,7 +13,7 @@ from mercury_lsp import paths
 from mercury_lsp.models.downloads import models_folder
 from mercury_lsp.models.selection import config_file
 from mercury_lsp.paths import cache_folder
-from mercury_lsp.telemetry.store import state_file
+from mercury_lsp.telemetry.store import history_file
 
 
 @pytest.mark.parametrize("value", ["cache", "./cache", "../x", "", " ", "~nobody-at-all/x"])
@@ -23,7 +23,7 @@ def test_a_relative_variable_makes_no_folder_of_the_workspace(
     monkeypatch.setenv("HOME", "/h")
     for name in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", value)
-    for file in (config_file(), models_folder(), cache_folder(), state_file()):
+    for file in (config_file(), models_folder(), cache_folder(), history_file()):
         assert file.is_relative_to("/h"), file
 
 

@@ -15,7 +15,14 @@ from mercury_lsp.config import OPTIONS, Config
 from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.models.selection import config_file
 from mercury_lsp.session.session import Session
-from mercury_lsp.trust import GUARDED, Answers, Claim, claim_of, comes_from_workspace, harmless
+from mercury_lsp.trust import (
+    GUARDED_OPTIONS,
+    Claim,
+    ConsentStore,
+    comes_from_workspace,
+    settings_needing_consent,
+    without_claim,
+)
 
 URL = "https://far.example/v1"
 SENDS = {"remote": "always", "remote_url": URL}
@@ -38,7 +45,7 @@ def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> N
     telling = ("command", "url", "env", "program", "host", "path", "file", "folder", "proxy")
     named = {option.name for option in OPTIONS if any(word in option.name for word in telling)}
     named.remove("project_files")  # which names none
-    assert named | {"remote", "model", "next_edit"} <= GUARDED.keys()
+    assert named | {"remote", "model", "next_edit"} <= GUARDED_OPTIONS.keys()
 
 
 @pytest.mark.parametrize(
@@ -73,27 +80,27 @@ def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> N
 def test_what_needs_the_users_word(
     given: Mapping[str, object], mine: Mapping[str, object], claimed: bool
 ) -> None:
-    assert (claim_of(given, mine, ()) is not None) is claimed
+    assert (settings_needing_consent(given, mine, ()) is not None) is claimed
 
 
 def test_a_claim_holds_all_values_that_would_count() -> None:
     """Else what was allowed of one workspace could be put together with what was allowed of another."""
-    one = claim_of({**SENDS, "remote_key_command": ["pass", "a"]}, {}, ())
+    one = settings_needing_consent({**SENDS, "remote_key_command": ["pass", "a"]}, {}, ())
     assert one is not None and json.loads(one.text) == {
         **SENDS,
         "remote_key_command": ["pass", "a"],
         "remote_key_env": "MERCURY_API_KEY",
     }
-    assert one != claim_of({**SENDS, "remote_key_command": ["pass", "b"]}, {}, ())
-    assert harmless({**SENDS, "max_tokens": 8, "remote_key_command": ["x"]}, one) == {"max_tokens": 8}
-    assert harmless({"max_tokens": 8}, None) == {"max_tokens": 8}
+    assert one != settings_needing_consent({**SENDS, "remote_key_command": ["pass", "b"]}, {}, ())
+    assert without_claim({**SENDS, "max_tokens": 8, "remote_key_command": ["x"]}, one) == {"max_tokens": 8}
+    assert without_claim({"max_tokens": 8}, None) == {"max_tokens": 8}
 
 
 def test_nothing_in_a_value_can_hide_another() -> None:
     value = "https://a.example/\n\n\x1b[2J\u202e\u200b" + "x" * 3000
-    claim = claim_of({"remote": "always", "remote_url": value}, {}, ())
-    assert claim is not None and not claim.askable
-    assert claim.readable().isascii() and claim.readable().isprintable()
+    claim = settings_needing_consent({"remote": "always", "remote_url": value}, {}, ())
+    assert claim is not None and not claim.fits_prompt
+    assert claim.describe().isascii() and claim.describe().isprintable()
 
 
 def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,8 +118,8 @@ def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pyte
         str(elsewhere),  # in the working folder, which is mostly the workspace
     ):  # fmt: skip
         assert comes_from_workspace(model, roots), model
-    assert claim_of({"model": "./model"}, {}, roots) == Claim('{"model": "./model"}')
-    assert claim_of({"next_edit": "./model"}, {}, roots) == Claim('{"next_edit": "./model"}')
+    assert settings_needing_consent({"model": "./model"}, {}, roots) == Claim('{"model": "./model"}')
+    assert settings_needing_consent({"next_edit": "./model"}, {}, roots) == Claim('{"next_edit": "./model"}')
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that a process works in")
@@ -140,16 +147,16 @@ def test_a_folder_of_a_models_name_takes_no_models_place(
 
 def test_answers_are_kept_for_this_user_alone(home: Path) -> None:
     one, other = Claim('{"remote": "always"}'), Claim('{"model": "./x"}')
-    answers = Answers()
-    assert answers.allowed(one) is None
-    answers.remember(one, True)
-    answers.remember(other, False)
-    assert (Answers().allowed(one), Answers().allowed(other)) == (True, False)
+    answers = ConsentStore()
+    assert answers.lookup(one) is None
+    answers.save(one, True)
+    answers.save(other, False)
+    assert (ConsentStore().lookup(one), ConsentStore().lookup(other)) == (True, False)
     assert answers.file.is_relative_to(home / "state")
     if sys.platform != "win32":
         assert stat.S_IMODE(answers.file.stat().st_mode) == 0o600
-    answers.remember(one, False)
-    assert Answers().allowed(one) is False
+    answers.save(one, False)
+    assert ConsentStore().lookup(one) is False
     assert [file.name for file in answers.file.parent.iterdir()] == ["allowed.json"]
 
 
@@ -158,12 +165,12 @@ def test_answers_are_kept_for_this_user_alone(home: Path) -> None:
     ["", "{", "5", "[5]", '[{"settings": 1}]', '[{"allowed": true}]', '[{"settings": {}, "allowed": 1}]', "[" * 99_999],
 )  # fmt: skip
 def test_a_broken_file_of_answers_allows_nothing(content: str) -> None:
-    answers = Answers()
+    answers = ConsentStore()
     answers.file.parent.mkdir(parents=True)
     answers.file.write_text(content)
-    assert answers.allowed(Claim("{}")) is None
-    answers.remember(Claim("{}"), True)
-    assert answers.allowed(Claim("{}")) is True
+    assert answers.lookup(Claim("{}")) is None
+    answers.save(Claim("{}"), True)
+    assert answers.lookup(Claim("{}")) is True
 
 
 def test_the_users_own_file_counts_and_a_client_may_say_less() -> None:

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from mercury_lsp.telemetry.acceptance import Feedback, Item, SuggestionOutcome, spanned
-from mercury_lsp.telemetry.text_edits import Edit, difference, joined_edits
+from mercury_lsp.telemetry.acceptance import AcceptanceTracker, Item, SuggestionOutcome, replaced_range
+from mercury_lsp.telemetry.text_edits import Edit, join_edits, single_edit
 
 URI, OTHER = "file:///w/a.py", "file:///w/b.py"
 
@@ -18,7 +18,7 @@ class Client:
     def __init__(self, text: str, cursor: int | None = None, uri: str = URI) -> None:
         self.text, self.uri = text, uri
         self.cursor = len(text) if cursor is None else cursor
-        self.feedback: Feedback[str] = Feedback(self.take)
+        self.tracker: AcceptanceTracker[str] = AcceptanceTracker(self.take)
         self.took: list[tuple[str, str, int]] = []
         self.fresh: list[bool] = []
 
@@ -30,15 +30,15 @@ class Client:
     ) -> None:
         """A request at the cursor, answered with candidates whose ids are `facts` and a number."""
         self.cursor = self.cursor if at is None else at
-        self.feedback.requested(self.uri, self.cursor)
+        self.tracker.on_request(self.uri, self.cursor)
         start, end = self.cursor - back, self.cursor + replaced
         items = [Item(f"{facts}{n}", start, self.text[start:end], text) for n, text in enumerate(texts)]
         around = self.text[start:end]
-        self.fresh.append(self.feedback.suggested(self.uri, self.cursor, items, around, facts))
+        self.fresh.append(self.tracker.on_suggestion(self.uri, self.cursor, items, around, facts))
 
     def ask(self, at: int | None = None) -> None:
         """A request that is answered with nothing."""
-        self.feedback.requested(self.uri, self.cursor if at is None else at)
+        self.tracker.on_request(self.uri, self.cursor if at is None else at)
 
     def edit(self, *edits: tuple[int, int, str], cursor: int | None = None) -> None:
         """One didChange. The cursor is then behind the last text, or where it is said to be."""
@@ -48,7 +48,7 @@ class Client:
             self.text = self.text[:start] + text + self.text[end:]
             self.cursor = start + len(text)
         self.cursor = self.cursor if cursor is None else cursor
-        self.feedback.changed(self.uri, made)
+        self.tracker.on_change(self.uri, made)
 
     def type(self, text: str) -> None:
         """Key by key, a didChange each."""
@@ -59,7 +59,7 @@ class Client:
         self.edit((self.cursor, self.cursor, text))
 
     def end(self) -> list[tuple[str, str, int]]:
-        self.feedback.close()
+        self.tracker.close()
         return self.took
 
 
@@ -67,7 +67,7 @@ def test_vs_code_tab_changes_the_document_and_then_runs_the_command() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
     client.insert("total + 1")
-    client.feedback.accepted("a0")
+    client.tracker.on_acceptance("a0")
     client.ask()
     assert client.end() == [("accepted", "a", 9)]
 
@@ -77,14 +77,14 @@ def test_the_change_alone_is_an_acceptance_and_so_is_the_command_alone() -> None
     client.suggest("a", "total + 1")
     client.insert("total + 1")
     client.suggest("b", " + 2")
-    client.feedback.accepted("b0")
+    client.tracker.on_acceptance("b0")
     assert client.end() == [("accepted", "a", 9), ("accepted", "b", 4)]
 
 
 def test_neovim_may_run_the_command_before_it_sends_the_change() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
-    client.feedback.accepted("a0")
+    client.tracker.on_acceptance("a0")
     client.insert("total")
     client.type("\n")
     assert client.end() == [("accepted", "a", 5)]
@@ -94,7 +94,7 @@ def test_a_command_run_twice_or_of_an_unknown_item_counts_once() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
     for id_ in ("a0", "a0", "z9", ""):
-        client.feedback.accepted(id_)
+        client.tracker.on_acceptance(id_)
     assert client.end() == [("accepted", "a", 5)]
 
 
@@ -117,7 +117,7 @@ def test_type_through_followed_by_accept_spares_the_rest() -> None:
     client.type("to")
     client.suggest("b", "tal + 1")
     client.insert("tal + 1")
-    client.feedback.accepted("b0")
+    client.tracker.on_acceptance("b0")
     assert client.end() == [("accepted", "a", 7)]
 
 
@@ -125,7 +125,7 @@ def test_the_last_key_by_tab_is_told_apart_by_its_command() -> None:
     client = Client("x = ")
     client.suggest("a", "ab")
     client.type("ab")
-    client.feedback.accepted("a0")
+    client.tracker.on_acceptance("a0")
     assert client.end() == [("accepted", "a", 1)]
 
 
@@ -222,7 +222,7 @@ def test_a_bracket_that_the_editor_closes_is_typed_at_once_or_in_two_edits(pair:
         client.suggest("b", f"x{closing}", replaced=1)
         assert client.took == [] and client.fresh == [True, False]
         client.edit((2, 3, f"x{closing}"))
-        client.feedback.accepted("b0")
+        client.tracker.on_acceptance("b0")
         assert client.end() == [("accepted", "a", 1)]
 
 
@@ -274,7 +274,7 @@ def test_vs_codes_own_menu_begins_the_suggestion() -> None:
     client = Client("x = va")
     client.suggest("a", "value + 1", back=2)
     client.edit((4, 6, "value + 1"))
-    client.feedback.accepted("a0")
+    client.tracker.on_acceptance("a0")
     assert client.end() == [("accepted", "a", 7)]
 
 
@@ -309,14 +309,14 @@ def test_other_documents_changes_do_not_matter_until_the_user_asks_or_goes_there
     for event in ("asked", "focused"):
         client = Client("x = ")
         client.suggest("a", "total")
-        client.feedback.changed(OTHER, [Edit(0, "", "y")])
-        client.feedback.closed(OTHER)
-        client.feedback.focused(URI)
-        assert client.feedback.follows(URI) and not client.feedback.follows(OTHER)
-        client.feedback.accepted("none")
+        client.tracker.on_change(OTHER, [Edit(0, "", "y")])
+        client.tracker.on_close(OTHER)
+        client.tracker.on_focus(URI)
+        assert client.tracker.is_tracking(URI) and not client.tracker.is_tracking(OTHER)
+        client.tracker.on_acceptance("none")
         assert client.took == []
-        client.feedback.requested(OTHER, 4) if event == "asked" else client.feedback.focused(OTHER)
-        client.feedback.accepted("none")
+        client.tracker.on_request(OTHER, 4) if event == "asked" else client.tracker.on_focus(OTHER)
+        client.tracker.on_acceptance("none")
         assert client.end() == [("rejected", "a", 0)]
 
 
@@ -324,7 +324,7 @@ def test_a_closed_document_rejects_but_keeps_what_was_accepted_in_part() -> None
     client = Client("x = ")
     client.suggest("a", "total + rest")
     client.insert("total")
-    client.feedback.closed(URI)
+    client.tracker.on_close(URI)
     assert client.end() == [("partly", "a", 5)]
 
 
@@ -333,7 +333,7 @@ def test_outcomes_are_certain_when_the_next_one_ends() -> None:
     client.suggest("a", "total")
     client.type("q")
     assert client.took == []
-    client.feedback.accepted("a0")  # an editor that drew it again all the same
+    client.tracker.on_acceptance("a0")  # an editor that drew it again all the same
     client.suggest("b", "more")
     assert client.took == []
     client.type("z")
@@ -343,12 +343,12 @@ def test_outcomes_are_certain_when_the_next_one_ends() -> None:
 def test_copilots_clients_tell_what_they_show() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
-    client.feedback.shown("a0")
+    client.tracker.on_shown("a0")
     client.type("q")
     client.suggest("b", "uit")
     client.type("z")
     client.suggest("c", "more + less")
-    client.feedback.shown("c0")
+    client.tracker.on_shown("c0")
     client.type("m")
     client.type("q")
     client.suggest("d", "uit")
@@ -364,9 +364,9 @@ def test_copilots_clients_tell_what_they_show() -> None:
 def test_copilots_clients_tell_the_whole_length_of_what_was_taken() -> None:
     client = Client("x = ")
     client.suggest("a", '"\U0001f600" + total')
-    client.feedback.accepted_part("a0", 4)  # in UTF-16 the face counts two
+    client.tracker.on_partial_acceptance("a0", 4)  # in UTF-16 the face counts two
     client.insert('"\U0001f600"')
-    client.feedback.accepted_part("a0", 6)
+    client.tracker.on_partial_acceptance("a0", 6)
     client.insert(" +")
     client.type("!")
     assert client.end() == [("partly", "a", 5)]
@@ -375,9 +375,9 @@ def test_copilots_clients_tell_the_whole_length_of_what_was_taken() -> None:
 def test_a_part_that_was_told_late_still_counts() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
-    client.feedback.changed(URI, [Edit(0, "x = ", "y")])
-    client.feedback.accepted_part("a0", 5)
-    client.feedback.accepted_part("never", 5)
+    client.tracker.on_change(URI, [Edit(0, "x = ", "y")])
+    client.tracker.on_partial_acceptance("a0", 5)
+    client.tracker.on_partial_acceptance("never", 5)
     assert client.end() == [("partly", "a", 5)]
 
 
@@ -386,25 +386,25 @@ def test_a_whole_text_is_read_as_the_one_edit_that_makes_it() -> None:
     for _ in range(500):
         old = "".join(generator.choices("ab\n", k=generator.randrange(9)))
         new = "".join(generator.choices("ab\n", k=generator.randrange(9)))
-        edit = difference(old, new)
+        edit = single_edit(old, new)
         assert old[: edit.start] + edit.text + old[edit.end :] == new
         assert old[edit.start : edit.end] == edit.removed
         assert edit.text[:1] != edit.removed[:1] or not edit.text[:1]
-    assert difference("x = 1\n", "x = total\n") == Edit(4, "1", "total")
+    assert single_edit("x = 1\n", "x = total\n") == Edit(4, "1", "total")
 
 
 def test_a_text_that_is_sent_whole_is_followed_as_well() -> None:
     client = Client("x = \ny = 1\n", 4)
     client.suggest("a", "total")
     for new in ("x = t\ny = 1\n", "x = total\ny = 1\n"):
-        client.feedback.changed(URI, [difference(client.text, new)])
+        client.tracker.on_change(URI, [single_edit(client.text, new)])
         client.text = new
     assert client.end() == [("accepted", "a", 4)]
 
 
 def test_what_several_items_replace_together() -> None:
     items = [Item("a", 3, "xy", ""), Item("b", 3, "", ""), Item("c", 2, "z", "")]
-    assert spanned(items) == (2, 5)
+    assert replaced_range(items) == (2, 5)
 
 
 def test_whatever_happens_each_suggestion_has_one_outcome() -> None:
@@ -426,11 +426,11 @@ def test_whatever_happens_each_suggestion_has_one_outcome() -> None:
                 case 4:
                     client.edit((place, min(place + generator.randrange(4), len(client.text)), "q"))
                 case 5:
-                    client.feedback.accepted(f"s{step - 1}-0")
+                    client.tracker.on_acceptance(f"s{step - 1}-0")
                 case 6:
-                    client.feedback.accepted_part(f"s{step - 1}-0", generator.randrange(1, 5))
+                    client.tracker.on_partial_acceptance(f"s{step - 1}-0", generator.randrange(1, 5))
                 case 7 if place % 2:
-                    client.feedback.shown(f"s{step - 1}-0")
+                    client.tracker.on_shown(f"s{step - 1}-0")
                 case 7:
                     client.ask(place)
         took = client.end()
@@ -451,7 +451,7 @@ def test_joined_edits_do_what_they_did_one_by_one() -> None:
                 Edit(start, text[start:end], "".join(generator.choices("xyz", k=generator.randrange(4))))
             )
             text = text[:start] + edits[-1].text + text[end:]
-        for edit in joined_edits(edits):
+        for edit in join_edits(edits):
             assert old[edit.start : edit.end] == edit.removed
             old = old[: edit.start] + edit.text + old[edit.end :]
         assert old == text

@@ -1,4 +1,4 @@
-"""The journal: which records a request leaves, and which it does not."""
+"""The log of requests: which records a request leaves, and which it does not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.telemetry.requests import Journal, Request
+from mercury_lsp.telemetry.requests import Request, RequestLog
 from mercury_lsp.telemetry.store import Event
 from mercury_lsp.telemetry.text_edits import Edit
 
@@ -30,8 +30,8 @@ def kept() -> Kept:
 
 
 @pytest.fixture
-def journal(kept: Kept) -> Journal:
-    journal = Journal(kept)  # type: ignore[arg-type]
+def journal(kept: Kept) -> RequestLog:
+    journal = RequestLog(kept)  # type: ignore[arg-type]
     journal.editor = "An Editor" * 99
     return journal
 
@@ -49,20 +49,20 @@ def completion(shown: str | None = "total", reason: str | None = None) -> Comple
     return Completion("total", shown, len(TEXT), len(TEXT), infill, reason)
 
 
-def offered(journal: Journal, asked: Request, now: Document | None) -> Request:
+def offered(journal: RequestLog, asked: Request, now: Document | None) -> Request:
     """A request that is answered with a suggestion; the client's document is then `now`."""
-    journal.asked(asked)
-    found = asked.answer(Reply(completion()))
+    journal.start(asked)
+    found = asked.record_reply(Reply(completion()))
     assert found is not None
-    journal.offers(asked, [found])
-    journal.answered(asked, now)
+    journal.assign_ids(asked, [found])
+    journal.finish(asked, now)
     return asked
 
 
-def test_a_suggestion_is_recorded_when_its_outcome_is_certain(journal: Journal, kept: Kept) -> None:
+def test_a_suggestion_is_recorded_when_its_outcome_is_certain(journal: RequestLog, kept: Kept) -> None:
     asked = offered(journal, request(model="/home/someone/models/mine"), document())
     assert kept == [] and journal.last is asked
-    journal.changed("file:///w/a.py", [Edit(len(TEXT), "", "total")])
+    journal.on_change("file:///w/a.py", [Edit(len(TEXT), "", "total")])
     journal.close()
     (event,) = kept
     assert (event.outcome, event.shown, event.accepted, event.tokens, event.passes) == (
@@ -76,12 +76,12 @@ def test_a_suggestion_is_recorded_when_its_outcome_is_certain(journal: Journal, 
     assert len(event.editor) == 60 and event.latency_ms == round(asked.ms, 2)
 
 
-def test_ids_are_never_used_twice(journal: Journal) -> None:
+def test_ids_are_never_used_twice(journal: RequestLog) -> None:
     ids = [offered(journal, request(), document()).ids for _ in range(3)]
     assert len({*ids}) == 3 and all(len(one) == 1 for one in ids)
 
 
-def test_an_answer_that_comes_too_late_was_not_shown(journal: Journal, kept: Kept) -> None:
+def test_an_answer_that_comes_too_late_was_not_shown(journal: RequestLog, kept: Kept) -> None:
     for now in (None, document("y = ")):
         offered(journal, request(), now)
     journal.close()
@@ -89,30 +89,31 @@ def test_an_answer_that_comes_too_late_was_not_shown(journal: Journal, kept: Kep
 
 
 @pytest.mark.parametrize("said", ["loading", "failed", "superseded", "deadline"])
-def test_the_replys_cause_is_recorded(journal: Journal, kept: Kept, said: str) -> None:
+def test_the_replys_cause_is_recorded(journal: RequestLog, kept: Kept, said: str) -> None:
     asked = request()
-    assert asked.answer(Reply(cause=Cause(said))) is None
-    journal.answered(asked, document())
+    assert asked.record_reply(Reply(cause=Cause(said))) is None
+    journal.finish(asked, document())
     assert [(event.outcome, event.cause) for event in kept] == [("nothing", said)]
 
 
-def test_what_is_not_worth_it_has_a_reason_that_is_not_written_down(journal: Journal, kept: Kept) -> None:
+def test_what_is_not_worth_it_has_a_reason_that_is_not_written_down(journal: RequestLog, kept: Kept) -> None:
     asked = request()
     assert (
-        asked.answer(Reply(completion(None, "it is too unlikely"), Cause.WITHHELD, from_cache=True)) is None
+        asked.record_reply(Reply(completion(None, "it is too unlikely"), Cause.WITHHELD, from_cache=True))
+        is None
     )
-    journal.answered(asked, document())
+    journal.finish(asked, document())
     assert asked.reason == "it is too unlikely"
     assert [(event.outcome, event.cause, event.recalled) for event in kept] == [("nothing", "withheld", True)]
 
 
-def test_a_request_that_is_withdrawn_is_recorded_as_such(journal: Journal, kept: Kept) -> None:
-    journal.answered(request(), document())
+def test_a_request_that_is_withdrawn_is_recorded_as_such(journal: RequestLog, kept: Kept) -> None:
+    journal.finish(request(), document())
     assert [(event.outcome, event.cause) for event in kept] == [("nothing", "cancelled")]
 
 
-def test_of_what_nobody_may_look_into_there_is_no_record(journal: Journal, kept: Kept) -> None:
+def test_of_what_nobody_may_look_into_there_is_no_record(journal: RequestLog, kept: Kept) -> None:
     asked = request()
-    asked.nothing(Cause.DECLINED, "files of this name hold secrets")
-    journal.answered(asked, document())
+    asked.record_nothing(Cause.DECLINED, "files of this name hold secrets")
+    journal.finish(asked, document())
     assert kept == [] and journal.last is asked

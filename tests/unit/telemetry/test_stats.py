@@ -10,9 +10,9 @@ import pytest
 from support.recorded_events import event
 
 from mercury_lsp.cli.main import main
-from mercury_lsp.cli.stats import bar
+from mercury_lsp.cli.stats import draw_bar
 from mercury_lsp.telemetry.stats import count_events, percentiles
-from mercury_lsp.telemetry.store import DAY_SECONDS, History, state_file
+from mercury_lsp.telemetry.store import DAY_SECONDS, History, history_file
 
 EVENTS = [
     event(outcome="accepted", latency_ms=10.0, accepted=7, language="go", recalled=False),
@@ -33,7 +33,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store.configure(90)
     store.add(EVENTS)
     store.close(60)
-    return state_file()
+    return history_file()
 
 
 def test_what_is_counted() -> None:
@@ -58,9 +58,9 @@ def test_percentiles_are_values_that_there_are() -> None:
 
 
 def test_a_bar_is_as_long_as_its_share() -> None:
-    assert bar(0).strip() == "" and bar(1) == "█" * len(bar(0))
-    assert bar(0.5) == ("█" * (len(bar(0)) // 2)).ljust(len(bar(0)))
-    assert bar(0.01).strip() == "" or len(bar(0.01).strip()) == 1
+    assert draw_bar(0).strip() == "" and draw_bar(1) == "█" * len(draw_bar(0))
+    assert draw_bar(0.5) == ("█" * (len(draw_bar(0)) // 2)).ljust(len(draw_bar(0)))
+    assert draw_bar(0.01).strip() == "" or len(draw_bar(0.01).strip()) == 1
 
 
 def test_json_is_one_object(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,8 +23,8 @@ from mercury_lsp.telemetry.store import (
     History,
     HistoryError,
     delete_events,
+    history_file,
     read_events,
-    state_file,
 )
 
 PATIENCE = 60
@@ -32,8 +32,8 @@ PATIENCE = 60
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(history, "GATHER_SECONDS", 0.01)
-    monkeypatch.setattr(history, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(history, "BATCH_SECONDS", 0.01)
+    monkeypatch.setattr(history, "PRUNE_DELAY_SECONDS", 0.0)
     return tmp_path / "state" / "history.sqlite3"
 
 
@@ -134,7 +134,7 @@ def test_nothing_is_deleted_before_the_settings_are_settled(
 ) -> None:
     old = event(moment=time.time() - 5 * DAY_SECONDS)
     written(file, old)
-    monkeypatch.setattr(history, "SETTLED_SECONDS", PATIENCE)
+    monkeypatch.setattr(history, "PRUNE_DELAY_SECONDS", PATIENCE)
     written(file, event(), days=1)
     assert old in read_events(file=file)
 
@@ -232,7 +232,7 @@ print(len(written(Path({str(tmp_path / "history.sqlite3")!r}), event(), event())
 
 def test_a_locked_file_is_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(file, event())
-    monkeypatch.setattr(history, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(history, "LOCK_TIMEOUT_SECONDS", 0.05)
     with sqlite3.connect(file, check_same_thread=False) as database:
         database.execute("BEGIN EXCLUSIVE")
         (warning,) = written(file, event())
@@ -270,7 +270,7 @@ def test_clearing_what_is_damaged_deletes_it(file: Path) -> None:
 
 def test_the_folder_is_that_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/s")
-    assert state_file() == Path("/s/mercury-lsp/history.sqlite3").absolute()
+    assert history_file() == Path("/s/mercury-lsp/history.sqlite3").absolute()
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/u")
     monkeypatch.setenv("LOCALAPPDATA", "/local")
@@ -281,4 +281,4 @@ def test_the_folder_is_that_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> 
     }
     for platform, folder in folders.items():
         monkeypatch.setattr(sys, "platform", platform)
-        assert state_file() == Path(folder, "mercury-lsp", "history.sqlite3")
+        assert history_file() == Path(folder, "mercury-lsp", "history.sqlite3")

@@ -13,36 +13,36 @@ local M = {}
 --- Take the suggestion at the cursor; from then on this plugin draws it. Return the suggestion and its rest, or whether
 --- Neovim has accepted it itself.
 ---@return mercury.Suggestion?, string?, boolean?
-local function taken()
-  local one, rest = drawn.current()
-  if not one and M.native then
-    local theirs, accepted = native.take()
+local function take_suggestion()
+  local current, rest = drawn.current()
+  if not current and M.native then
+    local native_suggestion, accepted = native.take()
     if accepted then
       return nil, nil, true
-    elseif theirs and suggestion.rest(theirs) then
-      drawn.adopt({ theirs })
-      one, rest = drawn.current()
+    elseif native_suggestion and suggestion.rest(native_suggestion) then
+      drawn.show({ native_suggestion })
+      current, rest = drawn.current()
     end
   end
-  return one, rest
+  return current, rest
 end
 
 --- Insert a part of the suggestion; after the last part, tell the server that it was accepted.
----@param choose fun(rest: string): string
+---@param choose_part fun(rest: string): string
 ---@return boolean
-local function accept(choose)
-  local one, rest, accepted = taken()
-  if not one or not rest then
+local function accept(choose_part)
+  local current, rest, accepted = take_suggestion()
+  if not current or not rest then
     return accepted or false
   end
-  if suggestion.put(one, rest, choose(rest)) then
+  if suggestion.put(current, rest, choose_part(rest)) then
     drawn.clear()
-    local client = vim.lsp.get_client_by_id(one.client_id)
-    if one.command and client then
-      client:exec_cmd(one.command, { bufnr = one.buf })
+    local client = vim.lsp.get_client_by_id(current.client_id)
+    if current.command and client then
+      client:exec_cmd(current.command, { bufnr = current.buf })
     end
   else
-    drawn.adopt({ one })
+    drawn.show({ current })
   end
   return true
 end
@@ -54,7 +54,7 @@ function M.accept()
   end
   return accept(function(rest)
     return rest
-  end) or next_edit.take_seen()
+  end) or next_edit.take_if_visible()
 end
 
 --- Jump to the next edit, or make it (in normal mode).
@@ -71,14 +71,14 @@ function M.accept_line()
 end
 
 --- Return whether two suggestions would insert the same text now, however much of each is already typed.
-local function same(one, other)
-  return suggestion.rest(one) == suggestion.rest(other)
+local function insert_same_text(current, other)
+  return suggestion.rest(current) == suggestion.rest(other)
 end
 
 --- Return the index of the suggestion that comes `count` places after the drawn suggestion.
-local function after(list, one, count)
+local function index_after(list, current, count)
   for i, other in ipairs(list) do
-    if one and same(other, one) then
+    if current and insert_same_text(other, current) then
       return (i - 1 + count) % #list + 1
     end
   end
@@ -86,26 +86,26 @@ local function after(list, one, count)
 end
 
 --- Request suggestions manually, and go on from the drawn suggestion if there are others.
-local function ask(count)
-  local one = taken()
-  return drawn.ask(drawn.INVOKED, function(list)
+local function request_manually(count)
+  local current = take_suggestion()
+  return drawn.request(drawn.INVOKED, function(list)
     if M.native then
       -- Put away a suggestion that Neovim has received in the meantime.
       native.take()
     end
     if #list == 0 then
       server.say("there is nothing to suggest here; `:Mercury explain` tells why.")
-    elseif #list == 1 and one and same(list[1], one) and count ~= 0 then
+    elseif #list == 1 and current and insert_same_text(list[1], current) and count ~= 0 then
       server.say("there is no other suggestion.")
-      drawn.adopt(list, 1, true)
+      drawn.show(list, 1, true)
     else
-      drawn.adopt(list, after(list, one, count), true)
+      drawn.show(list, index_after(list, current, count), true)
     end
   end)
 end
 
 local function cycle(count)
-  return drawn.turn(count) or ask(count)
+  return drawn.cycle(count) or request_manually(count)
 end
 
 function M.next()
@@ -117,13 +117,13 @@ function M.previous()
 end
 
 function M.ask()
-  return ask(0)
+  return request_manually(0)
 end
 
 function M.dismiss()
-  local one = taken()
+  local current = take_suggestion()
   drawn.clear()
-  return one ~= nil
+  return current ~= nil
 end
 
 return M

@@ -6,12 +6,12 @@ local status = require("mercury.status")
 local M = {}
 
 -- The longest pause in minutes, which is the server's own limit.
-local LONGEST = 7 * 24 * 60
+local MAX_PAUSE_MINUTES = 7 * 24 * 60
 
 --- Return the place of the last request for a suggestion: the cursor, or in normal mode the place at which the user
 --- left insert mode, which is after the cursor at the end of a line.
 ---@return table LSP position
-local function place(client)
+local function request_position(client)
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   local _, line, col = unpack(vim.fn.getpos("'^"))
   local cursor = vim.api.nvim_win_get_cursor(0)
@@ -22,56 +22,56 @@ local function place(client)
   return params
 end
 
---- Parse a number in the command line; show a message and return nil if it is not a number up to `most`.
-local function number(word, default, most)
-  local given = word == nil and default or tonumber(word)
-  if given and given > 0 and given <= most then
-    return given
+--- Parse a number in the command line; show a message and return nil if it is not a number up to `maximum`.
+local function parse_number(argument, default, maximum)
+  local value = argument == nil and default or tonumber(argument)
+  if value and value > 0 and value <= maximum then
+    return value
   end
-  server.say(("%s must be a number up to %d."):format(word, most), vim.log.levels.ERROR)
+  server.say(("%s must be a number up to %d."):format(argument, maximum), vim.log.levels.ERROR)
 end
 
 --- Switch suggestions on or off: in all languages, or in some.
 ---@param on boolean
 ---@param languages string[]
-local function switch(on, languages)
+local function set_enabled(on, languages)
   if #languages == 0 then
     server.set("enabled", on)
     return
   end
-  local off = {}
+  local disabled = {}
   for _, language in ipairs(server.options.settings.disabled_languages or {}) do
-    off[language] = true
+    disabled[language] = true
   end
   for _, language in ipairs(languages) do
-    off[language] = not on or nil
+    disabled[language] = not on or nil
   end
-  local list = vim.tbl_keys(off)
+  local list = vim.tbl_keys(disabled)
   table.sort(list)
   server.set("disabled_languages", list)
 end
 
 --- Append a nested table of figures as indented lines, each number after its name.
-local function figures(value, indent, lines)
+local function figure_lines(value, indent, lines)
   local names = vim.tbl_keys(value)
   table.sort(names)
   for _, name in ipairs(names) do
-    local one = value[name]
-    if type(one) == "table" then
+    local figure = value[name]
+    if type(figure) == "table" then
       table.insert(lines, indent .. name)
-      figures(one, indent .. "  ", lines)
-    elseif one ~= vim.NIL then
-      table.insert(lines, ("%s%s: %s"):format(indent, name, one))
+      figure_lines(figure, indent .. "  ", lines)
+    elseif figure ~= vim.NIL then
+      table.insert(lines, ("%s%s: %s"):format(indent, name, figure))
     end
   end
   return lines
 end
 
-local words = {
+local subcommands = {
   pause = function(minutes)
-    local given = number(minutes, 10, LONGEST)
-    if given then
-      server.execute("mercury.snooze", { given }, function(moment)
+    local value = parse_number(minutes, 10, MAX_PAUSE_MINUTES)
+    if value then
+      server.execute("mercury.snooze", { value }, function(moment)
         server.say("paused until " .. tostring(moment):match("T(%d%d:%d%d)") .. "; `:Mercury resume` ends that.")
       end)
     end
@@ -82,13 +82,13 @@ local words = {
     end)
   end,
   disable = function(...)
-    switch(false, { ... })
+    set_enabled(false, { ... })
   end,
   enable = function(...)
-    switch(true, { ... })
+    set_enabled(true, { ... })
   end,
   toggle = function()
-    switch(server.options.settings.enabled == false, {})
+    set_enabled(server.options.settings.enabled == false, {})
   end,
   explain = function()
     local client = server.client(0)
@@ -96,7 +96,7 @@ local words = {
       server.say("the server does not see this file; `:checkhealth mercury` tells why.", vim.log.levels.WARN)
       return
     end
-    server.execute("mercury.explain", { place(client) }, function(sentence)
+    server.execute("mercury.explain", { request_position(client) }, function(sentence)
       server.say(tostring(sentence))
     end)
   end,
@@ -111,10 +111,10 @@ local words = {
     server.restart()
   end,
   stats = function(days)
-    local given = number(days, 30, 3650)
-    if given then
-      server.execute("mercury.stats", { given }, function(told)
-        local lines = figures(told, "", { ("Mercury, the last %d days"):format(given), "" })
+    local value = parse_number(days, 30, 3650)
+    if value then
+      server.execute("mercury.stats", { value }, function(stats)
+        local lines = figure_lines(stats, "", { ("Mercury, the last %d days"):format(value), "" })
         vim.lsp.util.open_floating_preview(lines, "text", { border = "rounded", focus_id = "mercury.stats" })
       end)
     end
@@ -129,7 +129,7 @@ local words = {
 local function complete(lead, line)
   local before = vim.split(line:sub(1, -#lead - 1), "%s+", { trimempty = true })
   if #before == 1 then
-    local names = vim.tbl_keys(words)
+    local names = vim.tbl_keys(subcommands)
     table.sort(names)
     return vim.tbl_filter(function(name)
       return vim.startswith(name, lead)
@@ -145,12 +145,12 @@ end
 --- Create the command.
 function M.create()
   vim.api.nvim_create_user_command("Mercury", function(call)
-    local word = call.fargs[1]
-    if not words[word] then
-      server.say(("there is no `:Mercury %s`; <Tab> lists what there is."):format(word), vim.log.levels.ERROR)
+    local name = call.fargs[1]
+    if not subcommands[name] then
+      server.say(("there is no `:Mercury %s`; <Tab> lists what there is."):format(name), vim.log.levels.ERROR)
       return
     end
-    words[word](unpack(call.fargs, 2))
+    subcommands[name](unpack(call.fargs, 2))
   end, { nargs = "+", complete = complete, desc = "Suggestions of mercury-lsp" })
 end
 

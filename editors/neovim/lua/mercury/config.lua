@@ -62,7 +62,7 @@ local types = {
 
 --- Return the problem of a value as the end of a sentence, or nil if the value is valid.
 ---@return string?
-local function wrong(name, value)
+local function find_problem(name, value)
   local expected = types[name]
   if expected == nil then
     return "is no option of this plugin (the server's own go into settings)"
@@ -78,31 +78,31 @@ local function wrong(name, value)
 end
 
 --- Return the options, with defaults for missing and invalid values, and a sentence for each invalid value.
----@param given? mercury.Options
+---@param user_options? mercury.Options
 ---@return mercury.Options, string[]
-function M.read(given)
-  local right, problems = {}, {}
-  for name, value in pairs(given or {}) do
-    local problem = wrong(name, value)
+function M.read(user_options)
+  local valid, problems = {}, {}
+  for name, value in pairs(user_options or {}) do
+    local problem = find_problem(name, value)
     if problem then
       table.insert(problems, ("%s %s."):format(name, problem))
     else
-      right[name] = value
+      valid[name] = value
     end
   end
-  if right.keys == false then
-    right.keys = {}
+  if valid.keys == false then
+    valid.keys = {}
     for action in pairs(M.defaults.keys) do
-      right.keys[action] = false
+      valid.keys[action] = false
     end
   end
-  for action in pairs(right.keys or {}) do
+  for action in pairs(valid.keys or {}) do
     if M.defaults.keys[action] == nil then
       table.insert(problems, ("keys.%s is no action."):format(action))
-      right.keys[action] = nil
+      valid.keys[action] = nil
     end
   end
-  local options = vim.tbl_deep_extend("force", M.defaults, right)
+  local options = vim.tbl_deep_extend("force", M.defaults, valid)
   options.cmd = options.cmd or M.cmd
   return options, problems
 end

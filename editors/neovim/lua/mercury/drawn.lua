@@ -18,9 +18,9 @@ M.INVOKED, M.AUTOMATIC = 1, 2
 ---@field invoked boolean whether the user asked for them, so that the server has no further candidates
 
 local shown ---@type mercury.Shown?
-local asked ---@type { client: vim.lsp.Client, id: integer }?
+local pending_request ---@type { client: vim.lsp.Client, id: integer }?
 -- The number of the current request; answers to earlier requests are dropped.
-local turn = 0
+local request_number = 0
 local timer = assert(vim.uv.new_timer())
 
 --- Return whether ghost text may be drawn now.
@@ -32,18 +32,18 @@ end
 --- Return the suggestion at the cursor, and its rest.
 ---@return mercury.Suggestion?, string?
 function M.current()
-  local one = shown and shown.list[shown.index]
-  local rest = one and suggestion.rest(one)
-  if one and rest then
-    return one, rest
+  local current = shown and shown.list[shown.index]
+  local rest = current and suggestion.rest(current)
+  if current and rest then
+    return current, rest
   end
 end
 
 local function draw()
-  local one, rest = M.current()
-  if one and rest and may_show() then
+  local current, rest = M.current()
+  if current and rest and may_show() then
     local hint = shown.invoked and #shown.list > 1 and (" (%d/%d)"):format(shown.index, #shown.list) or nil
-    ghost.show(one, rest, hint)
+    ghost.show(current, rest, hint)
   elseif shown then
     ghost.hide(shown.list[1].buf)
   end
@@ -51,11 +51,11 @@ end
 
 --- Remove the ghost text, and cancel the request.
 function M.clear()
-  turn = turn + 1
+  request_number = request_number + 1
   timer:stop()
-  if asked then
-    local client, id = asked.client, asked.id
-    asked = nil
+  if pending_request then
+    local client, id = pending_request.client, pending_request.id
+    pending_request = nil
     if client.requests[id] then
       client:cancel_request(id)
     end
@@ -70,7 +70,7 @@ end
 ---@param list mercury.Suggestion[]
 ---@param index? integer
 ---@param invoked? boolean
-function M.adopt(list, index, invoked)
+function M.show(list, index, invoked)
   M.clear()
   shown = { list = list, index = index or 1, invoked = invoked or false }
   draw()
@@ -79,24 +79,24 @@ end
 --- Show another of the suggestions that the user asked for; return false if there is none.
 ---@param count integer the distance in the list
 ---@return boolean
-function M.turn(count)
+function M.cycle(count)
   if not (M.current() and shown.invoked and #shown.list > 1) then
     return false
   end
   -- Some suggestions may not fit the text that was typed in the meantime.
   local others = vim.tbl_filter(suggestion.rest, shown.list)
-  local at = vim.fn.index(others, shown.list[shown.index])
-  M.adopt(others, (at + count) % #others + 1, true)
+  local index_of_shown = vim.fn.index(others, shown.list[shown.index])
+  M.show(others, (index_of_shown + count) % #others + 1, true)
   return true
 end
 
 --- Return the items of an answer that fit the buffer's text, as suggestions.
-local function fitting(result, client, buf, place)
+local function fitting_suggestions(result, client, buf, place)
   local list = {}
   for _, item in ipairs(result and (result.items or result) or {}) do
-    local one = suggestion.of(item, client, buf, place)
-    if one and suggestion.rest(one) then
-      table.insert(list, one)
+    local candidate = suggestion.of(item, client, buf, place)
+    if candidate and suggestion.rest(candidate) then
+      table.insert(list, candidate)
     end
   end
   return list
@@ -107,50 +107,50 @@ end
 ---@param kind integer
 ---@param done fun(list: mercury.Suggestion[])
 ---@return boolean whether the buffer has a server
-function M.ask(kind, done)
+function M.request(kind, done)
   local buf = vim.api.nvim_get_current_buf()
   local client = server.client(buf)
   if not client then
     return false
   end
-  if asked then
-    asked.client:cancel_request(asked.id)
-    asked = nil
+  if pending_request then
+    pending_request.client:cancel_request(pending_request.id)
+    pending_request = nil
   end
-  turn = turn + 1
-  local this, place = turn, suggestion.here()
+  request_number = request_number + 1
+  local this_request, place = request_number, suggestion.here()
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding) ---@type table
   params.context = { triggerKind = kind }
   local _, id = client:request("textDocument/inlineCompletion", params, function(error, result)
-    if this == turn then
-      asked = nil
-      done(not error and fitting(result, client, buf, place) or {})
+    if this_request == request_number then
+      pending_request = nil
+      done(not error and fitting_suggestions(result, client, buf, place) or {})
     end
   end, buf)
-  asked = id and { client = client, id = id }
+  pending_request = id and { client = client, id = id }
   return true
 end
 
 --- Request suggestions automatically.
-local function ask_unasked()
+local function request_automatically()
   if may_show() then
-    M.ask(M.AUTOMATIC, function(list)
+    M.request(M.AUTOMATIC, function(list)
       if #list > 0 and may_show() then
-        M.adopt(list)
+        M.show(list)
       end
     end)
   end
 end
 
 --- Handle a change of the text or the cursor: keep a suggestion that still fits, or request new suggestions.
-local function moved()
+local function on_move()
   if M.current() then
     draw()
     return
   end
   M.clear()
   if M.automatic and server.client(0) then
-    timer:start(server.options.debounce_ms, 0, vim.schedule_wrap(ask_unasked))
+    timer:start(server.options.debounce_ms, 0, vim.schedule_wrap(request_automatically))
   end
 end
 
@@ -161,7 +161,7 @@ function M.watch(automatic)
   local group = vim.api.nvim_create_augroup("mercury.drawn", {})
   vim.api.nvim_create_autocmd({ "InsertEnter", "CursorMovedI", "TextChangedI", "TextChangedP" }, {
     group = group,
-    callback = moved,
+    callback = on_move,
   })
   vim.api.nvim_create_autocmd({ "InsertLeave", "BufLeave", "WinLeave" }, { group = group, callback = M.clear })
   vim.api.nvim_create_autocmd("ColorScheme", { group = group, callback = ghost.colors })

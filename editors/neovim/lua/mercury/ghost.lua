@@ -14,16 +14,16 @@ end
 --- Replace tabs by blanks, because virtual text has no tab stops.
 ---@param text string
 ---@param column integer the text's first column on the screen
-local function untabbed(text, column)
-  local out = ""
+local function expand_tabs(text, column)
+  local expanded = ""
   for piece, tab in text:gmatch("([^\t]*)(\t?)") do
-    out = out .. piece
+    expanded = expanded .. piece
     if tab ~= "" then
-      local at = column + vim.fn.strdisplaywidth(out)
-      out = out .. (" "):rep(vim.bo.tabstop - at % vim.bo.tabstop)
+      local at = column + vim.fn.strdisplaywidth(expanded)
+      expanded = expanded .. (" "):rep(vim.bo.tabstop - at % vim.bo.tabstop)
     end
   end
-  return out
+  return expanded
 end
 
 --- Draw the rest of a suggestion, and after it a `hint`, such as its number among several.
@@ -38,17 +38,17 @@ function M.show(suggestion, rest, hint)
     -- The end of the rest is already in the buffer.
     rest, replaced = rest:sub(1, -#replaced - 1), ""
   end
-  local kept = tail:sub(#replaced + 1)
+  local text_after = tail:sub(#replaced + 1)
   local lines = vim.split(rest, "\n", { plain = true })
-  local covers = replaced ~= "" or #lines > 1 and kept ~= ""
+  local overlays = replaced ~= "" or #lines > 1 and text_after ~= ""
   local column = vim.fn.virtcol(".") - 1
   local drawn = {} ---@type [string, string][][]
   for i, line in ipairs(lines) do
-    drawn[i] = { { untabbed(line, i == 1 and column or 0), "MercuryGhost" } }
+    drawn[i] = { { expand_tabs(line, i == 1 and column or 0), "MercuryGhost" } }
   end
-  if covers then
+  if overlays then
     -- Draw the text after the cursor at its place after an acceptance.
-    table.insert(drawn[#drawn], { untabbed(kept, 0), "Normal" })
+    table.insert(drawn[#drawn], { expand_tabs(text_after, 0), "Normal" })
     local width = 0
     for _, chunk in ipairs(drawn[1]) do
       width = width + vim.fn.strdisplaywidth(chunk[1])
@@ -61,7 +61,7 @@ function M.show(suggestion, rest, hint)
   end
   vim.api.nvim_buf_set_extmark(suggestion.buf, namespace, row - 1, col, {
     virt_text = drawn[1],
-    virt_text_pos = covers and "overlay" or "inline",
+    virt_text_pos = overlays and "overlay" or "inline",
     virt_lines = vim.list_slice(drawn, 2),
     hl_mode = "combine",
   })

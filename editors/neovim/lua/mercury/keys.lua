@@ -7,7 +7,7 @@ local M = {}
 -- The prefix of the descriptions of this plugin's mappings.
 M.MARK = "Mercury: "
 
-local meanings = {
+local descriptions = {
   accept = "accept the suggestion",
   accept_word = "accept its next word",
   accept_line = "accept the rest of its line",
@@ -19,22 +19,22 @@ local meanings = {
   dismiss_edit = "dismiss the next edit",
 }
 -- The actions of normal mode; the others belong to insert mode.
-local normal = { next_edit = true, dismiss_edit = true }
+local normal_mode_actions = { next_edit = true, dismiss_edit = true }
 
-local formers = {} ---@type table<string, string> by mode and key, the keys that have its former effect
+local former_keys = {} ---@type table<string, string> by mode and key, the keys that have its former effect
 
 --- Keep the former effect of a key under a name of its own.
 ---@param key string
 ---@param mode string
 ---@return string the keys that have this effect
-local function former(key, mode)
+local function save_former_effect(key, mode)
   local name = "<Plug>(mercury-former-" .. key:gsub("[<>|]", "") .. ")"
   local mapping = vim.fn.maparg(key, mode, false, true)
   if mapping.buffer == 1 then
     mapping = {}
-    for _, one in ipairs(vim.api.nvim_get_keymap(mode)) do
-      if one.lhsraw == vim.keycode(key) then
-        mapping = vim.fn.extend({ buffer = 0 }, one)
+    for _, keymap in ipairs(vim.api.nvim_get_keymap(mode)) do
+      if keymap.lhsraw == vim.keycode(key) then
+        mapping = vim.fn.extend({ buffer = 0 }, keymap)
       end
     end
   end
@@ -52,23 +52,23 @@ end
 --- Bind a key to an action.
 ---@param key string
 ---@param action string
----@param act fun(): boolean
-local function bind(key, action, act)
+---@param run_action fun(): boolean
+local function bind(key, action, run_action)
   local mode = M.mode(action)
-  local own = mode .. key
-  formers[own] = formers[own] or former(key, mode)
+  local id = mode .. key
+  former_keys[id] = former_keys[id] or save_former_effect(key, mode)
   vim.keymap.set(mode, key, function()
-    if not act() then
-      vim.api.nvim_feedkeys(formers[own], "im", false)
+    if not run_action() then
+      vim.api.nvim_feedkeys(former_keys[id], "im", false)
     end
-  end, { desc = M.MARK .. meanings[action] })
+  end, { desc = M.MARK .. descriptions[action] })
 end
 
 --- Return the mode of an action's keys.
 ---@param action string
 ---@return string
 function M.mode(action)
-  return normal[action] and "n" or "i"
+  return normal_mode_actions[action] and "n" or "i"
 end
 
 --- Return the keys of an action as a list.
@@ -82,7 +82,7 @@ end
 ---@param keys mercury.Keys
 ---@param actions table<string, fun(): boolean>
 function M.setup(keys, actions)
-  for action in pairs(meanings) do
+  for action in pairs(descriptions) do
     for _, key in ipairs(M.list(keys[action])) do
       bind(key, action, actions[action])
     end

@@ -5,27 +5,27 @@
 local M = {}
 
 local listeners = {} ---@type fun(open: boolean)[]
-local watching, hears_cmp = false, false
+local is_watching, listens_to_cmp = false, false
 
-local function says_yes(module, name)
+local function call_predicate(module, name)
   local loaded = package.loaded[module]
-  local ask = type(loaded) == "table" and loaded[name]
-  if not ask then
+  local predicate = type(loaded) == "table" and loaded[name]
+  if not predicate then
     return false
   end
-  local fine, answer = pcall(ask)
-  return fine and answer == true
+  local ok, answer = pcall(predicate)
+  return ok and answer == true
 end
 
 --- Return whether a menu is open.
 ---@return boolean
 function M.is_open()
   return vim.fn.pumvisible() == 1
-    or says_yes("blink.cmp", "is_menu_visible")
-    or says_yes("cmp", "visible")
+    or call_predicate("blink.cmp", "is_menu_visible")
+    or call_predicate("cmp", "visible")
 end
 
-local function tell(open)
+local function notify_listeners(open)
   vim.schedule(function()
     for _, listener in ipairs(listeners) do
       listener(open)
@@ -34,17 +34,17 @@ local function tell(open)
 end
 
 --- Listen to nvim-cmp's events, once it is loaded, which is often only at the first need.
-local function hear_cmp()
+local function listen_to_cmp()
   local cmp = package.loaded["cmp"]
-  if hears_cmp or type(cmp) ~= "table" or not cmp.event then
+  if listens_to_cmp or type(cmp) ~= "table" or not cmp.event then
     return
   end
-  hears_cmp = true
+  listens_to_cmp = true
   cmp.event:on("menu_opened", function()
-    tell(true)
+    notify_listeners(true)
   end)
   cmp.event:on("menu_closed", function()
-    tell(false)
+    notify_listeners(false)
   end)
 end
 
@@ -52,17 +52,17 @@ end
 ---@param listener fun(open: boolean)
 function M.watch(listener)
   table.insert(listeners, listener)
-  if watching then
+  if is_watching then
     return
   end
-  watching = true
+  is_watching = true
   local group = vim.api.nvim_create_augroup("mercury.menu", {})
   local function on(event, pattern, open)
     vim.api.nvim_create_autocmd(event, {
       group = group,
       pattern = pattern,
       callback = function()
-        tell(open)
+        notify_listeners(open)
       end,
     })
   end
@@ -70,7 +70,7 @@ function M.watch(listener)
   on("CompleteDone", "*", false)
   on("User", "BlinkCmpMenuOpen", true)
   on("User", "BlinkCmpMenuClose", false)
-  vim.api.nvim_create_autocmd("InsertEnter", { group = group, callback = hear_cmp })
+  vim.api.nvim_create_autocmd("InsertEnter", { group = group, callback = listen_to_cmp })
 end
 
 return M

@@ -8,8 +8,8 @@ local suggestion = require("mercury.suggestion")
 local M = {}
 
 local METHOD = "textDocument/inlineCompletion"
-local asked = {} ---@type table<string, mercury.Place> by client and request
-local answered ---@type mercury.Place? the place of the request for the shown item
+local request_places = {} ---@type table<string, mercury.Place> by client and request
+local shown_place ---@type mercury.Place? the place of the request for the shown item
 
 --- Return whether this Neovim has ghost text of its own.
 function M.exists()
@@ -18,11 +18,11 @@ end
 
 ---@param item vim.lsp.inline_completion.Item
 ---@return mercury.Suggestion?
-local function of(item)
-  if type(item.insert_text) ~= "string" or not answered then
+local function make_suggestion(item)
+  if type(item.insert_text) ~= "string" or not shown_place then
     return nil
   end
-  local start, stop = answered.col, answered.col
+  local start, stop = shown_place.col, shown_place.col
   if item.range then
     local _, first, _, last = item.range:to_extmark()
     start, stop = first, last
@@ -30,11 +30,11 @@ local function of(item)
   return {
     buf = vim.api.nvim_get_current_buf(),
     client_id = item.client_id,
-    row = answered.row,
+    row = shown_place.row,
     col = start,
     text = (item.insert_text:gsub("\r\n?", "\n")),
-    tail = answered.tail,
-    replaced = math.max(0, stop - answered.col),
+    tail = shown_place.tail,
+    replaced = math.max(0, stop - shown_place.col),
     command = item.command,
   }
 end
@@ -45,14 +45,14 @@ end
 ---@return boolean? accepted whether Neovim accepted it
 function M.take()
   local done, taken, accepted = false, nil, nil
-  local shows = vim.lsp.inline_completion.get({
+  local is_shown = vim.lsp.inline_completion.get({
     on_accept = function(item)
-      done, taken = true, of(item)
+      done, taken = true, make_suggestion(item)
       accepted = not taken
       return accepted and item or nil
     end,
   })
-  if shows then
+  if is_shown then
     -- Neovim hands the item over asynchronously; wait, so that the next key finds it done.
     vim.wait(200, function()
       return done
@@ -62,8 +62,8 @@ function M.take()
 end
 
 --- Track the places of requests, and report answers.
----@param came fun() called when an answer is about to be shown
-function M.watch(came)
+---@param on_answer fun() called when an answer is about to be shown
+function M.watch(on_answer)
   local group = vim.api.nvim_create_augroup("mercury.native", {})
   vim.api.nvim_create_autocmd("LspRequest", {
     group = group,
@@ -72,12 +72,12 @@ function M.watch(came)
       if request.method ~= METHOD then
         return
       elseif request.type == "pending" and request.bufnr == vim.api.nvim_get_current_buf() then
-        asked[key] = suggestion.here()
+        request_places[key] = suggestion.here()
       elseif request.type == "complete" then
-        answered, asked[key] = asked[key] or answered, nil
-        vim.schedule(came)
+        shown_place, request_places[key] = request_places[key] or shown_place, nil
+        vim.schedule(on_answer)
       elseif request.type == "cancel" then
-        asked[key] = nil
+        request_places[key] = nil
       end
     end,
   })

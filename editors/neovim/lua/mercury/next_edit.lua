@@ -19,7 +19,7 @@ local DEBOUNCE_MS = 150
 local namespace = vim.api.nvim_create_namespace("mercury.next_edit")
 local shown ---@type mercury.Edit?
 -- The number of the current request; answers to earlier requests are dropped.
-local turn = 0
+local request_number = 0
 local timer = assert(vim.uv.new_timer())
 
 function M.colors()
@@ -29,7 +29,7 @@ function M.colors()
 end
 
 --- Return the row and the byte column of a position.
-local function place(buf, position, encoding)
+local function byte_position(buf, position, encoding)
   local line = vim.api.nvim_buf_get_lines(buf, position.line, position.line + 1, false)[1] or ""
   return { position.line, vim.str_byteindex(line, encoding, position.character, false) }
 end
@@ -37,15 +37,15 @@ end
 --- Return the edit if it belongs to the current version of the current buffer.
 ---@return mercury.Edit?
 function M.current()
-  local one = shown
-  if one and one.buf == vim.api.nvim_get_current_buf() and vim.lsp.util.buf_versions[one.buf] == one.version then
-    return one
+  local edit = shown
+  if edit and edit.buf == vim.api.nvim_get_current_buf() and vim.lsp.util.buf_versions[edit.buf] == edit.version then
+    return edit
   end
 end
 
 --- Remove the drawn edit, and drop the answer to the current request.
 function M.clear()
-  turn = turn + 1
+  request_number = request_number + 1
   timer:stop()
   if shown and vim.api.nvim_buf_is_valid(shown.buf) then
     vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
@@ -54,61 +54,61 @@ function M.clear()
 end
 
 local function draw()
-  local one = M.current()
-  if not one then
+  local edit = M.current()
+  if not edit then
     return
   end
-  vim.api.nvim_buf_clear_namespace(one.buf, namespace, 0, -1)
-  local here = vim.api.nvim_win_get_cursor(0)[1] - 1
-  local lines = vim.split(one.text, "\n", { plain = true })
-  local more = {}
+  vim.api.nvim_buf_clear_namespace(edit.buf, namespace, 0, -1)
+  local cursor_row = vim.api.nvim_win_get_cursor(0)[1] - 1
+  local lines = vim.split(edit.text, "\n", { plain = true })
+  local added_lines = {}
   for i = 2, #lines do
-    more[i - 1] = { { lines[i], "MercuryEditNew" } }
+    added_lines[i - 1] = { { lines[i], "MercuryEditNew" } }
   end
-  local changed = one.first[1] ~= one.last[1] or one.first[2] ~= one.last[2]
-  if changed then
-    vim.api.nvim_buf_set_extmark(one.buf, namespace, one.first[1], one.first[2], {
-      end_row = one.last[1],
-      end_col = one.last[2],
+  local has_removed_text = edit.first[1] ~= edit.last[1] or edit.first[2] ~= edit.last[2]
+  if has_removed_text then
+    vim.api.nvim_buf_set_extmark(edit.buf, namespace, edit.first[1], edit.first[2], {
+      end_row = edit.last[1],
+      end_col = edit.last[2],
       hl_group = "MercuryEditOld",
     })
   end
-  vim.api.nvim_buf_set_extmark(one.buf, namespace, one.last[1], one.last[2], {
+  vim.api.nvim_buf_set_extmark(edit.buf, namespace, edit.last[1], edit.last[2], {
     virt_text = { { lines[1], "MercuryEditNew" } },
     virt_text_pos = "inline",
-    virt_lines = more,
-    line_hl_group = here ~= one.first[1] and "MercuryEditLine" or nil,
+    virt_lines = added_lines,
+    line_hl_group = cursor_row ~= edit.first[1] and "MercuryEditLine" or nil,
   })
-  if one.first[1] < vim.fn.line("w0") - 1 or one.first[1] > vim.fn.line("w$") - 1 then
-    vim.api.nvim_buf_set_extmark(one.buf, namespace, here, 0, {
-      virt_text = { { ("next edit in line %d"):format(one.first[1] + 1), "MercuryGhostMore" } },
+  if edit.first[1] < vim.fn.line("w0") - 1 or edit.first[1] > vim.fn.line("w$") - 1 then
+    vim.api.nvim_buf_set_extmark(edit.buf, namespace, cursor_row, 0, {
+      virt_text = { { ("next edit in line %d"):format(edit.first[1] + 1), "MercuryGhostMore" } },
       virt_text_pos = "eol",
     })
   end
 end
 
 --- Request the next edit of the current buffer, and draw it.
-function M.ask()
+function M.request()
   M.clear()
   local buf = vim.api.nvim_get_current_buf()
   local client = server.client(buf)
   if not client or not vim.bo[buf].modifiable then
     return
   end
-  local this = turn
+  local this_request = request_number
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding) ---@type table
   params.textDocument.version = vim.lsp.util.buf_versions[buf]
   params.context = { triggerKind = 2 }
   client:request("textDocument/copilotInlineEdit", params, function(error, result)
-    local edit = not error and this == turn and result and result.edits[1]
+    local edit = not error and this_request == request_number and result and result.edits[1]
     if not edit or vim.lsp.util.buf_versions[buf] ~= edit.textDocument.version then
       return
     end
     shown = {
       buf = buf,
       version = edit.textDocument.version,
-      first = place(buf, edit.range.start, client.offset_encoding),
-      last = place(buf, edit.range["end"], client.offset_encoding),
+      first = byte_position(buf, edit.range.start, client.offset_encoding),
+      last = byte_position(buf, edit.range["end"], client.offset_encoding),
       text = edit.text:gsub("\r\n?", "\n"),
       command = edit.command,
       client_id = client.id,
@@ -118,55 +118,55 @@ function M.ask()
 end
 
 --- Tell the server the outcome of an edit.
-local function tell(one, command)
-  local client = vim.lsp.get_client_by_id(one.client_id)
+local function run_command(edit, command)
+  local client = vim.lsp.get_client_by_id(edit.client_id)
   if client then
-    client:request("workspace/executeCommand", { command = command, arguments = one.command.arguments }, function() end)
+    client:request("workspace/executeCommand", { command = command, arguments = edit.command.arguments }, function() end)
   end
 end
 
 --- Jump to the edit, or make it if the cursor is in its line; return false if there is no edit.
 ---@return boolean
 function M.take()
-  local one = M.current()
-  if not one then
+  local edit = M.current()
+  if not edit then
     return false
   end
-  if vim.api.nvim_win_get_cursor(0)[1] - 1 ~= one.first[1] then
+  if vim.api.nvim_win_get_cursor(0)[1] - 1 ~= edit.first[1] then
     vim.cmd("normal! m'")
-    vim.api.nvim_win_set_cursor(0, { one.first[1] + 1, one.first[2] })
+    vim.api.nvim_win_set_cursor(0, { edit.first[1] + 1, edit.first[2] })
     draw()
     return true
   end
   M.clear()
-  local lines = vim.split(one.text, "\n", { plain = true })
+  local lines = vim.split(edit.text, "\n", { plain = true })
   -- This breaks the undo sequence, so that `u` undoes just the edit.
   vim.cmd("let &g:undolevels = &g:undolevels")
-  vim.api.nvim_buf_set_text(one.buf, one.first[1], one.first[2], one.last[1], one.last[2], lines)
-  local col = #lines[#lines] + (#lines == 1 and one.first[2] or 0)
-  vim.api.nvim_win_set_cursor(0, { one.first[1] + #lines, math.max(0, col) })
-  tell(one, one.command.command)
-  M.ask()
+  vim.api.nvim_buf_set_text(edit.buf, edit.first[1], edit.first[2], edit.last[1], edit.last[2], lines)
+  local col = #lines[#lines] + (#lines == 1 and edit.first[2] or 0)
+  vim.api.nvim_win_set_cursor(0, { edit.first[1] + #lines, math.max(0, col) })
+  run_command(edit, edit.command.command)
+  M.request()
   return true
 end
 
 --- Take the edit in insert mode, only if it is visible, because the key has another meaning there.
 ---@return boolean
-function M.take_seen()
-  local one = M.current()
-  local seen = one and one.first[1] >= vim.fn.line("w0") - 1 and one.first[1] <= vim.fn.line("w$") - 1
+function M.take_if_visible()
+  local edit = M.current()
+  local seen = edit and edit.first[1] >= vim.fn.line("w0") - 1 and edit.first[1] <= vim.fn.line("w$") - 1
   return seen and M.take() or false
 end
 
 --- Dismiss the edit; return false if there is no edit.
 ---@return boolean
 function M.dismiss()
-  local one = M.current()
-  if not one then
+  local edit = M.current()
+  if not edit then
     return false
   end
   M.clear()
-  tell(one, "mercury.editDismissed")
+  run_command(edit, "mercury.editDismissed")
   return true
 end
 
@@ -181,7 +181,7 @@ function M.watch()
       end
       M.clear()
       if server.client(0) then
-        timer:start(DEBOUNCE_MS, 0, vim.schedule_wrap(M.ask))
+        timer:start(DEBOUNCE_MS, 0, vim.schedule_wrap(M.request))
       end
     end,
   })

@@ -6,11 +6,11 @@ local M = {}
 
 M.NAME = "mercury"
 -- The server is restarted after at most so many crashes in so many seconds.
-local DEATHS, SPAN = 3, 180
+local MAX_CRASHES, CRASH_PERIOD_SECONDS = 3, 180
 
 M.options = require("mercury.config").defaults ---@type mercury.Options
-local deaths = {} ---@type number[] the times of the server's crashes, in seconds
-local leaving = false
+local crash_times = {} ---@type number[] the times of the server's crashes, in seconds
+local is_exiting = false
 
 --- Return the client of a buffer, or of any buffer if none is given; nil if there is none.
 ---@param buf? integer
@@ -56,22 +56,22 @@ function M.start()
 end
 
 --- Handle the end of the server; an end without a request to stop is a crash.
-local function ended(code, signal)
-  status.gone()
-  if leaving or (code == 0 and (signal == 0 or signal == 15)) then
+local function on_exit(code, signal)
+  status.clear()
+  if is_exiting or (code == 0 and (signal == 0 or signal == 15)) then
     return
   end
   local now = vim.uv.now() / 1000
-  table.insert(deaths, now)
-  deaths = vim.tbl_filter(function(moment)
-    return now - moment < SPAN
-  end, deaths)
+  table.insert(crash_times, now)
+  crash_times = vim.tbl_filter(function(moment)
+    return now - moment < CRASH_PERIOD_SECONDS
+  end, crash_times)
   vim.schedule(function()
-    if #deaths > DEATHS then
+    if #crash_times > MAX_CRASHES then
       M.say(
         ("the server ended %d times in %d s and is not started again. `:checkhealth mercury` may tell why; "):format(
-          #deaths,
-          SPAN
+          #crash_times,
+          CRASH_PERIOD_SECONDS
         ) .. "`:Mercury restart` starts it.",
         vim.log.levels.ERROR
       )
@@ -83,8 +83,8 @@ local function ended(code, signal)
 end
 
 --- Register the server with Neovim's LSP client, and start it.
----@param attached fun(buf: integer)
-function M.setup(attached)
+---@param on_attach fun(buf: integer)
+function M.setup(on_attach)
   vim.lsp.config(M.NAME, {
     cmd = M.options.cmd,
     filetypes = M.options.filetypes,
@@ -97,20 +97,20 @@ function M.setup(attached)
     -- Short, because the server prefetches at each change.
     flags = { debounce_text_changes = 10 },
     handlers = {
-      ["mercury/status"] = function(_, told)
-        status.take(told)
+      ["mercury/status"] = function(_, value)
+        status.update(value)
       end,
     },
     on_attach = function(client, buf)
-      status.attached(client)
-      attached(buf)
+      status.on_attach(client)
+      on_attach(buf)
     end,
-    on_exit = ended,
+    on_exit = on_exit,
   })
   vim.api.nvim_create_autocmd("VimLeavePre", {
     group = vim.api.nvim_create_augroup("mercury.server", {}),
     callback = function()
-      leaving = true
+      is_exiting = true
     end,
   })
   M.start()
@@ -128,11 +128,11 @@ function M.set(name, value)
   end
 end
 
---- Run one of the server's commands, and call `done` with its result; show an error to the user.
+--- Run one of the server's commands, and call `on_result` with its result; show an error to the user.
 ---@param command string
 ---@param arguments any[]
----@param done fun(result: any)
-function M.execute(command, arguments, done)
+---@param on_result fun(result: any)
+function M.execute(command, arguments, on_result)
   local client = M.client()
   if not client then
     M.say("the server does not run; `:checkhealth mercury` tells why.", vim.log.levels.WARN)
@@ -143,29 +143,29 @@ function M.execute(command, arguments, done)
     if error then
       M.say(error.message, vim.log.levels.ERROR)
     else
-      done(result)
+      on_result(result)
     end
   end)
 end
 
 --- Stop the server, and start it again after its end.
 function M.restart()
-  deaths = {}
+  crash_times = {}
   vim.lsp.enable(M.NAME, false)
-  local patience = 50
-  local function again()
-    patience = patience - 1
-    local still = vim.lsp.get_clients({ name = M.NAME })
-    if #still > 0 and patience > 0 then
-      vim.defer_fn(again, 100)
+  local attempts_left = 50
+  local function start_when_stopped()
+    attempts_left = attempts_left - 1
+    local running = vim.lsp.get_clients({ name = M.NAME })
+    if #running > 0 and attempts_left > 0 then
+      vim.defer_fn(start_when_stopped, 100)
       return
     end
-    for _, client in ipairs(still) do
+    for _, client in ipairs(running) do
       client:stop(true)
     end
     M.start()
   end
-  again()
+  start_when_stopped()
 end
 
 return M

@@ -16,7 +16,7 @@ local M = {}
 
 local latest ---@type mercury.Status?
 
-local function changed()
+local function notify_changed()
   vim.schedule(function()
     vim.api.nvim_exec_autocmds("User", { pattern = "MercuryStatus", modeline = false })
     vim.cmd.redrawstatus({ bang = true })
@@ -24,8 +24,8 @@ local function changed()
 end
 
 --- Return a table without the protocol's nulls.
-local function plain(told)
-  return type(told) == "table" and vim.iter(told):fold({}, function(all, name, value)
+local function without_nulls(fields)
+  return type(fields) == "table" and vim.iter(fields):fold({}, function(all, name, value)
     if value ~= vim.NIL then
       all[name] = value
     end
@@ -34,29 +34,29 @@ local function plain(told)
 end
 
 --- Take a status of the server.
----@param told any
-function M.take(told)
-  latest = plain(told)
-  changed()
+---@param status any
+function M.update(status)
+  latest = without_nulls(status)
+  notify_changed()
 end
 
 --- Handle the attachment of a client to a buffer: request the server's status if it is unknown.
 ---@param client vim.lsp.Client
-function M.attached(client)
+function M.on_attach(client)
   if latest == nil then
-    client:request("mercury/status", nil, function(error, told)
+    client:request("mercury/status", nil, function(error, status)
       if not error then
-        M.take(told)
+        M.update(status)
       end
     end)
   end
-  changed()
+  notify_changed()
 end
 
 --- Forget the status after the end of the server.
-function M.gone()
+function M.clear()
   latest = nil
-  changed()
+  notify_changed()
 end
 
 --- Return the server's last status.
@@ -66,7 +66,7 @@ function M.latest()
 end
 
 --- Return the time of day in an ISO 8601 timestamp.
-local function clock(moment)
+local function time_of_day(moment)
   return type(moment) == "string" and moment:match("T(%d%d:%d%d)") or "later"
 end
 
@@ -76,42 +76,42 @@ function M.text()
   if #vim.lsp.get_clients({ name = "mercury", bufnr = 0 }) == 0 then
     return ""
   end
-  local told = latest or { state = "ready" }
-  if told.state == "ready" then
-    local name = told.remote and told.remote.host ~= "" and "Mercury via " .. told.remote.host or "Mercury"
-    return told.median_ms and ("%s %.0f ms"):format(name, told.median_ms) or name
-  elseif told.state == "snoozed" then
-    return "Mercury: paused until " .. clock(told["until"])
+  local status = latest or { state = "ready" }
+  if status.state == "ready" then
+    local name = status.remote and status.remote.host ~= "" and "Mercury via " .. status.remote.host or "Mercury"
+    return status.median_ms and ("%s %.0f ms"):format(name, status.median_ms) or name
+  elseif status.state == "snoozed" then
+    return "Mercury: paused until " .. time_of_day(status["until"])
   end
-  return "Mercury: " .. told.state
+  return "Mercury: " .. status.state
 end
 
 --- Return the whole status in sentences.
 ---@return string[]
 function M.sentences()
-  local told = latest
-  if not told then
+  local status = latest
+  if not status then
     return { "The server runs; it does not tell its state." }
   end
   local lines = {
-    ("The server is %s: model %s on %s."):format(told.state, told.model or "?", told.device or "?"),
+    ("The server is %s: model %s on %s."):format(status.state, status.model or "?", status.device or "?"),
   }
-  if told.state == "snoozed" then
-    lines[1] = ("Suggestions are paused until %s."):format(clock(told["until"]))
+  if status.state == "snoozed" then
+    lines[1] = ("Suggestions are paused until %s."):format(time_of_day(status["until"]))
   end
-  if told.remote then
-    table.insert(lines, told.remote.told)
+  if status.remote then
+    table.insert(lines, status.remote.told)
   end
-  if told.message then
-    table.insert(lines, told.message)
+  if status.message then
+    table.insert(lines, status.message)
   end
-  if told.median_ms then
-    table.insert(lines, ("Half of the last answers took less than %.1f ms."):format(told.median_ms))
+  if status.median_ms then
+    table.insert(lines, ("Half of the last answers took less than %.1f ms."):format(status.median_ms))
   end
-  local last = plain(told.last)
+  local last = without_nulls(status.last)
   if last then
-    local became = last.shown and "shown" or ("not shown: " .. (last.reason or "there was nothing to say"))
-    table.insert(lines, ("The last answer took %.1f ms and was %s"):format(last.ms, became))
+    local outcome = last.shown and "shown" or ("not shown: " .. (last.reason or "there was nothing to say"))
+    table.insert(lines, ("The last answer took %.1f ms and was %s"):format(last.ms, outcome))
   end
   return lines
 end
