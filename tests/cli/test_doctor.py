@@ -88,7 +88,7 @@ def test_folders_that_are_not_there_yet_are_looked_for_above(
 
 def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    monkeypatch.setattr(store, "GATHER_SECONDS", 0.01)
+    monkeypatch.setattr(store, "BATCH_SECONDS", 0.01)
     writer = History()
     writer.configure(90)
     writer.add(events)

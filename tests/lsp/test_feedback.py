@@ -133,7 +133,7 @@ def test_each_outcome_is_recorded_and_printed(launch: Launch, state: Path) -> No
         content = file.read_bytes()
         assert b"secret_name" not in content and b"some words" not in content
     assert stats("--clear") == "Deleted 9 records.\n"
-    assert stats().startswith("Nothing is recorded yet")
+    assert stats().startswith("No suggestions recorded yet")
 
 
 def test_a_word_of_a_longer_text_is_a_part(launch: Launch, state: Path, model_of_two: Path) -> None:

@@ -87,7 +87,7 @@ def test_an_empty_history_is_told_of_in_one_sentence(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main(["stats"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("Nothing is recorded yet") and printed.count("\n") == 1
+    assert printed.startswith("No suggestions recorded yet") and printed.count("\n") == 1
     assert main(["stats", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["all"]["acceptance"] is None
     assert main(["stats", "--clear"]) == 0
@@ -98,7 +98,7 @@ def test_cleared_there_is_nothing(kept: Path, capsys: pytest.CaptureFixture[str]
     assert main(["stats", "--clear", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"deleted": len(EVENTS)}
     assert main(["stats"]) == 0
-    assert capsys.readouterr().out.startswith("Nothing is recorded yet")
+    assert capsys.readouterr().out.startswith("No suggestions recorded yet")
 
 
 def test_bad_usage_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
