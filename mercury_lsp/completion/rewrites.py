@@ -35,6 +35,7 @@ from mercury_lsp.edits.region import (
 )
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.engine.worker import Cancelled, Unanswered
+from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 
 # The debounce of an automatic request.
@@ -100,10 +101,13 @@ class Rewrites:
     ) -> None:
         self._make, self._busy, self._ignored = make, busy, ignored
         self.author: Author | None = None
+        # The reason if the model cannot be made: it is not tried again, because loading may take seconds.
+        self._failure: Failure | None = None
         self._kept: _Kept | None = None
         self._asked = ""
         self._closed = Event()
-        # One thread, so that only one request runs at a time.
+        # Only one request runs at a time, in one thread; the others wait on the event loop.
+        self._turn = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, "mercury-edits")
 
     def close(self) -> None:
@@ -143,11 +147,15 @@ class Rewrites:
                 if self._busy():
                     await asyncio.sleep(POLL_SECONDS)
                     continue
-                if self._ignored(snapshot.document.uri):
-                    snapshot = replace(snapshot, ignored=True)
-                with suppress(Cancelled):
-                    answer = partial(copy_context().run, self._answer, snapshot, cursor, edits, cancelled)
-                    return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+                async with self._turn:
+                    # These checks come directly before the request, which may have waited for an earlier one.
+                    if self._closed.is_set():
+                        return None
+                    if self._ignored(snapshot.document.uri):
+                        snapshot = replace(snapshot, ignored=True)
+                    with suppress(Cancelled):
+                        answer = partial(copy_context().run, self._answer, snapshot, cursor, edits, cancelled)
+                        return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
             return None
         except Unanswered:
             if self._closed.is_set():
@@ -161,7 +169,7 @@ class Rewrites:
     ) -> _Kept | None:
         """Ask the model for the lines around the cursor; runs in the thread `mercury-edits`."""
         if self.author is None:
-            self.author = self._make()
+            self.author = self._made()
         if cancelled():
             raise Cancelled
         author, document = self.author, snapshot.document
@@ -184,6 +192,16 @@ class Rewrites:
             log.debug("The answer is not the lines, rewritten.")
             return None
         return _Kept(region, tuple(lines), tuple(changes))
+
+    def _made(self) -> Author:
+        """Make the model. Raises `Failure`, the same again if it has failed before."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return self._make()
+        except Failure as error:
+            self._failure = error
+            raise
 
     def _still(self, document: Document) -> _Kept | None:
         """Return the kept answer if the document has not changed since, except by one of the answer's edits."""

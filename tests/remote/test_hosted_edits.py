@@ -143,6 +143,42 @@ def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
         assert not hosted.seen
 
 
+def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> None:
+    async def play(asked: Asked) -> None:
+        ignored: set[str] = set()
+        asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
+        first = asyncio.create_task(asked.find())
+        assert await asyncio.to_thread(hosted.asked.wait, WAIT)
+        second = asyncio.create_task(asked.find())
+        await asyncio.sleep(10 * rewrites.QUIET_SECONDS)
+        ignored.add(asked.document.uri)
+        first.cancel()
+        assert await asyncio.wait_for(second, WAIT) is None
+
+    with hosting(silent) as hosted:
+        run(hosted, play)
+        assert len(hosted.seen) == 1
+
+
+def test_a_model_that_cannot_be_made_is_not_tried_again() -> None:
+    tries = 0
+
+    def make() -> edit_authors.Author:
+        nonlocal tries
+        tries += 1
+        raise RemoteError("The file is broken.")
+
+    async def play(asked: Asked) -> None:
+        asked.rewrites = Rewrites(make)
+        for _ in range(2):
+            with pytest.raises(RemoteError, match="broken"):
+                await asked.find()
+
+    with hosting(silent) as hosted:
+        run(hosted, play)
+    assert tries == 1
+
+
 def test_nothing_is_sent_without_a_change() -> None:
     async def play(asked: Asked) -> None:
         asked.history = DocumentEdits()

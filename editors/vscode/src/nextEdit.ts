@@ -9,6 +9,7 @@ import {
   CancellationTokenSource,
   commands,
   type Disposable,
+  EndOfLine,
   Range,
   Selection,
   type TextEditor,
@@ -137,7 +138,9 @@ export class NextEdit implements Disposable {
     const start = editor.document.offsetAt(range.start);
     this.clear();
     if (!(await editor.edit((builder) => builder.replace(range, text)))) return;
-    const end = editor.document.positionAt(start + text.length);
+    // The editor writes the document's line ends.
+    const written = editor.document.eol === EndOfLine.CRLF ? text.replace(/\r?\n/g, "\r\n") : text;
+    const end = editor.document.positionAt(start + written.length);
     editor.selection = new Selection(end, end);
     await this.service.run(shown.command, shown.commandArguments);
     await this.requestEdit(editor);
