@@ -243,6 +243,9 @@ def _run_server(arguments: argparse.Namespace) -> NoReturn:
 
     overrides = None if arguments.settings is None else read_options(arguments.settings)
     if arguments.stdio:
+        # Python sets a stream to None if its file descriptor is closed.
+        if None in (sys.stdin, sys.stdout, sys.stderr):
+            raise BadUsage("--stdio needs stdin, stdout and stderr, and one of them is closed.")
         process.run_stdio(overrides)
     place = arguments.socket or f"{arguments.host}:{arguments.port}"
     try:

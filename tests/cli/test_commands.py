@@ -163,6 +163,13 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Cannot listen on 127.0.0.1:" in sentence
 
 
+@pytest.mark.parametrize("closed", ["<&-", "</dev/null >&-"])
+def test_a_server_without_its_streams_says_so(closed: str) -> None:
+    line = f"{sys.executable} -m mercury_lsp --stdio {closed}"
+    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "closed" in done.stderr
+
+
 @pytest.mark.parametrize("host", ["a..b", "a" * 64])
 def test_a_host_that_cannot_be(capsys: pytest.CaptureFixture[str], host: str) -> None:
     status, sentence = refused(capsys, "--tcp", "--host", host)
