@@ -1,4 +1,4 @@
-"""A client that speaks raw bytes to the real server in a process of its own, as an editor would start it."""
+"""Test client that exchanges raw bytes with a real server process, started as an editor starts it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 from support.models.tiny_models import WORD
 
 COMMAND = [sys.executable, "-m", "mercury_lsp", "--stdio"]
-PATIENCE = 120.0  # seconds, after which a test is stuck; nothing here measures time
+# Seconds after which a test counts as stuck; no test here measures time with it.
+PATIENCE = 120.0
 INLINE: dict[str, Any] = {
     "window": {"workDoneProgress": True},
     "textDocument": {"inlineCompletion": {}},
@@ -26,13 +27,17 @@ Message = dict[str, Any]
 
 
 def frame(*messages: Message) -> bytes:
-    """Messages as the bytes of one piece."""
+    """Encode the messages as frames of JSON-RPC, concatenated."""
     bodies = [json.dumps({"jsonrpc": "2.0", **message}).encode() for message in messages]
     return b"".join(b"Content-Length: %d\r\n\r\n%s" % (len(body), body) for body in bodies)
 
 
 class Client:
-    """Answers the server's requests by itself; `told` has its notifications, `answers` all answers by their id."""
+    """Client that answers the server's requests automatically.
+
+    ``told``: the server's notifications. ``asked``: the methods of its requests. ``answers``: all its answers by id.
+    ``questions``: the questions it shows to the user, each answered with ``choice``.
+    """
 
     def __init__(self, to_server: IO[bytes], from_server: IO[bytes], settings: object = None) -> None:
         self._to, self._from, self._settings = to_server, from_server, settings
@@ -40,14 +45,15 @@ class Client:
         self._last_id = 0
         self.told: list[Message] = []
         self.asked: list[str] = []
-        self.questions: list[Message] = []  # to the user, whose answer is `choice`
+        self.questions: list[Message] = []
         self.choice: Message | None = None
         self.answers: dict[object, list[Message]] = {}
         Thread(target=self._pump, daemon=True).start()
 
     def _pump(self) -> None:
         length = 0
-        with suppress(OSError):  # a connection that is reset has ended too
+        # A connection that is reset has ended, too.
+        with suppress(OSError):
             while line := self._from.readline():
                 if line.lower().startswith(b"content-length:"):
                     length = int(line.split(b":")[1])
@@ -63,7 +69,7 @@ class Client:
         self.write(frame({"method": method, "params": params}))
 
     def ask(self, method: str, params: object) -> Message:
-        """An answer, whole."""
+        """Send a request and return the complete answer."""
         id_ = self.new_id()
         self.write(frame({"id": id_, "method": method, "params": params}))
         return self.answer(id_)
@@ -73,12 +79,12 @@ class Client:
         return self._last_id
 
     def answer(self, id_: object) -> Message:
-        """The first answer with an id, read until it is there."""
+        """Read messages until a request is answered; return its first answer."""
         self.until(lambda: id_ in self.answers)
         return self.answers[id_][0]
 
     def until(self, fulfilled: Callable[[], bool]) -> None:
-        """Read messages until something holds."""
+        """Read messages until a condition holds."""
         while not fulfilled():
             message = self._inbox.get(timeout=PATIENCE)
             assert message is not None, "the server closed the connection"
@@ -97,25 +103,26 @@ class Client:
     def initialize(
         self, capabilities: Message = INLINE, options: Message | None = None, root: str | None = None
     ) -> Message:
-        """The server's capabilities; it is not told yet that the client is ready."""
+        """Send `initialize` without `initialized`; return the server's capabilities."""
         params: Message = {"processId": os.getpid(), "rootUri": root, "capabilities": capabilities}
         params["initializationOptions"] = {
             "deadline_ms": 60_000,
+            # No test fails because the machine is busy.
             **(options or {}),
-        }  # a busy machine is no failure
+        }
         return self.ask("initialize", params)["result"]["capabilities"]
 
     def start(
         self, capabilities: Message = INLINE, options: Message | None = None, root: str | None = None
     ) -> Message:
-        """Initialize, and wait until the model is loaded."""
+        """Initialize, wait until the model is loaded, and return the server's capabilities."""
         offered = self.initialize(capabilities, options, root)
         self.notify("initialized", {})
         self.until(lambda: "end" in self.progress())
         return offered
 
     def progress(self) -> list[str]:
-        """The kinds of the progress notifications so far."""
+        """Return the kinds of the progress notifications so far."""
         return [m["params"]["value"]["kind"] for m in self.told if m["method"] == "$/progress"]
 
     def open(self, text: str, uri: str = "file:///w/a.txt", language: str = "plaintext") -> str:
@@ -124,16 +131,19 @@ class Client:
         return uri
 
     def complete(self, uri: str, line: int, character: int) -> list[Message]:
-        """The first item of a manual request for ghost text, if any: of several, what is there in time differs."""
+        """Request ghost text manually and return the first item, if any.
+
+        The number of further items depends on time.
+        """
         return self.ask("textDocument/inlineCompletion", at(uri, line, character))["result"]["items"][:1]
 
     def messages(self) -> list[str]:
-        """What the user was shown. Reads all that the server sent before."""
+        """Read everything that the server has sent, and return the messages shown to the user."""
         self.ask("mercury/documentDigest", {"textDocument": {"uri": ""}})
         return [m["params"]["message"] for m in self.told if m["method"] == "window/showMessage"]
 
     def is_served(self) -> bool:
-        """Whether the server still suggests what it must."""
+        """Return whether the server still suggests what the test model writes."""
         items = self.complete(self.open("some words and ", "file:///w/alive.txt"), 0, 15)
         return [item["insertText"] for item in items] == [WORD]
 
@@ -174,7 +184,7 @@ class Process:
 
 @pytest.fixture
 def launch(model: Path) -> Iterator[Callable[..., Process]]:
-    """Starts servers that are gone after the test."""
+    """Return a function that starts servers, which are killed after the test."""
     started: list[Process] = []
 
     def start(model: Path = model, settings: object = None, command: list[str] = COMMAND) -> Process:
@@ -189,7 +199,7 @@ def launch(model: Path) -> Iterator[Callable[..., Process]]:
 
 @pytest.fixture(scope="session")
 def shared(model: Path) -> Iterator[Process]:
-    """One server, with its model loaded, for all tests that leave it as it was."""
+    """Start one server, with its model loaded, for all tests that do not change its state."""
     server = Process(model)
     server.client.start(options={"max_tokens": 8})
     yield server
@@ -198,6 +208,6 @@ def shared(model: Path) -> Iterator[Process]:
 
 @pytest.fixture
 def client(shared: Process) -> Client:
-    """The client of the shared server. Checks that the server lives on after the test before."""
+    """Return the client of the shared server, after a check that the server still runs."""
     assert shared.process.poll() is None
     return shared.client

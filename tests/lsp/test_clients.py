@@ -1,4 +1,4 @@
-"""What the table of clients makes of the real server."""
+"""How the behaviour of a real server depends on the client's entry in the table of clients."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def started(launch: Launch, name: str, capabilities: Message) -> Process:
     return server
 
 
-def unasked(server: Process, position: int) -> list[Message]:
+def request_automatically(server: Process, position: int) -> list[Message]:
     params = at("file:///w/a.txt", 0, position)
     params["context"] = {"triggerKind": 2}
     items: list[Message] = server.client.ask("textDocument/inlineCompletion", params)["result"]["items"]
@@ -32,25 +32,29 @@ def unasked(server: Process, position: int) -> list[Message]:
 
 
 @pytest.mark.parametrize(("name", "several"), [("emacs", True), ("Neovim", False)])
-def test_who_steps_through_suggestions_has_several_and_they_are_worked_out_ahead(
+def test_clients_that_cycle_through_suggestions_get_several_prefetched_ones(
     launch: Launch, name: str, several: bool
 ) -> None:
     server = started(launch, name, INLINE)
     client = server.client
     uri = client.open("some words an")
-    unasked(server, 4)  # answered when it is known that the document is not ignored
+    # The answer means that the check for ignored documents is done.
+    request_automatically(server, 4)
     begun = rest(client)
     client.write(frame(change(uri, 2, "d ", (0, 13), (0, 13))))
-    jobs = 2 if several else 1  # the first suggestion; then, after a pause, all of them
+    # The first suggestion; then, after a pause, all suggestions.
+    jobs = 2 if several else 1
     assert rest(client) - begun == jobs
-    items = unasked(server, 15)
+    items = request_automatically(server, 15)
     assert items[0]["insertText"] == WORD
     assert len({item["insertText"] for item in items}) == len(items) <= (3 if several else 1)
     assert client.ask("mercury/status", None)["result"]["last"]["recalled"]
 
 
 @pytest.mark.parametrize("modes", [[1], [2]])
-def test_a_menus_entry_says_as_is_only_to_who_knows_it(launch: Launch, modes: list[int]) -> None:
+def test_a_menu_entry_has_insert_text_mode_as_is_only_if_the_client_supports_it(
+    launch: Launch, modes: list[int]
+) -> None:
     item = {"insertTextModeSupport": {"valueSet": modes}}
     menu = {"window": {"workDoneProgress": True}, "textDocument": {"completion": {"completionItem": item}}}
     client = started(launch, "helix", menu).client

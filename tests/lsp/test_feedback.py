@@ -1,4 +1,4 @@
-"""What becomes of suggestions, through the real server, as clients tell and as the history then has it."""
+"""Outcomes of suggestions, as clients report them to a real server and as the history records them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TEXT = "some words and "
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A history of the test's own."""
+    """Return the history file of this test alone."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return history_file()
 
 
 @pytest.fixture(scope="session")
 def model_of_two(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As `model`, but it suggests two words: each row's embedding points at the next token."""
+    """Save a model like `model` that suggests two words: each row's embedding points at the next token."""
 
     def pointing(tokenizer: Tokenizer, unit: Tensor) -> dict[int, Tensor]:
         return suggesting(tokenizer, unit, WORD, " more")
@@ -67,7 +67,7 @@ def stats(*options: str) -> str:
     return done.stdout
 
 
-def test_the_commands_are_offered(launch: Launch) -> None:
+def test_the_server_announces_its_commands(launch: Launch) -> None:
     server = launch()
     offered = server.client.initialize()["executeCommandProvider"]["commands"]
     ours = ("accepted", "explain", "snooze", "resume", "stats", "editAccepted", "editDismissed")
@@ -80,26 +80,31 @@ def test_each_outcome_is_recorded_and_printed(launch: Launch, state: Path) -> No
     client.start(options={"max_tokens": 8})
     client.open(TEXT, URI)
 
-    (item,) = client.complete(URI, 0, 15)  # accepted by its command, behind the change
+    # Accepted by its command, sent after the change.
+    (item,) = client.complete(URI, 0, 15)
     assert item["command"]["command"] == "mercury.accepted"
     insert(client, 2, 15, WORD)
     assert command(client, "mercury.accepted", *item["command"]["arguments"])["result"] is None
     insert(client, 3, 20, " ")
 
-    assert client.complete(URI, 0, 21)  # accepted by a change alone
+    # Accepted by a change alone.
+    assert client.complete(URI, 0, 21)
     insert(client, 4, 21, WORD)
     insert(client, 5, 26, " ")
 
-    assert client.complete(URI, 0, 27)  # rejected: something else is typed
+    # Rejected: something else is typed.
+    assert client.complete(URI, 0, 27)
     insert(client, 6, 27, "q")
 
-    (item,) = client.complete(URI, 0, 28)  # taken in part, as Copilot's clients tell
+    # Partially accepted, as Copilot's clients report it.
+    (item,) = client.complete(URI, 0, 28)
     part = {"item": item, "acceptedLength": 2}
     client.notify("textDocument/didPartiallyAcceptCompletion", part)
     insert(client, 7, 28, WORD[:2])
     insert(client, 8, 30, "!")
 
-    assert client.complete(URI, 0, 31)  # typed key by key, asking at each
+    # Typed key by key, with a request after each key.
+    assert client.complete(URI, 0, 31)
     for number, key in enumerate(WORD):
         insert(client, 9 + number, 31 + number, key)
         if number < len(WORD) - 1:
@@ -136,7 +141,9 @@ def test_each_outcome_is_recorded_and_printed(launch: Launch, state: Path) -> No
     assert stats().startswith("No suggestions recorded yet")
 
 
-def test_a_word_of_a_longer_text_is_a_part(launch: Launch, state: Path, model_of_two: Path) -> None:
+def test_accepting_one_word_of_a_longer_suggestion_is_recorded_as_partly(
+    launch: Launch, state: Path, model_of_two: Path
+) -> None:
     server = launch(model=model_of_two)
     client = server.client
     client.start()
@@ -151,7 +158,7 @@ def test_a_word_of_a_longer_text_is_a_part(launch: Launch, state: Path, model_of
     assert outcomes(state) == [("partly", len(WORD)), ("continued", 0)]
 
 
-def test_plain_completion_has_the_command_too(launch: Launch, state: Path) -> None:
+def test_a_menu_entry_has_the_accepted_command_too(launch: Launch, state: Path) -> None:
     server = launch()
     client = server.client
     client.start({"window": {"workDoneProgress": True}})
@@ -162,13 +169,16 @@ def test_plain_completion_has_the_command_too(launch: Launch, state: Path) -> No
     edit = item["textEdit"]
     places = edit["range"]
     assert places["start"]["character"] == 15
-    assert edit["newText"] == WORD  # which goes on from the letter that was typed
+    # The typed letter is the start of the word.
+    assert edit["newText"] == WORD
     client.write(frame(change(URI, 2, edit["newText"], (0, 15), (0, 16))))
     assert server.end() == 0
     assert outcomes(state) == [("accepted", len(WORD) - 1)]
 
 
-def test_what_copilots_client_does_not_show_does_not_count(launch: Launch, state: Path) -> None:
+def test_suggestions_that_a_copilot_client_does_not_report_as_shown_are_unseen(
+    launch: Launch, state: Path
+) -> None:
     server = launch()
     client = server.client
     client.start()
@@ -188,7 +198,7 @@ def test_what_copilots_client_does_not_show_does_not_count(launch: Launch, state
     assert [kind for kind, _ in outcomes(state)] == ["rejected", "unseen", "unseen", "unseen"]
 
 
-def test_two_servers_write_at_once(launch: Launch, state: Path) -> None:
+def test_two_servers_write_to_one_history(launch: Launch, state: Path) -> None:
     servers = [launch(), launch()]
     for server in servers:
         server.client.start()
@@ -202,7 +212,7 @@ def test_two_servers_write_at_once(launch: Launch, state: Path) -> None:
     assert outcomes(state) == [("rejected", 0)] * 20
 
 
-def test_switched_off_there_is_no_history(launch: Launch, state: Path) -> None:
+def test_history_days_0_writes_no_history(launch: Launch, state: Path) -> None:
     server = launch()
     client = server.client
     client.start(options={"history_days": 0})
@@ -213,7 +223,7 @@ def test_switched_off_there_is_no_history(launch: Launch, state: Path) -> None:
     assert not state.parent.exists()
 
 
-def test_a_damaged_history_costs_one_warning_and_no_suggestion(launch: Launch, state: Path) -> None:
+def test_a_damaged_history_causes_one_warning_and_suggestions_continue(launch: Launch, state: Path) -> None:
     state.parent.mkdir(parents=True)
     state.write_bytes(b"no database" * 999)
     server = launch()
@@ -243,7 +253,7 @@ def place(line: int, character: int) -> Message:
     return {"line": line, "character": character}
 
 
-def test_explain_tells_what_became_of_the_last_request(launch: Launch) -> None:
+def test_explain_describes_the_outcome_of_the_last_request(launch: Launch) -> None:
     client = launch().client
     client.start(options={"show_likelihood": 0})
     assert why(client) == "Nothing has been asked for yet."
@@ -261,7 +271,7 @@ def test_explain_tells_what_became_of_the_last_request(launch: Launch) -> None:
         ("file:///w/none.txt", {}, "does not have this document"),
     ],
 )
-def test_explain_tells_what_is_not_suggested_in_a_document(
+def test_explain_says_why_a_document_has_no_suggestions(
     launch: Launch, uri: str, options: dict[str, Any], expected: str
 ) -> None:
     client = launch().client
@@ -273,8 +283,8 @@ def test_explain_tells_what_is_not_suggested_in_a_document(
     assert expected in why(client, at(uri, 0, 15))
 
 
-def test_explain_tells_how_unlikely_it_was(launch: Launch, tiny_model: Path) -> None:
-    """Random weights are sure of nothing."""
+def test_explain_says_that_a_suggestion_was_too_unlikely(launch: Launch, tiny_model: Path) -> None:
+    """With random weights no suggestion is likely enough."""
     client = launch(model=tiny_model).client
     client.start(options={"show_likelihood": 0.9, "max_tokens": 4})
     client.open(TEXT, URI)
@@ -287,7 +297,7 @@ def test_explain_tells_how_unlikely_it_was(launch: Launch, tiny_model: Path) -> 
         assert why(client) == told
 
 
-def test_explain_tells_that_the_model_is_not_there(launch: Launch, tmp_path: Path) -> None:
+def test_explain_says_that_the_model_could_not_be_loaded(launch: Launch, tmp_path: Path) -> None:
     client = launch(model=tmp_path).client
     client.initialize()
     client.notify("initialized", {})
@@ -296,7 +306,7 @@ def test_explain_tells_that_the_model_is_not_there(launch: Launch, tmp_path: Pat
     assert "could not be loaded" in why(client, URI, place(0, 15))
 
 
-def test_explain_tells_of_a_deadline_and_of_a_newer_request(launch: Launch) -> None:
+def test_explain_says_that_a_request_was_superseded_or_cancelled(launch: Launch) -> None:
     client = launch().client
     client.start(options={"debounce_ms": 2000})
     client.open(TEXT, URI)
@@ -317,7 +327,7 @@ def test_explain_tells_of_a_deadline_and_of_a_newer_request(launch: Launch) -> N
     assert why(client) == "The editor withdrew its request before it was answered."
 
 
-def test_snoozed_nothing_is_suggested_unasked_and_nothing_is_done_ahead(launch: Launch) -> None:
+def test_during_a_snooze_there_are_no_automatic_suggestions_and_no_prefetches(launch: Launch) -> None:
     client = launch().client
     client.start()
     until = command(client, "mercury.snooze", 30)["result"]
@@ -331,7 +341,8 @@ def test_snoozed_nothing_is_suggested_unasked_and_nothing_is_done_ahead(launch: 
     assert client.ask("textDocument/inlineCompletion", unasked)["result"] == {"items": []}
     assert "snoozed until" in why(client)
     assert client.ask("mercury/work", None)["result"] == {"begun": begun, "busy": False}
-    assert client.complete(URI, 0, 17)  # invoked
+    # A manual request is answered.
+    assert client.complete(URI, 0, 17)
     assert "snoozed until" in why(client, URI, place(0, 17))
     assert client.ask("mercury/work", None)["result"]["begun"] == begun + 1
     assert command(client, "mercury.resume")["result"] is None
@@ -359,14 +370,16 @@ def test_snoozed_nothing_is_suggested_unasked_and_nothing_is_done_ahead(launch: 
         ("mercury.nonsense", []),
     ],
 )
-def test_broken_arguments_are_refused(client: Client, name: str, arguments: list[object]) -> None:
+def test_invalid_arguments_of_commands_are_refused(
+    client: Client, name: str, arguments: list[object]
+) -> None:
     params = {"command": name, "arguments": arguments}
     error = client.ask("workspace/executeCommand", params)["error"]
     assert error["code"] == -32602 and error["message"] and "\n" not in error["message"]
     assert client.is_served()
 
 
-def test_the_history_is_of_a_form_that_others_can_read(launch: Launch, state: Path) -> None:
+def test_the_history_is_a_database_with_readable_columns(launch: Launch, state: Path) -> None:
     server = launch()
     server.client.start()
     server.client.open(TEXT, URI, "markdown")

@@ -1,6 +1,6 @@
-"""Inputs of a review of 0.1.0, each typed into the real server with a shipped model: what is shown has its property.
+"""Inputs from a review of 0.1.0, completed by a real server with a shipped model.
 
-The texts that a model writes may change; what is asserted is what must hold of each of them.
+The model's texts may change; the tests assert properties that each text must have.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ pytestmark = pytest.mark.skipif(not (SHIPPED / MODEL / "config.json").is_file(),
 
 
 class Place:
-    """A text with its cursor, and what is shown there. ``first``: what is inserted; ``after``: the text with it."""
+    """A text with its cursor ¦, and the suggestions there.
+
+    ``first``: the text that the first suggestion inserts. ``after``: the whole text with it.
+    """
 
     def __init__(self, client: Client, marked: str, language: str, uri: str, trigger: int = MANUAL) -> None:
         before, _, rest = marked.partition("¦")
@@ -42,7 +45,7 @@ class Place:
 
     @property
     def line(self) -> str:
-        """The cursor's line once the suggestion is accepted."""
+        """The cursor's line after the suggestion is accepted."""
         return self.after.split("\n")[self.before.count("\n")]
 
 
@@ -56,7 +59,7 @@ Ask = Callable[..., Place]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Process]:
-    """One server with a shipped model for all inputs."""
+    """Start one server with a shipped model for all inputs."""
     process = Process(MODEL)
     process.client.start(options={"max_tokens": 48})
     yield process
@@ -65,7 +68,7 @@ def server() -> Iterator[Process]:
 
 @pytest.fixture
 def ask(server: Process, request: pytest.FixtureRequest) -> Ask:
-    """What is shown at the cursor ¦ of a text, in a language, in a file with an ending."""
+    """Return a function that requests suggestions at the cursor ¦ of a text, by its language and file extension."""
 
     def asked(marked: str, language: str, ending: str, trigger: int = MANUAL) -> Place:
         return Place(server.client, marked, language, f"file:///w/input.{ending}", trigger)
@@ -88,7 +91,7 @@ COMMENTED = [
 @pytest.mark.parametrize(
     ("marked", "language", "ending", "sign"), COMMENTED, ids=[one[2] for one in COMMENTED]
 )
-def test_no_comment_swallows_a_bracket(
+def test_no_comment_contains_a_closing_bracket(
     marked: str, language: str, ending: str, sign: str, trigger: int, ask: Ask
 ) -> None:
     line = ask(marked, language, ending, trigger).line
@@ -107,7 +110,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("marked", "language", "ending"), BODIES, ids=[one[2] for one in BODIES])
-def test_a_closing_brace_does_not_stick_to_the_last_line_of_a_body(
+def test_the_closing_brace_of_a_body_is_on_a_line_of_its_own(
     marked: str, language: str, ending: str, ask: Ask
 ) -> None:
     shown = ask(marked, language, ending).first
@@ -128,14 +131,15 @@ LISTS = [
 @pytest.mark.parametrize(
     ("text", "marker", "language", "ending"), LISTS, ids=[one[2] + one[1] for one in LISTS]
 )
-def test_a_list_goes_on_without_what_it_has(
+def test_a_list_is_continued_without_repeating_an_item(
     text: str, marker: str, language: str, ending: str, ask: Ask
 ) -> None:
-    """Accept and Enter, four times."""
+    """Accept the suggestion and press Enter, four times."""
     for _ in range(4):
         place = ask(f"{text}{marker}¦\n", language, ending)
         if not place.first or "\n" in place.first:
-            return  # the list is over
+            # The list is complete.
+            return
         new = place.after.rstrip("\n")[len(text.rstrip("\n")) :].strip("\n").split("\n")
         old = {line.strip() for line in text.split("\n")}
         assert not old.intersection(filter(None, (line.strip() for line in new))), place.first
@@ -154,7 +158,7 @@ LEFTS = [
 
 @pytest.mark.parametrize("trigger", [AUTOMATIC, MANUAL])
 @pytest.mark.parametrize(("marked", "language", "ending"), LEFTS)
-def test_what_stands_left_of_the_cursor_is_not_repeated(
+def test_the_text_left_of_the_cursor_is_not_repeated(
     marked: str, language: str, ending: str, trigger: int, ask: Ask
 ) -> None:
     place = ask(marked, language, ending, trigger)
@@ -174,7 +178,7 @@ QUOTES = [
 
 
 @pytest.mark.parametrize(("marked", "language", "ending"), QUOTES)
-def test_quotes_that_are_no_strings_withhold_nothing(
+def test_quotes_that_do_not_delimit_strings_do_not_prevent_a_suggestion(
     marked: str, language: str, ending: str, ask: Ask
 ) -> None:
     assert ask(marked, language, ending).first.strip()
@@ -188,7 +192,7 @@ def test_quotes_that_are_no_strings_withhold_nothing(
         ("Let $x \\in [0, 1)$ and $y \\in [0, 1)$. Let $z \\in [0, ¦", r"\[\Z"),
     ],
 )
-def test_brackets_of_prose_cut_nothing(marked: str, fragment: str, ask: Ask) -> None:
+def test_unbalanced_brackets_in_prose_do_not_cut_a_suggestion(marked: str, fragment: str, ask: Ask) -> None:
     assert not re.search(fragment, ask(marked, "markdown", "md").first)
 
 
@@ -210,16 +214,17 @@ DELIMITERS = [
 
 @pytest.mark.parametrize("trigger", [AUTOMATIC, MANUAL])
 @pytest.mark.parametrize(("marked", "language", "ending", "whole"), DELIMITERS)
-def test_delimiters_are_balanced_with_what_stands_after_the_cursor(
+def test_delimiters_are_balanced_with_the_text_after_the_cursor(
     marked: str, language: str, ending: str, whole: str, trigger: int, ask: Ask
 ) -> None:
     place = ask(marked, language, ending, trigger)
     assert re.fullmatch(whole, place.line), place.line
-    for tag in re.findall(r"<(\w+)>¦</", marked):  # which may be closed on a later line
+    # A tag may be closed on a later line.
+    for tag in re.findall(r"<(\w+)>¦</", marked):
         assert place.after.count(f"<{tag}>") == place.after.count(f"</{tag}>")
 
 
-def test_two_statements_do_not_share_a_line_of_python(ask: Ask) -> None:
+def test_a_suggestion_does_not_join_two_python_statements_on_one_line(ask: Ask) -> None:
     for marked in ("def f(x):\n    if x:\n        return 1\n¦    return 2\n", "x = 1\n¦y = 2\n"):
         for trigger in (AUTOMATIC, MANUAL):
             after = ask(marked, "python", "py", trigger).after
@@ -233,7 +238,7 @@ def test_two_statements_do_not_share_a_line_of_python(ask: Ask) -> None:
         ('{\n  "a": 1,\n  "b": 2,\n  ¦\n}\n', "json"),
     ],
 )
-def test_no_comma_stands_before_the_end_of_a_list(marked: str, language: str, ask: Ask) -> None:
+def test_the_last_item_of_a_list_has_no_trailing_comma(marked: str, language: str, ask: Ask) -> None:
     for trigger in (AUTOMATIC, MANUAL):
         assert not ask(marked, language, language, trigger).first.rstrip().endswith(",")
 
@@ -248,7 +253,7 @@ def test_no_comma_stands_before_the_end_of_a_list(marked: str, language: str, as
         ("const element = document.getEl¦;\n", r"getElement"),
     ],
 )
-def test_a_begun_word_becomes_a_word(marked: str, whole: str, ask: Ask) -> None:
+def test_a_partial_word_is_completed_to_a_word(marked: str, whole: str, ask: Ask) -> None:
     for trigger in (AUTOMATIC, MANUAL):
         place = ask(marked, "javascript" if "const" in marked else "python", "x", trigger)
         begun = re.search(r"\w*\Z", place.before)
@@ -257,7 +262,7 @@ def test_a_begun_word_becomes_a_word(marked: str, whole: str, ask: Ask) -> None:
             assert re.match(whole, begun.group() + place.first), place.first
 
 
-def test_a_menus_entry_has_a_text() -> None:
+def test_each_menu_entry_has_a_label() -> None:
     process = Process(MODEL)
     client = process.client
     capabilities = {"window": {"workDoneProgress": True}, "textDocument": {"completion": {}}}
@@ -270,7 +275,7 @@ def test_a_menus_entry_has_a_text() -> None:
     assert process.end() == 0
 
 
-def test_an_ignored_file_is_completed_and_shown_to_no_other(server: Process, tmp_path: Path) -> None:
+def test_an_ignored_file_is_completed(server: Process, tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("build/\n")
     (tmp_path / "build").mkdir()
     (tmp_path / ".git").mkdir()
@@ -282,7 +287,7 @@ def test_an_ignored_file_is_completed_and_shown_to_no_other(server: Process, tmp
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
 @pytest.mark.parametrize("rules", ["stars", "fifo", "device"])
-def test_rules_of_a_workspace_hold_nothing_up(rules: str, tmp_path: Path) -> None:
+def test_hostile_ignore_files_of_a_workspace_do_not_block_suggestions(rules: str, tmp_path: Path) -> None:
     file = tmp_path / ".gitignore"
     if rules == "stars":
         file.write_text("*a*a*a*a*a*a*a*a*b\n")
@@ -308,13 +313,13 @@ def test_rules_of_a_workspace_hold_nothing_up(rules: str, tmp_path: Path) -> Non
     [".env~", ".env.bak", "id_rsa_work", "id_ed25519_sk", ".npmrc~", "pip.conf", "auth.json", "kube_config",
      "admin.conf", "token.txt", "server.pem.bak", "wp-config.php.bak", ".git/config"],
 )  # fmt: skip
-def test_private_files_and_their_backups_show_nothing(name: str, server: Process) -> None:
+def test_private_files_and_their_backups_have_no_suggestions(name: str, server: Process) -> None:
     assert not Place(server.client, "def add(a, b):\n    return ¦\n", "python", f"file:///w/{name}").texts
 
 
 @pytest.mark.parametrize("version", [None, 2])
 @pytest.mark.parametrize("whole", [False, True])
-def test_an_edit_after_one_without_a_number_or_a_place_meets_the_right_text(
+def test_a_change_after_one_without_version_or_range_applies_to_the_right_text(
     version: int | None, whole: bool, server: Process
 ) -> None:
     client = server.client
@@ -331,7 +336,7 @@ def test_an_edit_after_one_without_a_number_or_a_place_meets_the_right_text(
     client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
 
 
-def test_cells_of_a_notebook_see_one_another(server: Process) -> None:
+def test_cells_of_a_notebook_are_context_for_each_other(server: Process) -> None:
     client = server.client
     names = ("first", "second")
     texts = ("def sort_all_values(values):\n    return sorted(values)\n", "print(sort_all_")

@@ -1,4 +1,4 @@
-"""The next edit, by Copilot's request and as a code action, from a real server."""
+"""Next edits of a real server, through Copilot's request and as a code action."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def rename(client: Client, uri: str = URI, version: int = 2) -> None:
 
 
 def apply(client: Client, edit: dict[str, Any], version: int) -> None:
-    """What a client does when its user takes an edit."""
+    """Apply an edit and run its command, as a client does when the user accepts the edit."""
     start, end = (tuple(edit["range"][name].values()) for name in ("start", "end"))
     client.notify(**change(edit["textDocument"]["uri"], version, edit["text"], start, end))
     command = {name: edit["command"][name] for name in ("command", "arguments")}
@@ -47,13 +47,13 @@ def opened(client: Client) -> Client:
     client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
 
 
-def test_the_published_shape(opened: Client) -> None:
+def test_an_edit_has_the_published_form(opened: Client) -> None:
     assert ask(opened, 1) == []
     rename(opened)
     (edit,) = ask(opened, 2)
     id_ = edit["command"].pop("arguments")[0]
     assert isinstance(id_, str)
-    # The other plane's letter counts two units.
+    # The letter outside of the basic multilingual plane counts two code units.
     assert edit == {
         "text": "amount",
         "textDocument": {"uri": URI, "version": 2},
@@ -62,7 +62,7 @@ def test_the_published_shape(opened: Client) -> None:
     }
 
 
-def test_one_use_after_the_other(opened: Client) -> None:
+def test_each_use_of_a_renamed_name_is_offered_in_turn(opened: Client) -> None:
     rename(opened)
     for version in (2, 3):
         (edit,) = ask(opened, version)
@@ -73,7 +73,7 @@ def test_one_use_after_the_other(opened: Client) -> None:
     assert digest["characters"] == len(TEXT.replace("count", "amount"))
 
 
-def test_an_older_or_newer_version_has_no_edit(opened: Client) -> None:
+def test_a_request_for_an_older_or_newer_version_has_no_edit(opened: Client) -> None:
     rename(opened)
     assert ask(opened, 1) == []
     assert ask(opened, 3) == []
@@ -86,18 +86,18 @@ def test_a_dismissed_edit_does_not_come_back(opened: Client) -> None:
     dismissed = {"command": "mercury.editDismissed", "arguments": edit["command"]["arguments"]}
     assert opened.ask("workspace/executeCommand", dismissed)["result"] is None
     assert ask(opened, 2) == []
-    # It is not known any more, which does not matter; what is no id does.
+    # A second dismissal of an edit that is gone is no error; an argument that is not an id is.
     assert opened.ask("workspace/executeCommand", dismissed)["result"] is None
     assert "error" in opened.ask("workspace/executeCommand", {**dismissed, "arguments": [1]})
 
 
-def test_what_is_undone_is_not_repeated(opened: Client) -> None:
+def test_an_undone_change_has_no_edit(opened: Client) -> None:
     rename(opened)
     opened.notify(**change(URI, 3, "count", (0, 10), (0, 16)))
     assert ask(opened, 3) == []
 
 
-def test_whole_texts_do_as_well(opened: Client) -> None:
+def test_a_change_sent_as_the_whole_text_has_edits(opened: Client) -> None:
     text = TEXT.replace("count", "amount", 1)
     item = {"uri": URI, "version": 2}
     opened.notify("textDocument/didChange", {"textDocument": item, "contentChanges": [{"text": text}]})
@@ -108,13 +108,13 @@ def test_whole_texts_do_as_well(opened: Client) -> None:
     "params",
     [{}, {"textDocument": {"uri": 1}}, {"textDocument": {"uri": URI}, "position": {"line": -1}}, [], None],
 )
-def test_what_is_malformed_has_no_edit(opened: Client, params: object) -> None:
+def test_a_malformed_request_has_no_edit(opened: Client, params: object) -> None:
     answer = opened.ask(NEXT_EDIT, params)
     assert answer.get("result") == {"edits": []} or "error" in answer
     assert opened.is_served()
 
 
-def test_what_needs_a_judge_waits_for_the_completion(opened: Client) -> None:
+def test_an_edit_that_the_model_must_score_and_a_completion_are_both_answered(opened: Client) -> None:
     text = "a = old.call(1)\nb = old.call(2)\nc = old.call(3)\n"
     uri = opened.open(text, "file:///w/judged.py", "python")
     opened.notify(**change(uri, 2, "fresh", (0, 4), (0, 7)))
@@ -133,12 +133,14 @@ def test_what_needs_a_judge_waits_for_the_completion(opened: Client) -> None:
     from .conftest import frame
 
     opened.write(frame(*messages))
-    # A tiny random model has its own opinion of the edit; both are answered.
+    # Whether a tiny random model accepts the edit is open; both requests are answered.
     assert len(opened.answer(id_)["result"]["edits"]) <= 1
     assert "items" in opened.answer(other)["result"]
 
 
-def test_private_files_and_switched_off(launch: Callable[..., Process], tmp_path: Path) -> None:
+def test_there_are_no_edits_in_private_files_or_if_the_option_is_off(
+    launch: Callable[..., Process], tmp_path: Path
+) -> None:
     client = launch().client
     client.start(options={"next_edit": "off"})
     client.open(TEXT, URI, "python")
@@ -151,7 +153,7 @@ def test_private_files_and_switched_off(launch: Callable[..., Process], tmp_path
     assert ask(client, 2, private) == []
 
 
-def test_snoozed_suggestions_come_on_request_only(launch: Callable[..., Process]) -> None:
+def test_during_a_snooze_only_manual_requests_have_edits(launch: Callable[..., Process]) -> None:
     client = launch().client
     client.start()
     client.open(TEXT, URI, "python")
@@ -161,7 +163,7 @@ def test_snoozed_suggestions_come_on_request_only(launch: Callable[..., Process]
     assert len(ask(client, 2, trigger=1)) == 1
 
 
-def test_a_code_action(launch: Callable[..., Process]) -> None:
+def test_an_edit_is_offered_as_a_code_action(launch: Callable[..., Process]) -> None:
     client = launch().client
     offered = client.start(ACTIONS)
     assert offered["codeActionProvider"]["codeActionKinds"] == ["refactor.rewrite"]
@@ -181,6 +183,6 @@ def test_a_code_action(launch: Callable[..., Process]) -> None:
         assert client.ask("textDocument/codeAction", other)["result"] == []
 
 
-def test_who_draws_next_edits_has_no_code_action(launch: Callable[..., Process]) -> None:
+def test_a_client_that_draws_next_edits_is_offered_no_code_action(launch: Callable[..., Process]) -> None:
     drawing = {**ACTIONS, "experimental": {"mercury": {"nextEdit": True}}}
     assert "codeActionProvider" not in launch().client.initialize(drawing)

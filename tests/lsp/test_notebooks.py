@@ -1,4 +1,4 @@
-"""Notebooks: the cells are one document, in their order."""
+"""Notebooks: all cells form one document, in their order."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_suggestion_in_a_cell_is_placed_in_that_cell(client: Client) -> None:
     assert client.complete(uri("b"), 0, 15) == []
 
 
-def test_cells_come_go_and_change(client: Client) -> None:
+def test_cells_can_be_added_removed_and_changed(client: Client) -> None:
     open_book(client, text("a", "x = 1"), text("b", "y = 2"))
     array = {"start": 1, "deleteCount": 1, "cells": cells("c", "d")}
     opened = [text("c", "some words and "), text("d", "")]
@@ -72,14 +72,16 @@ def test_cells_come_go_and_change(client: Client) -> None:
     )
     assert characters(client, "c") == 20
     assert client.complete(uri("c"), 0, 20)[0]["range"]["start"] == {"line": 0, "character": 20}
-    change_book(client, structure={"array": {"start": 7, "deleteCount": 9}})  # out of range
+    # A range outside of the notebook is tolerated.
+    change_book(client, structure={"array": {"start": 7, "deleteCount": 9}})
     change_book(client, data=cells("a"))
-    close_book(client, "a")  # the others with it
+    # This closes all other cells, too.
+    close_book(client, "a")
     assert [characters(client, name) for name in "acd"] == [None, None, None]
     assert client.is_served()
 
 
-def test_notebooks_are_offered(launch: Any) -> None:
+def test_notebook_synchronization_is_a_server_capability(launch: Any) -> None:
     capabilities = {"notebookDocument": {"synchronization": {}}, "textDocument": {"inlineCompletion": {}}}
     offered = launch().client.initialize(capabilities)
     assert offered["notebookDocumentSync"]["notebookSelector"] == [
@@ -87,7 +89,7 @@ def test_notebooks_are_offered(launch: Any) -> None:
     ]
 
 
-def test_what_explains_a_cell_sees_the_notebook(client: Client) -> None:
+def test_explain_works_in_a_cell_of_a_notebook(client: Client) -> None:
     open_book(client, text("a", "x = 1"), text("b", "some words and "))
     place = at(uri("b"), 0, 15)
     params = {"command": "mercury.explain", "arguments": [place["textDocument"]["uri"], place["position"]]}

@@ -1,4 +1,4 @@
-"""Requests: the text they are about, cancellation, and the two forms of an answer."""
+"""Requests: the version of the text that they see, cancellation, ghost text and menu entries."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def test_a_suggestion_is_inserted_at_the_cursor(client: Client) -> None:
     assert item["range"] == {"start": {"line": 0, "character": 15}, "end": {"line": 0, "character": 15}}
 
 
-def test_a_change_and_a_request_in_one_piece_are_answered_for_the_right_text(client: Client) -> None:
+def test_a_request_between_two_changes_in_one_write_sees_the_text_between_them(client: Client) -> None:
     uri = client.open("")
     asked = request(client, uri, 1, 17)
     client.write(
         frame(
             change(uri, 2, "first\r\nsome 😀 words and \n", (0, 0), (0, 0)),
             asked,
-            change(uri, 3, "", (0, 0), (2, 0)),  # in the text after it, the request's place is out of range
+            # After this change, the request's position is out of range.
+            change(uri, 3, "", (0, 0), (2, 0)),
         )
     )
     item, *_ = client.answer(asked["id"])["result"]["items"]
@@ -36,7 +37,7 @@ def test_a_change_and_a_request_in_one_piece_are_answered_for_the_right_text(cli
     assert client.complete(uri, 1, 17) == [] or client.complete(uri, 1, 17)[0]["range"]["start"]["line"] == 0
 
 
-def test_a_cancelled_request_is_answered_once_as_cancelled(client: Client) -> None:
+def test_a_cancelled_request_has_one_answer_the_error_request_cancelled(client: Client) -> None:
     uri = client.open("some words and ")
     asked = request(client, uri, 0, 15)
     client.write(frame(asked, {"method": "$/cancelRequest", "params": {"id": asked["id"]}}))
@@ -47,7 +48,7 @@ def test_a_cancelled_request_is_answered_once_as_cancelled(client: Client) -> No
     assert len(client.answers[asked["id"]]) == 1
 
 
-def test_who_asks_may_have_several_suggestions_and_the_first_is_the_same(
+def test_only_a_manual_request_has_several_suggestions_and_the_first_is_unchanged(
     launch: Callable[..., Process],
 ) -> None:
     client = launch().client
@@ -60,7 +61,7 @@ def test_who_asks_may_have_several_suggestions_and_the_first_is_the_same(
     assert len(client.ask(METHOD, params)["result"]["items"]) == 1
 
 
-def test_cancelling_one_of_two_equal_requests_leaves_the_other(client: Client) -> None:
+def test_cancelling_one_of_two_equal_requests_does_not_affect_the_other(client: Client) -> None:
     uri = client.open("some words and ")
     one, two = request(client, uri, 0, 15), request(client, uri, 0, 15)
     client.write(frame(one, two, {"method": "$/cancelRequest", "params": {"id": one["id"]}}))
@@ -68,9 +69,10 @@ def test_cancelling_one_of_two_equal_requests_leaves_the_other(client: Client) -
     assert client.answer(two["id"])["result"]["items"]
 
 
-def test_the_newest_of_several_requests_is_answered_and_the_others_are_empty(client: Client) -> None:
-    uri = client.open("some words and " * 200)  # so much to read that none is done before the newest comes
-    for again in range(5):  # unless the machine is so busy that one is done before the next is read
+def test_of_several_requests_only_the_newest_has_suggestions(client: Client) -> None:
+    # The text is so long that no request is done before the newest arrives, except on a busy machine: hence the loop.
+    uri = client.open("some words and " * 200)
+    for again in range(5):
         asked = [
             request(client, uri, 0, column) for column in (750 + again, 1500 + again, 2250 + again, 3000)
         ]
@@ -86,23 +88,25 @@ def test_the_newest_of_several_requests_is_answered_and_the_others_are_empty(cli
 def test_equal_requests_have_equal_answers(client: Client) -> None:
     uri = client.open("some words and ")
     asked = [request(client, uri, 0, 15) for _ in range(3)]
-    for message in asked:  # not a manual request, which has several suggestions, as many as are there in time
+    # Automatic requests: the number of suggestions of a manual request depends on time.
+    for message in asked:
         message["params"]["context"]["triggerKind"] = 2
     client.write(frame(*asked))
     first, *others = [client.answer(message["id"])["result"]["items"] for message in asked]
     ids = {item.pop("command")["arguments"][0] for items in (first, *others) for item in items}
     assert first and all(items == first for items in others)
-    assert len(ids) == len(asked)  # each is known by its own
+    # Each answer has an id of its own.
+    assert len(ids) == len(asked)
 
 
 def rest(client: Client) -> int:
-    """Wait until the server has nothing to do; how many jobs it has begun so far."""
+    """Wait until the server is idle, and return the number of jobs it has started so far."""
     while (work := client.ask("mercury/work", None)["result"])["busy"]:
         pass
     return work["begun"]
 
 
-def test_what_is_typed_of_a_suggestion_is_answered_without_a_pass(client: Client) -> None:
+def test_typing_along_a_suggestion_is_answered_without_a_pass_of_the_model(client: Client) -> None:
     uri = client.open("some words and ", "file:///w/typed.txt")
     (item,) = client.complete(uri, 0, 15)
     assert item["insertText"] == WORD
@@ -116,15 +120,17 @@ def test_what_is_typed_of_a_suggestion_is_answered_without_a_pass(client: Client
         assert item["range"]["start"] == item["range"]["end"] == {"line": 0, "character": 15 + typed}
     assert rest(client) == begun
     end = (0, 14 + len(WORD))
-    client.write(frame(change(uri, 9, "e", end, end)))  # all of it: what follows was worked out already
+    # The whole suggestion is typed: the continuation was prefetched.
+    client.write(frame(change(uri, 9, "e", end, end)))
     assert rest(client) == begun
-    client.write(frame(change(uri, 10, "?", (0, 20), (0, 20))))  # something else: work begins unasked
+    # Something else is typed: a prefetch starts.
+    client.write(frame(change(uri, 10, "?", (0, 20), (0, 20))))
     assert rest(client) == begun + 1
     (item,) = client.complete(uri, 0, 21)
     assert item["insertText"] == WORD
 
 
-def test_the_item_chosen_in_a_menu_is_part_of_the_answer(client: Client) -> None:
+def test_the_item_selected_in_a_menu_is_part_of_the_suggestion(client: Client) -> None:
     uri = client.open("some wo")
     params = at(uri, 0, 7)
     range_ = {"start": {"line": 0, "character": 5}, "end": {"line": 0, "character": 7}}

@@ -1,4 +1,4 @@
-"""What an editor is told beside suggestions, through the real server: the status, drafts, and statistics."""
+"""What a real server sends to an editor in addition to suggestions: the status, drafts and statistics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command(client: Client, name: str, *arguments: object) -> Message:
     return client.ask("workspace/executeCommand", {"command": name, "arguments": arguments})
 
 
-def test_the_status_is_told_from_loading_to_each_answer(launch: Launch) -> None:
+def test_the_status_is_sent_while_the_model_loads_and_after_each_answer(launch: Launch) -> None:
     server = launch()
     client = server.client
     client.start(ALL, {"max_tokens": 8, "anticipate": False})
@@ -66,7 +66,7 @@ def test_the_status_is_told_from_loading_to_each_answer(launch: Launch) -> None:
     assert server.end() == 0
 
 
-def test_a_snooze_a_pause_and_their_ends_are_told(launch: Launch) -> None:
+def test_the_status_shows_a_snooze_its_end_and_that_suggestions_are_off(launch: Launch) -> None:
     client = launch().client
     client.start({**ALL, "workspace": {}}, {"max_tokens": 8})
     until = command(client, "mercury.snooze", 5)["result"]
@@ -75,21 +75,24 @@ def test_a_snooze_a_pause_and_their_ends_are_told(launch: Launch) -> None:
     command(client, "mercury.resume")
     client.until(lambda: told(client, "mercury/status")[-1]["state"] == "ready")
     assert "until" not in told(client, "mercury/status")[-1]
-    command(client, "mercury.snooze", 0.001)  # ends by itself
+    # This snooze ends without a command.
+    command(client, "mercury.snooze", 0.001)
     client.until(lambda: "snoozed" in [one["state"] for one in told(client, "mercury/status")[-2:]])
     client.until(lambda: told(client, "mercury/status")[-1]["state"] == "ready")
     client.notify("workspace/didChangeConfiguration", {"settings": {"mercury": {"enabled": False}}})
     client.until(lambda: told(client, "mercury/status")[-1]["state"] == "off")
 
 
-def test_a_model_that_cannot_be_loaded_is_told(launch: Launch, tmp_path: Path) -> None:
+def test_the_status_shows_that_a_model_cannot_be_loaded(launch: Launch, tmp_path: Path) -> None:
     client = launch(tmp_path).client
     client.start(ALL)
     client.until(lambda: told(client, "mercury/status")[-1]["state"] == "failed")
     assert told(client, "mercury/status")[-1]["message"]
 
 
-def test_who_does_not_say_that_it_takes_them_is_told_nothing_and_may_ask(launch: Launch) -> None:
+def test_a_client_without_the_capabilities_gets_no_notifications_but_may_request_the_status(
+    launch: Launch,
+) -> None:
     client = launch().client
     client.start(options={"max_tokens": 8})
     assert client.complete(client.open(TEXT), 0, 15)
@@ -99,7 +102,7 @@ def test_who_does_not_say_that_it_takes_them_is_told_nothing_and_may_ask(launch:
 
 
 @pytest.mark.parametrize("anticipate", [False, True])
-def test_a_draft_is_told_until_the_suggestion_is_there(launch: Launch, anticipate: bool) -> None:
+def test_drafts_are_sent_until_the_suggestion_is_complete(launch: Launch, anticipate: bool) -> None:
     client = launch().client
     client.start(ALL, {"max_tokens": 8, "anticipate": anticipate})
     for number in range(20):
@@ -108,7 +111,7 @@ def test_a_draft_is_told_until_the_suggestion_is_there(launch: Launch, anticipat
         client.write(frame(change(uri, 2, "d ", (0, 13), (0, 13)), asked))
         assert client.answer(asked["id"])["result"]["items"]
         client.ask("mercury/status", None)
-        # A whole job may take less time than the event loop needs to get its turn; then there is nothing to tell.
+        # A whole job may end before the event loop gets its turn; then no draft is sent.
         if told(client, "mercury/draft"):
             break
     client.until(lambda: told(client, "mercury/draft")[-1:] and told(client, "mercury/draft")[-1]["done"])
@@ -125,31 +128,33 @@ def test_a_draft_is_told_until_the_suggestion_is_there(launch: Launch, anticipat
         }
         assert (draft["committed"] + draft["draft"].rstrip(UNDECIDED)) in (WORD, "")
     assert [one["pass"] for one in drafts] == sorted({one["pass"] for one in drafts})
-    # What would follow if it were accepted is worked on, but it is of no document that the client has.
+    # The prefetched continuation is not sent as a draft: the client has no document with its text.
     while client.ask("mercury/work", None)["result"]["busy"]:
         pass
     client.ask("mercury/status", None)
     assert told(client, "mercury/draft") == [*drafts, end]
 
 
-def test_drafts_are_off_unless_the_client_wants_them(launch: Launch) -> None:
+def test_no_drafts_are_sent_unless_the_client_requests_them(launch: Launch) -> None:
     client = launch().client
     wanted = {"mercury": {"status": True, "drafts": False}}
     client.start({**ALL, "experimental": wanted}, {"max_tokens": 8, "drafts": True})
-    assert client.messages() == []  # what an editor keeps in the section for itself is no unknown setting
+    # An editor's own key in the section does not count as an unknown setting.
+    assert client.messages() == []
     assert client.complete(client.open(TEXT), 0, 15)
     client.ask("mercury/status", None)
     assert told(client, "mercury/draft") == []
 
 
-def test_statistics_are_told_as_the_command_line_tells_them(
+def test_the_statistics_command_returns_the_figures_of_the_history(
     launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     first = launch()
     first.client.start(options={"max_tokens": 8})
     assert first.client.complete(first.client.open(TEXT), 0, 15)
-    assert first.end() == 0  # and so it is written
+    # The end of the server writes the history.
+    assert first.end() == 0
     client = launch().client
     client.start()
     for arguments in ((), (1,), (7.0,)):
@@ -161,7 +166,7 @@ def test_statistics_are_told_as_the_command_line_tells_them(
     assert command(client, "mercury.stats")["error"]["code"] == -32603
 
 
-def test_options_that_are_gone_cost_one_message(launch: Launch) -> None:
+def test_removed_options_cause_one_message(launch: Launch) -> None:
     gone = {"mode": "auto", "history": True, "candidates": 3, "remote_timeout_ms": 2000, "remote_api": "fim"}
     client = launch().client
     client.start(INLINE, {**gone, "drafts": True, "next_edit": True})
