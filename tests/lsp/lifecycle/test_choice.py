@@ -1,4 +1,4 @@
-"""The server and the user's own choice of a model."""
+"""The model that the user selected, and how the server uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
-def test_the_selected_model_is_served_though_the_editor_sends_every_default(
+def test_the_selected_model_is_used_even_if_the_editor_sends_all_defaults(
     launch: Callable, model: Path
 ) -> None:
     select_model(str(model))
@@ -27,7 +27,7 @@ def test_the_selected_model_is_served_though_the_editor_sends_every_default(
     assert client.messages() == []
 
 
-def test_a_broken_file_costs_one_message_and_the_server_starts(launch: Callable) -> None:
+def test_a_broken_settings_file_causes_one_message_and_the_server_starts(launch: Callable) -> None:
     config_file().parent.mkdir()
     config_file().write_text("{")
     client = launch("").client

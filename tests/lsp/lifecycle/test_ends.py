@@ -1,4 +1,4 @@
-"""The end of the process: at any moment, whatever runs, within a second."""
+"""The process ends within a second, at any moment and whatever runs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pytest
 
 from ..conftest import Process, at, frame
 
-LIMIT = 1.0  # seconds, on a machine that has nothing else to do
-SLACK = 2.0  # seconds more on one that has: a process may have to wait for its turn
+# Seconds on an idle machine; and the additional seconds allowed on a busy one.
+LIMIT = 1.0
+SLACK = 2.0
 LINES = ("(" * 20_000, "f'{" * 7_000, '"' * 20_000, "/*" * 10_000, "${" * 10_000)
 
 STUCK = """
@@ -32,7 +33,9 @@ process.run_stdio()
 """
 
 
-def test_it_ends_at_twenty_moments_under_load(launch: Callable[..., Process], model: Path) -> None:
+def test_the_server_ends_within_a_second_at_twenty_moments_under_load(
+    launch: Callable[..., Process], model: Path
+) -> None:
     dice, took = random.Random(4), []
     for moment in range(20):
         server = launch(model)
@@ -67,7 +70,7 @@ def test_it_ends_at_twenty_moments_under_load(launch: Callable[..., Process], mo
 
 
 @pytest.mark.parametrize("end", ["exit", "eof"])
-def test_it_ends_though_the_loop_never_gets_to_read(end: str) -> None:
+def test_the_server_ends_even_if_the_event_loop_never_reads_the_exit(end: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", STUCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -83,7 +86,9 @@ def test_it_ends_though_the_loop_never_gets_to_read(end: str) -> None:
         assert time.monotonic() - began < LIMIT + SLACK
 
 
-def test_a_text_that_only_looks_like_an_exit_ends_nothing(launch: Callable[..., Process]) -> None:
+def test_a_document_that_contains_an_exit_message_does_not_end_the_server(
+    launch: Callable[..., Process],
+) -> None:
     server = launch()
     server.client.start(options={"max_tokens": 8})
     server.client.open('{"jsonrpc": "2.0", "method": "exit"}', "file:///w/exit.json", "json")

@@ -1,4 +1,4 @@
-"""What befalls the whole server: it is killed, or its cache folder is of no use; the next completion is there."""
+"""Completions work after the server is killed, and with an unusable cache folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the kernel is no
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache and state folders of servers that are started."""
+    """Set the cache, state and data folders of the servers; return the cache folder."""
     for name in ("CACHE", "STATE", "DATA"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
     return tmp_path / "cache"
@@ -36,13 +36,13 @@ def begun(client: Client) -> int:
 
 
 def works(client: Client) -> bool:
-    """Whether the model is there, and completes; what random weights write need not be worth showing."""
+    """Start the client; return whether the model is loaded and completes. Random weights may have nothing to show."""
     client.start(options={**OPTIONS, "anticipate": False, "max_tokens": 4})
     assert "items" in client.ask("textDocument/inlineCompletion", at(client.open(TEXT), 4, 9))["result"]
     return begun(client) == 1 and client.messages() == []
 
 
-def test_a_server_that_is_killed_while_it_completes_is_followed_by_one_that_does(
+def test_after_a_server_is_killed_during_a_completion_the_next_one_completes(
     home: Path, packed_model: Path, launch: Launch
 ) -> None:
     server = launch(packed_model)
@@ -60,18 +60,20 @@ def test_a_server_that_is_killed_while_it_completes_is_followed_by_one_that_does
     server.process.kill()
     server.process.wait()
     assert works(launch(packed_model).client)
-    assert prepared.stat().st_ino == before  # what it had prepared is still good
+    # The file of prepared weights is used again.
+    assert prepared.stat().st_ino == before
 
 
 @pytest.mark.parametrize("stage", range(4))
-def test_a_server_that_is_killed_while_it_loads_leaves_nothing_broken(
+def test_after_a_server_is_killed_while_loading_the_next_one_completes(
     home: Path, packed_model: Path, launch: Launch, stage: int
 ) -> None:
     server = launch(packed_model)
     client = server.client
     client.initialize(options=OPTIONS)
     client.notify("initialized", {})
-    for _ in range(5 * stage):  # so far it comes
+    # The more requests, the further the server gets before it is killed.
+    for _ in range(5 * stage):
         begun(client)
     server.process.kill()
     server.process.wait()
@@ -81,7 +83,7 @@ def test_a_server_that_is_killed_while_it_loads_leaves_nothing_broken(
 
 
 @pytest.mark.parametrize("kind", ["a file", "below a file", "missing"])
-def test_it_completes_without_a_cache_folder(
+def test_the_server_completes_without_a_usable_cache_folder(
     kind: str, home: Path, packed_model: Path, launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind != "missing":
@@ -92,7 +94,9 @@ def test_it_completes_without_a_cache_folder(
     assert home.is_dir() == (kind == "missing")
 
 
-def test_it_completes_with_a_damaged_file_of_weights(home: Path, packed_model: Path, launch: Launch) -> None:
+def test_a_damaged_file_of_prepared_weights_is_rebuilt(
+    home: Path, packed_model: Path, launch: Launch
+) -> None:
     assert works(launch(packed_model).client)
     (file,) = (path for path in home.rglob("*") if path.is_file())
     whole = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Documents just below the limit on their size: typed into, and answered in time with the default deadline."""
+"""Documents just below the size limit: typing in them is answered within the default deadline."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ UNASKED_SECONDS = 0.25
 
 
 @pytest.mark.parametrize("kind", TEXTS)
-def test_an_answer_comes_in_time(kind: str) -> None:
-    """Four times the deadline is allowed for a busy machine; what is not bounded takes far more."""
+def test_requests_in_large_documents_are_answered_in_time(kind: str) -> None:
+    """Allow four times the deadline, for a busy machine; unbounded work takes far longer."""
     text, language, ending = TEXTS[kind]
     assert 800_000 < len(text.encode()) < 1_000_000
     process = Process(Path("small"))

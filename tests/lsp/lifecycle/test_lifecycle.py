@@ -1,4 +1,4 @@
-"""From the first message to the last: initialize, loading, settings, and an end that leaves nothing behind."""
+"""A server's life from the first message to the last: initialize, loading, settings, and a clean end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Launch = Callable[..., Process]
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc/PID/maps")
 @pytest.mark.parametrize("packed", [True, False])
-def test_torch_is_loaded_with_weights_that_need_it(
+def test_torch_is_loaded_only_for_weights_that_need_it(
     packed: bool, packed_model: Path, unpacked_model: Path, launch: Launch
 ) -> None:
     if packed and not instruction_sets():
@@ -42,7 +42,9 @@ def test_torch_is_loaded_with_weights_that_need_it(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's on Linux only")
-def test_what_computes_stands_back_and_what_answers_does_not(packed_model: Path, launch: Launch) -> None:
+def test_threads_that_compute_have_lower_priority_than_the_thread_that_answers(
+    packed_model: Path, launch: Launch
+) -> None:
     server, usual = launch(packed_model), os.getpriority(os.PRIO_PROCESS, 0)
     server.client.start(options={"device": "cpu", "nice": usual + 4})
     threads = [int(task.name) for task in Path(f"/proc/{server.process.pid}/task").iterdir()]
@@ -52,7 +54,8 @@ def test_what_computes_stands_back_and_what_answers_does_not(packed_model: Path,
         usual,
         usual + 4,
         max(usual, NICE),
-    }  # the last is what reads the workspace
+        # The last level is that of the thread that reads the workspace.
+    }
 
 
 def test_loading_is_shown_as_work_done_progress(client: Client) -> None:
@@ -66,7 +69,8 @@ def test_a_client_without_progress_and_without_initialized_parameters_is_served(
     client = launch().client
     client.initialize({"textDocument": {"inlineCompletion": {}}})
     client.write(frame({"method": "initialized"}))
-    while not client.is_served():  # until the model is there, requests are answered empty
+    # Until the model is loaded, answers are empty.
+    while not client.is_served():
         pass
     assert client.asked == []
     assert {m["method"] for m in client.told} == set()
@@ -105,12 +109,12 @@ def test_requests_at_the_wrong_time_are_errors(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
-def test_the_clients_first_known_encoding_is_taken(encoding: str, launch: Launch) -> None:
+def test_the_first_supported_position_encoding_of_the_client_is_used(encoding: str, launch: Launch) -> None:
     general = {"positionEncodings": ["utf-7", encoding, "utf-8", "utf-16", "utf-32"]}
     assert launch().client.initialize({**INLINE, "general": general})["positionEncoding"] == encoding
 
 
-def test_positions_are_utf_16_for_a_client_that_says_nothing(launch: Launch) -> None:
+def test_without_a_position_encoding_from_the_client_positions_are_utf_16(launch: Launch) -> None:
     assert launch().client.initialize({})["positionEncoding"] == "utf-16"
 
 
@@ -126,7 +130,7 @@ def test_menus_are_offered_only_to_clients_without_ghost_text(launch: Launch) ->
     )
 
 
-def test_settings_are_pulled_where_the_client_can_be_asked(launch: Launch) -> None:
+def test_settings_are_pulled_if_the_client_supports_it(launch: Launch) -> None:
     workspace = {"configuration": True, "didChangeConfiguration": {"dynamicRegistration": True}}
     client = launch(settings={"enabled": False, "max_tokens": 0}).client
     client.initialize({**INLINE, "workspace": workspace}, options={"enabled": True})
@@ -139,7 +143,8 @@ def test_settings_are_pulled_where_the_client_can_be_asked(launch: Launch) -> No
     client.asked.clear()
     client.notify("workspace/didChangeConfiguration", {"settings": None})
     client.until(lambda: "workspace/configuration" in client.asked)
-    assert len(client.messages()) == 1  # the same problem again
+    # The same problem is not reported again.
+    assert len(client.messages()) == 1
 
 
 def test_shutdown_and_exit_leave_no_process(launch: Launch) -> None:
@@ -181,7 +186,7 @@ def test_exit_without_shutdown_has_status_1(launch: Launch) -> None:
     assert server.process.wait(PATIENCE) == 1
 
 
-def test_the_end_of_stdin_ends_the_server(launch: Launch) -> None:
+def test_the_server_ends_at_the_end_of_stdin(launch: Launch) -> None:
     server = launch()
     server.client.initialize()
     assert server.process.stdin is not None
@@ -201,12 +206,12 @@ process.run_stdio()
 """
 
 
-def test_what_a_library_prints_does_not_come_between_messages() -> None:
+def test_prints_of_a_library_go_to_stderr_and_not_between_messages() -> None:
     done = subprocess.run([sys.executable, "-c", NOISY], capture_output=True, timeout=PATIENCE, check=True)
     assert done.stdout == b"" and done.stderr.count(b"noise") == 2
 
 
-def test_clients_come_and_go_over_tcp(model: Path) -> None:
+def test_one_tcp_server_serves_clients_in_sequence(model: Path) -> None:
     command = [*COMMAND[:-1], "--tcp", "--port", "0"]
     environment = {**os.environ, "MERCURY_MODEL": str(model)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment) as process:

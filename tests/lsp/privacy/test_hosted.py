@@ -1,4 +1,4 @@
-"""Over stdio, with a hosted model: what is suggested, what left the machine, and what the editor is told of it."""
+"""Over stdio, with a hosted model: the suggestions, the text that leaves the machine, and the status in the editor."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def own(**options: object) -> None:
-    """Write the user's own file: whom text is sent to is told there."""
+def write_user_settings(**options: object) -> None:
+    """Write the user's own settings file, which may name the host that text is sent to."""
     config_file().parent.mkdir(parents=True)
     config_file().write_text(json.dumps(options))
 
 
-def test_alone_it_answers_without_a_local_model(launch: Launch, tmp_path: Path) -> None:
+def test_with_remote_always_the_hosted_model_answers_without_a_local_model(
+    launch: Launch, tmp_path: Path
+) -> None:
     with hosting(whole("more of them"), refuse(401)) as hosted:
-        own(remote="always", remote_url=hosted.url, remote_model="far")
+        write_user_settings(remote="always", remote_url=hosted.url, remote_model="far")
         client = launch(tmp_path / "no model").client
         client.start()
         client.open("a document of nobody's business", "file:///home/user42/w/other.txt")
-        assert not hosted.seen  # nothing leaves before it is asked for
+        # Nothing leaves the machine before a request.
+        assert not hosted.seen
         uri = client.open(TEXT, "file:///home/user42/w/deep/a.txt")
         assert not hosted.seen
         assert [item["insertText"] for item in client.complete(uri, 1, 15)] == ["more of them"]
@@ -55,12 +58,13 @@ def test_alone_it_answers_without_a_local_model(launch: Launch, tmp_path: Path) 
         assert "in vain" in status["remote"]["told"] and KEY not in str([client.told, client.answers])
         assert client.complete(client.open("A=", "file:///w/.env"), 0, 2) == []
         assert len(hosted.seen) == 2
-        assert client.messages() == []  # a refusal is no error of ours
+        # A refusal by the host is not shown as an error of the server.
+        assert client.messages() == []
 
 
-def test_as_a_fallback_it_is_not_asked_where_the_local_model_is_sure(launch: Launch) -> None:
+def test_as_a_fallback_the_hosted_model_is_not_asked_if_the_local_model_is_confident(launch: Launch) -> None:
     with hosting(whole("more of them")) as hosted:
-        own(remote="fallback", remote_url=hosted.url, max_tokens=8)
+        write_user_settings(remote="fallback", remote_url=hosted.url, max_tokens=8)
         client = launch().client
         client.start()
         uri = client.open(TEXT)
@@ -68,15 +72,15 @@ def test_as_a_fallback_it_is_not_asked_where_the_local_model_is_sure(launch: Lau
         assert not hosted.seen
 
 
-def test_what_the_project_ignores_is_completed_here_and_not_sent(
+def test_ignored_documents_are_completed_locally_and_not_sent(
     launch: Launch, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """By a model that is sure of nothing, so that of what may be sent all is."""
+    """The local model is too uncertain, so that every document that may be sent is sent."""
     root = tmp_path / "w"
     root.mkdir()
     (root / ".gitignore").write_text("*.txt\n!shared.txt\n", encoding="utf-8")
     with hosting(whole("more of them")) as hosted:
-        own(remote="fallback", remote_url=hosted.url, max_tokens=8)
+        write_user_settings(remote="fallback", remote_url=hosted.url, max_tokens=8)
         client = launch(tiny_model).client
         client.start(options={"show_likelihood": 0}, root=root.as_uri())
         for name, sent in (("scratch.txt", 0), ("shared.txt", 1)):
@@ -87,10 +91,10 @@ def test_what_the_project_ignores_is_completed_here_and_not_sent(
             assert "ignored" not in said["result"]
 
 
-def test_what_is_ignored_has_nothing_where_all_is_sent(launch: Launch, tmp_path: Path) -> None:
+def test_with_remote_always_ignored_documents_have_no_suggestions(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("*\n", encoding="utf-8")
     with hosting(whole("more of them")) as hosted:
-        own(remote="always", remote_url=hosted.url, remote_model="far")
+        write_user_settings(remote="always", remote_url=hosted.url, remote_model="far")
         client = launch(tmp_path / "no model").client
         client.start(root=tmp_path.as_uri())
         uri = client.open(TEXT, (tmp_path / "a.txt").as_uri())
@@ -99,10 +103,10 @@ def test_what_is_ignored_has_nothing_where_all_is_sent(launch: Launch, tmp_path:
         assert "is not sent to a hosted model" in explained["result"] and not hosted.seen
 
 
-def test_a_fallback_that_fails_costs_nothing(launch: Launch, tiny_model: Path) -> None:
-    """The local model is sure of nothing, so that the hosted one is asked; its text is shown all the same."""
+def test_a_failed_fallback_leaves_the_server_ready(launch: Launch, tiny_model: Path) -> None:
+    """The local model is too uncertain, so that the hosted model is asked; the local text remains."""
     with hosting(refuse(500)) as hosted:
-        own(remote="fallback", remote_url=hosted.url, max_tokens=8)
+        write_user_settings(remote="fallback", remote_url=hosted.url, max_tokens=8)
         client = launch(tiny_model).client
         client.start(options={"show_likelihood": 0, "multiline": "never"})
         client.complete(client.open(TEXT), 1, 15)

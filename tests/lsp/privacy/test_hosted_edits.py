@@ -1,4 +1,4 @@
-"""Over stdio, with a hosted model for the next edit: what is offered, what left, and what the editor is told."""
+"""Over stdio, with a hosted model for next edits: the edits, the text that leaves the machine, and the status."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
-def own(**options: object) -> None:
+def write_user_settings(**options: object) -> None:
     config_file().parent.mkdir(parents=True)
     config_file().write_text(json.dumps(options))
 
@@ -42,19 +42,19 @@ def ask(client: Client, uri: str, version: int, line: int = 0) -> list[dict[str,
     return edits
 
 
-def edited(client: Client, uri: str) -> None:
-    """Open a document and add a parameter."""
+def open_and_edit(client: Client, uri: str) -> None:
+    """Open a document and add a parameter to its function."""
     client.open(TEXT, uri, "python")
     client.notify(**change(uri, 2, ", height", (0, 14), (0, 14)))
 
 
-def test_its_edits_are_offered_one_after_the_other(launch: Launch) -> None:
+def test_the_edits_of_one_hosted_answer_are_offered_one_after_the_other(launch: Launch) -> None:
     with hosting(whole(ANSWER)) as hosted:
-        own(next_edit="hosted", remote_url=hosted.url, remote_model="far")
+        write_user_settings(next_edit="hosted", remote_url=hosted.url, remote_model="far")
         client = launch().client
         client.start(INLINE)
         uri = "file:///home/user42/w/a.py"
-        edited(client, uri)
+        open_and_edit(client, uri)
         expected = [(" * height", 1, 28), (", 2", 3, 12)]
         for version, (text, line, character) in enumerate(expected, 2):
             (edit,) = ask(client, uri, version)
@@ -73,13 +73,13 @@ def test_its_edits_are_offered_one_after_the_other(launch: Launch) -> None:
         ] == len(TEXT) + len(", height * height, 2")
 
 
-def test_one_status_tells_of_a_refusal_and_local_edits_go_on(launch: Launch) -> None:
+def test_the_status_reports_a_refused_key_and_local_edits_continue(launch: Launch) -> None:
     with hosting(refuse(401)) as hosted:
-        own(next_edit="hosted", remote_url=hosted.url)
+        write_user_settings(next_edit="hosted", remote_url=hosted.url)
         client = launch().client
         client.start(INLINE)
         uri = "file:///w/a.py"
-        edited(client, uri)
+        open_and_edit(client, uri)
         assert ask(client, uri, 2) == [] and hosted.seen
         told = client.ask("mercury/status", None)["result"]["remote"]["told"]
         assert "in vain" in told and "refuses the key" in told and KEY not in told
@@ -90,28 +90,28 @@ def test_one_status_tells_of_a_refusal_and_local_edits_go_on(launch: Launch) -> 
         assert client.messages() == []
 
 
-def test_a_private_file_and_an_ignored_one_are_never_sent(launch: Launch, tmp_path: Path) -> None:
+def test_private_and_ignored_files_are_never_sent(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / ".gitignore").write_text("ignored.py\n", encoding="utf-8")
     with hosting(whole(ANSWER)) as hosted:
-        own(next_edit="hosted", remote_url=hosted.url)
+        write_user_settings(next_edit="hosted", remote_url=hosted.url)
         client = launch().client
         client.start(INLINE, root=tmp_path.as_uri())
         for name in ("ignored.py", ".env", "credentials.json"):
             uri = (tmp_path / name).as_uri()
-            edited(client, uri)
+            open_and_edit(client, uri)
             assert ask(client, uri, 2) == [] and not hosted.seen
         uri = (tmp_path / "a.py").as_uri()
-        edited(client, uri)
+        open_and_edit(client, uri)
         assert len(ask(client, uri, 2)) == 1 and len(hosted.seen) == 1
 
 
-def test_nothing_is_sent_that_the_users_file_does_not_allow(launch: Launch) -> None:
+def test_nothing_is_sent_unless_the_users_own_settings_file_allows_it(launch: Launch) -> None:
     with hosting(whole(ANSWER)) as hosted:
-        own(remote_url=hosted.url)
+        write_user_settings(remote_url=hosted.url)
         client = launch().client
         client.start(INLINE, options={"next_edit": "hosted"})
         uri = "file:///w/a.py"
-        edited(client, uri)
+        open_and_edit(client, uri)
         assert ask(client, uri, 2) == [] and not hosted.seen
 
 
@@ -122,15 +122,15 @@ def test_nothing_is_sent_that_the_users_file_does_not_allow(launch: Launch) -> N
         ("textDocument/didClose", {"textDocument": {"uri": "file:///w/a.py"}}),
     ],
 )
-def test_who_turns_it_off_or_closes_the_document_has_its_request_broken_off(
+def test_a_request_is_aborted_if_its_option_is_turned_off_or_its_document_closed(
     launch: Launch, method: str, params: dict[str, Any]
 ) -> None:
     with hosting(goes_on("```")) as hosted:
-        own(next_edit="hosted", remote_url=hosted.url)
+        write_user_settings(next_edit="hosted", remote_url=hosted.url)
         client = launch().client
         client.start(INLINE)
         uri = "file:///w/a.py"
-        edited(client, uri)
+        open_and_edit(client, uri)
         id_, place = client.new_id(), {"line": 0, "character": 0}
         document = {"uri": uri, "version": 2}
         asked = {"textDocument": document, "position": place, "context": {"triggerKind": 1}}
@@ -142,11 +142,11 @@ def test_who_turns_it_off_or_closes_the_document_has_its_request_broken_off(
         assert client.messages() == [] and "took longer" not in str(client.told)
 
 
-def test_without_an_address_the_status_says_so(launch: Launch) -> None:
-    own(next_edit="hosted")
+def test_the_status_says_that_remote_url_is_missing(launch: Launch) -> None:
+    write_user_settings(next_edit="hosted")
     client = launch().client
     client.start(INLINE)
-    edited(client, "file:///w/a.py")
+    open_and_edit(client, "file:///w/a.py")
     assert ask(client, "file:///w/a.py", 2) == []
     told = client.ask("mercury/status", None)["result"]["remote"]["told"]
     assert "No hosted model is asked for the next edit. The option remote_url is needed" in told

@@ -1,4 +1,4 @@
-"""Over stdio, with a workspace of planted secrets: where something is suggested, and that nobody is connected to."""
+"""Over stdio, in a workspace with planted secrets: which files have suggestions, and that no connection is made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.planted_secrets import workspace
 from ..conftest import INLINE, WORD, Process, change, frame
 
 WATCHING = {**INLINE, "workspace": {"didChangeWatchedFiles": {"dynamicRegistration": True}}}
-# Python tells its audit hooks of each socket that is to be connected, bound or written to, and of each name looked up.
+# Python's audit hooks see each socket before it is connected, bound or written to, and each name lookup.
 GUARDED = """
 import sys
 def hook(event, arguments):
@@ -30,7 +30,7 @@ Launch = Callable[..., Process]
 
 
 def can_unshare() -> bool:
-    """Whether a process without network can be started here."""
+    """Return whether a process without a network can be started here."""
     program = shutil.which("unshare")
     return (
         program is not None and subprocess.run([program, "-rn", "true"], capture_output=True).returncode == 0
@@ -38,7 +38,9 @@ def can_unshare() -> bool:
 
 
 @pytest.mark.parametrize("alone", [False, True], ids=["sockets forbidden", "no network"])
-def test_a_session_in_a_workspace_of_secrets(alone: bool, launch: Launch, tmp_path: Path) -> None:
+def test_private_files_have_no_suggestions_and_no_connection_is_made(
+    alone: bool, launch: Launch, tmp_path: Path
+) -> None:
     if alone and not can_unshare():
         pytest.skip("unshare -n is not allowed here")
     there, log = workspace(tmp_path), tmp_path / "sockets.txt"
@@ -48,7 +50,7 @@ def test_a_session_in_a_workspace_of_secrets(alone: bool, launch: Launch, tmp_pa
     client.start(WATCHING, root=there.root.as_uri())
 
     def suggested(file: Path) -> list[str]:
-        """What is suggested behind a file's last line, right after it is opened."""
+        """Open a file and return the suggestions at its end."""
         text = "x = "
         uri = client.open(text, file.as_uri())
         return [item["insertText"] for item in client.complete(uri, 0, len(text))]
@@ -58,10 +60,12 @@ def test_a_session_in_a_workspace_of_secrets(alone: bool, launch: Launch, tmp_pa
     for file in there.private:
         assert suggested(file) == [], file
     for file in there.ignored:
-        assert suggested(file) == [WORD], file  # for it stays here
-    assert suggested(there.root / "lib/key.py") == []  # a link to a private file
+        # Ignored files are completed, because the text does not leave the machine.
+        assert suggested(file) == [WORD], file
+    # This file is a link to a private file.
+    assert suggested(there.root / "lib/key.py") == []
 
-    # Rules that come count at once, and so does their end, for who wants none in ignored documents.
+    # With complete_ignored off, new ignore rules take effect immediately, and so does their removal.
     client.notify("workspace/didChangeConfiguration", {"settings": {"complete_ignored": False}})
     for file in there.ignored:
         assert suggested(file) == [], file
@@ -80,8 +84,8 @@ def test_a_session_in_a_workspace_of_secrets(alone: bool, launch: Launch, tmp_pa
     assert not log.exists(), log.read_text()
 
 
-def test_a_hook_would_see_a_connection(tmp_path: Path) -> None:
-    """The test above can fail."""
+def test_the_audit_hook_sees_a_connection(tmp_path: Path) -> None:
+    """Check that the test above can fail."""
     log = tmp_path / "sockets.txt"
     code = GUARDED.format(path=str(log)).partition("from mercury_lsp")[0]
     code += "import urllib.request\ntry:\n    urllib.request.urlopen('http://127.0.0.1:9')\nexcept OSError:\n    pass\n"

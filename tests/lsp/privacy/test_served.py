@@ -1,4 +1,4 @@
-"""Hostile clients of a real ``mercury-lsp serve``, and its memory, its log and its end meanwhile."""
+"""Hostile clients of a real ``mercury-lsp serve``: its memory, its log and its end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memo
 
 
 class Serve:
-    """The process, its address and what it has logged."""
+    """A process of ``mercury-lsp serve``, its address and the lines of its log."""
 
     def __init__(self, process: subprocess.Popen[str], address: tuple[str, int], log: list[str]) -> None:
         self.process, self.address, self.log = process, address, log
@@ -33,7 +33,7 @@ class Serve:
 
     @property
     def megabytes(self) -> int:
-        """The memory that it has."""
+        """The resident memory of the process."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) >> 10
 
@@ -41,7 +41,7 @@ class Serve:
         return socket.create_connection(self.address, PATIENCE)
 
     def health(self) -> float:
-        """The seconds after which it says that it is ready."""
+        """Request the health, check that it is ready, and return the seconds that this took."""
         began = time.monotonic()
         assert self.client.get("/health").json() == {"status": "ready"}
         return time.monotonic() - began
@@ -83,7 +83,7 @@ def server(model: Path) -> Iterator[Serve]:
     ],
     ids=["a header of 300 MB", "a million headers", "path", "chunk extension", "chunks", "trailers"],
 )
-def test_no_head_costs_memory_or_holds_others_up(
+def test_endless_requests_neither_take_memory_nor_delay_others(
     begin: bytes, filler: bytes, times: int, server: Serve
 ) -> None:
     server.health()
@@ -97,7 +97,7 @@ def test_no_head_costs_memory_or_holds_others_up(
     assert server.megabytes - before < 30
 
 
-def test_1300_half_open_requests_keep_nobody_out_and_are_logged(server: Serve) -> None:
+def test_1300_half_open_requests_do_not_block_others_and_are_logged(server: Serve) -> None:
     with ExitStack() as stack:
         for number in range(1300):
             with suppress(ConnectionError):
@@ -113,7 +113,7 @@ def test_1300_half_open_requests_keep_nobody_out_and_are_logged(server: Serve) -
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM")
-def test_a_slow_body_does_not_keep_it_alive(model: Path) -> None:
+def test_a_slow_body_does_not_delay_the_end_of_the_server(model: Path) -> None:
     with serving(model) as server, server.connect() as slow:
         slow.sendall(POST + b"Content-Length: 99999\r\n\r\n{")
         server.health()
@@ -127,7 +127,7 @@ def test_a_slow_body_does_not_keep_it_alive(model: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "# nobody\n", " \n\n"])
-def test_an_empty_token_file_serves_nobody(content: str, model: Path, tmp_path: Path) -> None:
+def test_an_empty_token_file_is_a_usage_error(content: str, model: Path, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(content)
     command = [sys.executable, "-m", "mercury_lsp", "serve", "--port", "0", "--model", str(model)]
     done = subprocess.run(
@@ -141,14 +141,14 @@ def test_an_empty_token_file_serves_nobody(content: str, model: Path, tmp_path: 
     [({"stop": "x" * 1_000_000}, 400), ({"stop": ["x" * 1_000_000]}, 400), ({"n": -5}, 422), ({"n": 0}, 422),
      ({"best_of": -1}, 422), ({"n": 1e308}, 400), ({"max_tokens": -1}, 400), ({"seed": "x"}, 400)],
 )  # fmt: skip
-def test_what_nobody_may_ask_is_refused_at_once(
+def test_values_out_of_range_are_refused_at_once(
     changed: dict[str, object], status: int, server: Serve
 ) -> None:
     answer = server.client.post("/v1/completions", json=ASKED | changed)
     assert answer.status_code == status and answer.elapsed.total_seconds() < 3
 
 
-def test_200_requests_of_one_token_leave_another_its_turn(model: Path, tmp_path: Path) -> None:
+def test_200_requests_with_one_token_do_not_block_another_token(model: Path, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("sesame-0001 ann\nsesame-0002 bob\n")
     with serving(model, "--token-file", str(tmp_path / "tokens"), "--max-waiting", "64") as server:
 
@@ -173,7 +173,9 @@ def test_200_requests_of_one_token_leave_another_its_turn(model: Path, tmp_path:
      (("Content-Type", "text/plain"), 415), (("Content-Type", "application/x-www-form-urlencoded"), 415),
      (("Origin", "http://localhost:3000"), 200), (("Host", "LOCALHOST"), 200)],
 )  # fmt: skip
-def test_without_tokens_no_web_page_is_answered(header: tuple[str, str], status: int, server: Serve) -> None:
+def test_without_tokens_requests_of_web_pages_are_refused(
+    header: tuple[str, str], status: int, server: Serve
+) -> None:
     headers = {"Content-Type": "application/json"} | dict([header])
     answer = server.client.post(
         "/v1/completions", content=b'{"prompt": "x", "max_tokens": 2}', headers=headers

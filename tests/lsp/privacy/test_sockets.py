@@ -1,4 +1,4 @@
-"""Clients that connect: who is let in, who is not, and that nobody can keep the others out."""
+"""Clients that connect over sockets: which ones are admitted, and that none can block the others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ INITIALIZE: Message = {
 }
 
 
-class Listening:
+class Server:
     """A server process, its address, and a way to connect to it."""
 
     def __init__(self, process: subprocess.Popen[str], address: str | tuple[str, int]) -> None:
@@ -56,7 +56,7 @@ class Listening:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def answer(self, sent: bytes) -> bytes:
-        """All that the server says to some bytes until it closes the connection, though the client does not."""
+        """Send bytes; return everything the server sends until it closes the connection."""
         with self.connect() as connection:
             try:
                 connection.sendall(sent)
@@ -66,7 +66,7 @@ class Listening:
 
 
 @contextmanager
-def listening(model: Path, *arguments: str) -> Iterator[Listening]:
+def listening(model: Path, *arguments: str) -> Iterator[Server]:
     command = [*COMMAND[:-1], *arguments]
     environment = {**os.environ, "MERCURY_MODEL": str(model)}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
@@ -75,21 +75,21 @@ def listening(model: Path, *arguments: str) -> Iterator[Listening]:
         told = re.fullmatch(r"listening on (?:127\.0\.0\.1:(\d+)|(/.*))\n", line)
         assert told, line + process.stderr.read()
         try:
-            yield Listening(process, told[2] or ("127.0.0.1", int(told[1])))
+            yield Server(process, told[2] or ("127.0.0.1", int(told[1])))
         finally:
             process.kill()
 
 
 @pytest.fixture(scope="module")
-def tcp(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
+def tcp(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     tokens = tmp_path_factory.mktemp("tokens") / "tokens"
     tokens.write_text(f"other-{SESAME} ann\n{SESAME} bob\n")
     with listening(model, "--tcp", "--port", "0", "--token-file", str(tokens)) as server:
         yield server
 
 
-def is_open(server: Listening) -> bool:
-    """Whether a client with a token is let in."""
+def admits_clients(server: Server) -> bool:
+    """Return whether a client with a token is admitted."""
     with server.client() as client:
         return "inlineCompletionProvider" in client.initialize(INLINE, {"token": SESAME})
 
@@ -111,9 +111,9 @@ BODY = frame(INITIALIZE, {"id": 2, "method": "shutdown"})
         b"Content-Length: 2000000\r\n\r\n",
     ],
 )
-def test_http_and_garbage_end_the_connection_without_a_word(sent: bytes, tcp: Listening) -> None:
+def test_http_and_garbage_end_the_connection_without_an_answer(sent: bytes, tcp: Server) -> None:
     assert tcp.answer(sent) == b""
-    assert is_open(tcp)
+    assert admits_clients(tcp)
 
 
 def with_options(options: object) -> bytes:
@@ -140,43 +140,43 @@ def with_options(options: object) -> bytes:
         b"Content-Length: 4\r\n\r\n[[[[",
     ],
 )
-def test_without_the_token_nothing_is_answered_but_one_refusal(sent: bytes, tcp: Listening) -> None:
+def test_without_the_token_the_only_answer_is_one_refusal(sent: bytes, tcp: Server) -> None:
     answer = tcp.answer(sent)
     assert answer.count(b"Content-Length") == 1
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == -32600 and SESAME not in error["message"]
-    assert is_open(tcp)
+    assert admits_clients(tcp)
 
 
 CALM: Message = {"token": SESAME, "deadline_ms": 60_000}
 
 
 @pytest.mark.parametrize("options", [CALM, {"mercury": CALM}])
-def test_a_client_with_the_token_is_served_and_the_token_goes_no_further(
-    options: Message, tcp: Listening
-) -> None:
+def test_a_client_with_the_token_is_served_and_the_token_is_no_setting(options: Message, tcp: Server) -> None:
     with tcp.client() as client:
         client.start(options=options)
         assert client.is_served()
-        assert client.messages() == []  # no complaint of an unknown setting
+        # The token is not reported as an unknown setting.
+        assert client.messages() == []
         assert client.ask("shutdown", None)["result"] is None
 
 
-def test_garbage_of_a_client_that_was_let_in_ends_its_connection(tcp: Listening) -> None:
+def test_garbage_from_an_admitted_client_ends_its_connection(tcp: Server) -> None:
     answer = tcp.answer(frame(INITIALIZE) + b"garbage\r\n" + frame({"id": 2, "method": "shutdown"}))
     assert b'"capabilities"' in answer and b'"id": 2' not in answer
 
 
-def test_strangers_do_not_keep_clients_out(tcp: Listening) -> None:
+def test_connections_without_a_token_do_not_block_clients(tcp: Server) -> None:
     strangers = [tcp.connect() for _ in range(2 * MAX_STRANGERS)]
-    assert is_open(tcp)
-    assert strangers[0].recv(1) == b""  # the first to come had to go
+    assert admits_clients(tcp)
+    # The oldest connection was closed.
+    assert strangers[0].recv(1) == b""
     for stranger in strangers:
         stranger.close()
-    assert is_open(tcp)
+    assert admits_clients(tcp)
 
 
-def test_there_is_a_limit_on_clients(model: Path, tmp_path: Path) -> None:
+def test_the_number_of_clients_is_limited(model: Path, tmp_path: Path) -> None:
     with listening(model, "--socket", str(tmp_path / "socket")) as server:
         clients = [server.connect() for _ in range(MAX_CLIENTS)]
         for client in clients:
@@ -191,7 +191,7 @@ def test_there_is_a_limit_on_clients(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such sockets")
-def test_a_unix_socket_is_the_users_own_and_needs_no_token(model: Path, tmp_path: Path) -> None:
+def test_a_unix_socket_is_private_to_the_user_and_needs_no_token(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with listening(model, "--socket", str(path)) as server:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -199,14 +199,15 @@ def test_a_unix_socket_is_the_users_own_and_needs_no_token(model: Path, tmp_path
             assert "inlineCompletionProvider" in client.initialize()
         again = subprocess.run([*COMMAND[:-1], "--socket", str(path)], capture_output=True, text=True)
         assert again.returncode == 1 and again.stderr.count("\n") == 1
-    assert path.exists()  # the process was killed; the next one finds that nobody listens
+    # The process was killed, so the socket remains; the next process finds that nothing listens and replaces it.
+    assert path.exists()
     with listening(model, "--socket", str(path)) as server, server.client() as client:
         assert "inlineCompletionProvider" in client.initialize()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such sockets")
 @pytest.mark.parametrize("kind", ["file", "folder", "link", "long"])
-def test_what_is_no_socket_is_not_replaced(kind: str, tmp_path: Path) -> None:
+def test_a_path_that_is_no_socket_is_not_replaced(kind: str, tmp_path: Path) -> None:
     path = tmp_path / ("x" * 200 if kind == "long" else "there")
     if kind == "file":
         path.write_text("precious")

@@ -1,4 +1,4 @@
-"""Settings that run programs and name hosts, sent by a client as eglot sends what a repository's file says."""
+"""Settings from a client that run programs or name hosts; eglot, for example, sends those of a repository's file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from ..conftest import COMMAND, INLINE, WORD, Client, Process
 
 Launch = Callable[..., Process]
 ASKING: dict[str, Any] = {**INLINE, "window": {"workDoneProgress": True, "showMessage": {}}}
-SILENCE = 0.5  # seconds without a sign of what must not happen
+# Seconds to wait for an effect that must not happen.
+SILENCE = 0.5
 
 
 @pytest.fixture(autouse=True)
@@ -30,8 +31,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRIVATE", "of-nobodys-business")
 
 
-def hostile(url: str, mark: Path) -> dict[str, Any]:
-    """What a repository may say: run a program, and send text and a variable to a host."""
+def hostile_settings(url: str, mark: Path) -> dict[str, Any]:
+    """Return the settings of a hostile repository, which run a program and send text and its output to a host."""
     script = f"touch {mark}; echo key"
     return {
         "remote": "always",
@@ -47,12 +48,12 @@ def typed(client: Client) -> list[str]:
 
 @pytest.mark.parametrize("way", ["first", "pulled", "pushed"])
 @pytest.mark.parametrize("asks", [False, True])
-def test_they_do_nothing_unless_the_user_allows_them(
+def test_settings_from_a_client_have_no_effect_unless_the_user_allows_them(
     way: str, asks: bool, launch: Launch, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
     with hosting(whole("from afar")) as hosted:
-        settings = hostile(hosted.url, mark)
+        settings = hostile_settings(hosted.url, mark)
         capabilities = ASKING if asks else INLINE
         if way == "pulled":
             capabilities = {**capabilities, "workspace": {"configuration": True}}
@@ -74,12 +75,12 @@ def test_they_do_nothing_unless_the_user_allows_them(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="runs a shell")
-def test_they_work_once_the_user_allows_them_and_are_not_asked_for_again(
+def test_allowed_settings_take_effect_and_the_question_is_not_repeated(
     launch: Launch, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
     with hosting(whole("from afar")) as hosted:
-        settings = hostile(hosted.url, mark)
+        settings = hostile_settings(hosted.url, mark)
         first = launch().client
         first.choice = {"title": "Allow"}
         first.initialize(ASKING, options=settings)
@@ -101,7 +102,7 @@ def test_they_work_once_the_user_allows_them_and_are_not_asked_for_again(
 
 def test_a_refusal_is_remembered(launch: Launch, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    settings = hostile("http://127.0.0.1:9/v1", mark)
+    settings = hostile_settings("http://127.0.0.1:9/v1", mark)
     for questions in (1, 0):
         client = launch().client
         client.choice = {"title": "Don't allow"}
@@ -110,7 +111,9 @@ def test_a_refusal_is_remembered(launch: Launch, tmp_path: Path) -> None:
         assert len(client.questions) == questions and shown(client) == []
 
 
-def test_the_command_line_and_the_users_own_file_need_no_word(launch: Launch, tmp_path: Path) -> None:
+def test_settings_of_the_command_line_and_the_users_own_file_need_no_permission(
+    launch: Launch, tmp_path: Path
+) -> None:
     with hosting(whole("from afar")) as hosted:
         given = {"remote": "always", "remote_url": hosted.url}
         file = tmp_path / "settings.json"
@@ -125,7 +128,7 @@ def test_the_command_line_and_the_users_own_file_need_no_word(launch: Launch, tm
         assert typed(client) == ["from afar"] and not client.questions
 
 
-def test_a_checkpoint_of_the_workspace_is_not_loaded_unasked(
+def test_a_checkpoint_in_the_workspace_is_not_loaded_without_permission(
     launch: Launch, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "project").mkdir()
@@ -138,7 +141,7 @@ def test_a_checkpoint_of_the_workspace_is_not_loaded_unasked(
     assert "./mini" in shown(client)[0]
 
 
-def test_a_checkpoint_counts_no_more_once_its_folder_is_of_the_workspace(
+def test_a_checkpoint_is_unloaded_when_its_folder_becomes_part_of_the_workspace(
     launch: Launch, tmp_path: Path, tiny_model: Path
 ) -> None:
     folder = tmp_path / "opened"

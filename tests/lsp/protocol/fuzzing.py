@@ -1,8 +1,8 @@
-"""A fuzz of the protocol: the real server, over stdio, is sent what `messages` makes, and must stay sound.
+"""A fuzz of the protocol: a real server, over stdio, receives the messages of `messages` and must remain correct.
 
-What must hold: the process lives and answers; each request has exactly one answer; the mirrors' documents are as they
-were edited; nothing but frames comes on stdout, and no unexpected error in the log; memory stays flat. From the command
-line: `python -m tests.lsp.protocol.fuzzing --messages 1000000 --seed 7`.
+Checked: the process lives and answers; each request has exactly one answer; the mirrors' documents have the edited
+text; stdout has only frames, and the log no unexpected error; memory stays flat. From the command line:
+`python -m tests.lsp.protocol.fuzzing --messages 1000000 --seed 7`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,19 @@ from typing import IO, Any
 from .messages import Messages, Sent, frame
 
 COMMAND = [sys.executable, "-m", "mercury_lsp", "--stdio"]
-PATIENCE = 120.0  # seconds without an answer, after which one is missing
-WINDOW = 20  # messages, between which all answers are waited for
-SETTLED = 0.3  # of a session's messages: by then all that is kept for good is there
-PAUSE = 1.5  # seconds without a message, after which the server has given back what memory it can
-# A message that left anything behind, be it a future or an entry of a dictionary, would cost hundreds of bytes; an
-# allocator that is not yet at its largest, and caches that fill up, cost some megabytes in all.
-GROWTH, SLACK = 64, 20 << 20  # bytes a message, bytes
-LONG = 30_000  # messages of a session, from which on that tells something
+# Seconds without an answer, after which it counts as missing.
+PATIENCE = 120.0
+# Messages that are sent before all their answers are awaited.
+WINDOW = 20
+# The part of a session's messages after which all permanent memory is allocated.
+SETTLED = 0.3
+# Seconds without a message, after which the server has freed the memory it can.
+PAUSE = 1.5
+# Bytes per message, and bytes. A message that leaked a future or a dictionary entry would take hundreds of bytes; an
+# allocator and caches that still grow take some megabytes in all.
+GROWTH, SLACK = 64, 20 << 20
+# Messages of a session, above which the growth of memory is significant.
+LONG = 30_000
 OPTIONS = {
     "max_tokens": 4, "threads": 1, "context_tokens": 96,
     "show_likelihood": 0, "deadline_ms": 60_000,
@@ -44,11 +49,15 @@ Message = dict[str, Any]
 
 
 class Found(Exception):
-    """The server is not sound."""
+    """A fault of the server."""
 
 
 class Session:
-    """One process of the server, and what it has answered."""
+    """One process of the server, and its answers.
+
+    ``open``: the ids of expected answers. ``kept``: complete answers, for the ids that are keys. ``asked``: how often
+    the server sent each request. ``shown``: the number of answers with suggestions.
+    """
 
     def __init__(
         self, seed: object, model: Path, log: IO[bytes], environment: Mapping[str, str] | None = None
@@ -64,14 +73,14 @@ class Session:
         self._to, self._from = self.process.stdin, self.process.stdout
         self._dice = random.Random(f"{seed} answers")
         self._inbox: Queue[Message | str] = Queue()
-        self.open: Counter[object] = Counter()  # ids of answers that are to come
-        self.kept: dict[object, Message] = {}  # the answers of those ids that it has as keys
+        self.open: Counter[object] = Counter()
+        self.kept: dict[object, Message] = {}
         self.asked: Counter[str] = Counter()
-        self.shown = 0  # suggestions
+        self.shown = 0
         Thread(target=self._pump, daemon=True).start()
 
     def _pump(self) -> None:
-        """Read frames, strictly."""
+        """Read frames into the inbox, with strict checks."""
         try:
             while line := self._from.readline():
                 header = _HEADER.fullmatch(line)
@@ -90,7 +99,7 @@ class Session:
         self._inbox.put("the server closed its stdout")
 
     def send(self, *messages: Sent) -> None:
-        """Send messages in one piece or, now and then, in several."""
+        """Send messages in one write or, sometimes, in two."""
         data = b"".join(message.data for message in messages)
         cut = self._dice.randrange(len(data) + 1) if self._dice.random() < 0.1 else len(data)
         for message in messages:
@@ -99,13 +108,13 @@ class Session:
             self._to.write(part)
             self._to.flush()
 
-    def commit_rule(self) -> None:
-        """Wait until all that was asked is answered."""
+    def wait_for_answers(self) -> None:
+        """Wait until all expected answers have arrived."""
         while self.open.total():
             self._take(PATIENCE)
 
     def ask(self, id_: object, method: str, params: object) -> Message:
-        """An answer, whole."""
+        """Send a request and return the complete answer."""
         self.kept[id_] = {}
         body = json.dumps({"jsonrpc": "2.0", "id": id_, "method": method, "params": params}).encode()
         self.send(Sent(frame(body), (id_,)))
@@ -114,12 +123,12 @@ class Session:
         return self.kept.pop(id_)
 
     def until(self, fulfilled: Callable[[], bool]) -> None:
-        """Read until something holds."""
+        """Read messages until a condition holds."""
         while not fulfilled():
             self._take(PATIENCE)
 
     def _take(self, patience: float) -> None:
-        """Read one message."""
+        """Read one message and handle it. Raises `Found` for a fault."""
         try:
             message = self._inbox.get(timeout=patience)
         except Empty:
@@ -142,7 +151,7 @@ class Session:
             self._answer(message)
 
     def _answer(self, asked: Message) -> None:
-        """Answer a request of the server, in one of the ways that there are."""
+        """Answer a request of the server: correctly, wrongly, twice or not at all."""
         right = [OPTIONS] if asked["method"] == "workspace/configuration" else None
         wrong = (
             {"error": {"code": -1, "message": "no"}},
@@ -158,13 +167,13 @@ class Session:
             self.send(*[Sent(frame(whole))] * self._dice.choice((1, 1, 1, 2)))
 
     def rss(self) -> int:
-        """Bytes of memory that the server holds after a pause."""
+        """Return the server's resident memory in bytes, after a pause."""
         time.sleep(PAUSE)
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         return 1024 * int(re.findall(r"VmRSS:\s+(\d+)", status)[0])
 
     def end(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
 
@@ -172,9 +181,10 @@ class Session:
 def run(
     model: Path, messages: int, seed: object, encoding: str, inline: bool, folder: Path, pull: bool = False
 ) -> str:
-    """One session of so many messages; what it found, in words. Raises `Found`.
+    """Run one session with ``messages`` messages; return its figures as a sentence. Raises `Found`.
 
-    inline: whether the client has ghost text; pull: whether it can be asked for its settings; folder: of the log.
+    inline: whether the client has ghost text. pull: whether the server can request its settings. folder: where the log
+    is written.
     """
     path = folder / f"{seed}-{encoding}-{inline}.log"
     with path.open("wb") as log:
@@ -192,7 +202,7 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
     early = Messages(f"{seed} early", encoding, early=True)
     early_ones = [early.next() for _ in range(WINDOW)]
     session.send(*early_ones, *early.rest())
-    session.commit_rule()
+    session.wait_for_answers()
     capabilities: Message = {
         "general": {"positionEncodings": [encoding]},
         "window": {"workDoneProgress": True},
@@ -216,7 +226,7 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
     committed, began, paused = 0, time.monotonic(), 0.0
     for begin in range(0, messages, WINDOW):
         session.send(*(made.next() for _ in range(min(WINDOW, messages - begin))))
-        session.commit_rule()
+        session.wait_for_answers()
         if begin % (20 * WINDOW) == 0 or begin + WINDOW >= messages:
             _compare(session, made)
         if not committed and begin >= SETTLED * messages:
@@ -228,12 +238,12 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
     if not session.shown:
         raise Found("nothing was ever suggested")
     session.send(*made.rest())
-    session.commit_rule()
+    session.wait_for_answers()
     if session.ask("last", "shutdown", None) != {"jsonrpc": "2.0", "id": "last", "result": None}:
         raise Found("shutdown is not answered")
     late = [made.next() for _ in range(WINDOW)]
     session.send(*late, *made.rest())
-    session.commit_rule()
+    session.wait_for_answers()
     session.send(Sent(frame(b'{"jsonrpc":"2.0","method":"exit"}')))
     if status := session.process.wait(PATIENCE):
         raise Found(f"the exit status is {status}")
@@ -244,18 +254,19 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
 
 
 def _compare(session: Session, made: Messages) -> None:
-    """Compare the mirrors with what the server has."""
+    """Compare the mirrors with the server's documents. Raises `Found`."""
     for id_, uri in made.digests().items():
         told = session.ask(id_, "mercury/documentDigest", {"textDocument": {"uri": uri}})["result"]
         mirror, version = made.mirrors[uri], made.versions[uri]
         if told is None and not version:
-            continue  # it was not opened yet
+            # The document is not open yet.
+            continue
         if told is None or (told["version"], told["sha256"]) != (version, mirror.sha256):
             raise Found(f"{uri} at version {version} is {mirror.text!r}, but the server has {told}")
 
 
 def _check_log(path: Path) -> None:
-    """Raises `Found` where the log tells of a bug."""
+    """Raise `Found` if the log shows a bug."""
     text = path.read_text(encoding="utf-8", errors="replace")
     if found := re.search(
         r"^.*(unexpected error|Traceback \(most recent call last\)|never retrieved|never awaited)", text, re.M
@@ -266,7 +277,7 @@ def _check_log(path: Path) -> None:
 def fuzz(
     model: Path, messages: int, seed: object, folder: Path, told: Callable[[str], object] = print
 ) -> None:
-    """A long session, whose memory is watched, and a short one with each other kind of client. Raises `Found`."""
+    """Run a long session with a check of memory, and a short one with each other kind of client. Raises `Found`."""
     short = max(WINDOW, messages // 10)
     for count, encoding, inline, pull in (
         (messages - 3 * short, "utf-16", True, False),
@@ -281,7 +292,7 @@ def fuzz(
 
 
 def main() -> int:
-    """The command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     from tests.conftest import save_packed
 
     parser = argparse.ArgumentParser(

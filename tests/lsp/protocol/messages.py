@@ -1,7 +1,7 @@
-"""The messages of a fuzz: what a client might send, and much that none should, from a seed.
+"""The random messages of the fuzz: valid ones, and many that no client should send, from a seed.
 
-Owns what is sent and how many answers it must have; knows nothing of who answers. Documents are of two kinds: the
-`mirrors` have valid edits only, so that what the server takes them to be can be compared; the others suffer all else.
+Defines the messages and the answers they must have; knows nothing of the server. Documents are of two kinds: `mirrors`
+have valid edits only, so that the server's text can be compared; the others get everything else.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .mirror import PIECES, Mirror
 from .values import Values
 
 Message = dict[str, Any]
-LATER = 12  # messages that one may be held back for
+# The number of messages, on average, before a delayed message is sent.
+LATER = 12
 BUILTIN = ("$/cancelRequest", "$/setTrace", "window/workDoneProgress/cancel", "workspace/executeCommand")
 METHODS = tuple(
     m
@@ -45,19 +46,19 @@ LANGUAGES = ("plaintext", "python", "c", "rust", "javascript", "php", "\ud800")
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Bytes for the server, and the ids of the answers that they must have; None: one whose id is null."""
+    """Bytes for the server, and the ids of the answers they must have; None stands for an answer whose id is null."""
 
     data: bytes
     expected: tuple[object, ...] = ()
 
 
 def frame(body: bytes) -> bytes:
-    """A message's bytes."""
+    """Return the body with its header."""
     return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
 def expected(body: bytes) -> tuple[object, ...]:
-    """The answers that a message's body must have, by JSON-RPC: one to each request, with its id if it has one."""
+    """Return the ids of the answers that JSON-RPC requires for a body: one for each request, with its id if valid."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
@@ -74,9 +75,9 @@ def expected(body: bytes) -> tuple[object, ...]:
 
 
 class Messages:
-    """A client's messages, one after the other. The same seed makes the same ones.
+    """A client's messages, one after the other. Equal seeds make equal messages.
 
-    early: whether they come before `initialize`, which is then none of them.
+    early: whether they are sent before `initialize`, which is then not among them.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Messages:
         ]  # fmt: skip
 
     def next(self) -> Sent:
-        """The next message, or what is left of one."""
+        """Return the next message, which may be a delayed one."""
         if self._late and self.dice.random() < 1 / LATER:
             return self._late.pop(self.dice.randrange(len(self._late)))
         if self.dice.random() < 0.002:
@@ -110,21 +111,21 @@ class Messages:
         return sent
 
     def rest(self) -> list[Sent]:
-        """What was held back."""
+        """Return the delayed messages, and forget them."""
         late, self._late = self._late, []
         return late
 
     def digests(self) -> dict[int, str]:
-        """Ids for requests of the mirrors' digests, and the mirrors' names."""
+        """Return the mirrors' URIs, by new ids for requests of their digests."""
         return {self.new_id(): uri for uri in self.mirrors}
 
     def new_id(self) -> int:
-        """An id that was not used yet."""
+        """Return an unused id."""
         self._id += 1
         return self._id
 
     def request(self, method: str, params: object, id_: object = None) -> Message:
-        """A request, with a new id unless one is given."""
+        """Return a request, with a new id unless one is given."""
         if id_ is None:
             id_ = self.new_id()
             id_ = self.dice.choice((id_, id_, id_, f"id {id_}", f"é\ud83d{id_}"))
@@ -139,7 +140,7 @@ class Messages:
         return {"jsonrpc": "2.0", "method": method, "params": params}
 
     def _edit(self) -> Sent:
-        """Changes of a mirror; now and then it is opened anew."""
+        """Change a mirror; sometimes open it again with a new text."""
         uri = self.dice.choice(list(self.mirrors))
         mirror = self.mirrors[uri]
         if not self.versions[uri] or self.dice.random() < 0.01:
@@ -168,7 +169,7 @@ class Messages:
         return self._send(self._completion())
 
     def _change(self) -> Message:
-        """Something that happens to a document which nobody compares, open or not."""
+        """Open, change or close a document whose text is not compared."""
         uri, version = self.values.uri(), self.dice.choice((0, 1, 7, -3, 2**31 - 1))
         kind = self.dice.random()
         if kind < 0.3:
@@ -200,10 +201,11 @@ class Messages:
         return self._send(self.request(actions.DIGEST, {"textDocument": {"uri": uri}}))
 
     def _described(self) -> Message:
-        """Something of any method that the server has, right by the protocol's types, whatever it may mean."""
+        """Return a message of any method of the server, valid by the protocol's types but with random values."""
         method = self.dice.choice((*METHODS, *BUILTIN))
         if method == "workspace/didChangeConfiguration":
-            method = "$/setTrace"  # settings are changed by `_settings`, which restores them
+            # Only `_settings` changes settings, because it also restores them.
+            method = "$/setTrace"
         params = types.METHOD_TO_TYPES.get(method, (None, None, None))[2]
         made = self.values.made(params, 0) if params is not None else self.values.json(2)
         request = types.METHOD_TO_TYPES.get(method, (None, None))[1] is not None or method.startswith(
@@ -215,7 +217,7 @@ class Messages:
         return self._send(self._described())
 
     def _victim(self) -> Message:
-        """A message that may be spoiled: it concerns no mirror."""
+        """Return a message about no mirror, which may be corrupted."""
         message = self.dice.choice((self._completion, self._change, self._change, self._described))()
         text = json.dumps(message)
         if "mirror" in text:
@@ -223,7 +225,7 @@ class Messages:
         return message
 
     def _mutated(self) -> Sent:
-        """A message with some of its values missing, added, or of another type."""
+        """Return a message with some values removed or replaced."""
         message = copy.deepcopy(self._victim())
         for _ in range(self.dice.choice((1, 1, 2, 4))):
             spots: list[tuple[Any, Any]] = []
@@ -243,7 +245,7 @@ class Messages:
         return self._send(message)
 
     def _flipped(self) -> Sent:
-        """A body with some of its bytes changed, gone or doubled."""
+        """Return a body with some bytes changed, removed or doubled."""
         body = bytearray(
             json.dumps(self._victim(), ensure_ascii=self.dice.random() < 0.5).encode(errors="replace")
         )
@@ -259,27 +261,32 @@ class Messages:
         return Sent(frame(bytes(body)), expected(bytes(body)))
 
     def _broken(self) -> Sent:
-        """A frame that is none. The next one begins right behind it, or at its last line's end."""
+        """Return an invalid or odd frame. The next frame begins right after it, or at the end of its last line."""
         body, dice = json.dumps(self._victim()).encode(), self.dice
         size, kind = len(body), dice.randrange(6)
-        if kind == 0:  # too short; what is left of the body is skipped
+        # A length that is too short: the rest of the body is skipped.
+        if kind == 0:
             size = dice.randrange(size)
             return Sent(b"Content-Length: %d\r\n\r\n%s\r\n" % (size, body), expected(body[:size]))
-        if kind == 1:  # too long
+        # A body that is too long.
+        if kind == 1:
             more = dice.choice(
                 (b"\r\n", b" " * 9, b"}", b"\r\n\r\n{}", b"Content-Length: 3\r\n\r\n{}", b"\0")
             )
             whole = body + more
             return Sent(b"Content-Length: %d\r\n\r\n%s" % (len(whole), whole), expected(whole))
-        if kind == 2:  # no length, or none that is one
+        # No length, or an invalid one.
+        if kind == 2:
             length = dice.choice(
                 (b"abc", b"-5", b"", b"0x10", b"1e3", b"9" * 40, b"\xff", b"3;4", b" ", b"999999999999")
             )
             return Sent(b"Content-Length: %s\r\n\r\n%s\r\n" % (length, body))
-        if kind == 3:  # something before a header
+        # Garbage before the header.
+        if kind == 3:
             dirt = (b"Content-Len", b"Content-Length: 4", b"\r\n\r\n", b"\n", b":", b"\xff\r", b"\0" * 70_000)
             return Sent(dice.choice(dirt) + frame(body), expected(body))
-        if kind == 4:  # odd, but right
+        # An odd but valid header.
+        if kind == 4:
             header = dice.choice(
                 (
                     b"content-length:%d",
@@ -310,21 +317,21 @@ class Messages:
         return self._send(self._notify("$/cancelRequest", {"id": id_}))
 
     def _twice(self) -> Sent:
-        """The id of an earlier request, which may be under way."""
+        """Return two requests, the second with the id of an earlier request, which may still be open."""
         message = self._completion()
         message["id"] = self._recent[self.dice.randrange(len(self._recent))]
         one, other = self._send(self._completion()), self._send(message)
         return Sent(one.data + other.data, one.expected + other.expected)
 
     def _answer(self) -> Sent:
-        """An answer that nobody asked for, to ids of our own requests too."""
+        """Return an answer that the server does not expect, sometimes with the id of a request of the client."""
         body = self.dice.choice(
             ({"result": self.values.json(1)}, {"error": self.values.json(1)}, {"result": None}, {})
         )
         return self._send({"jsonrpc": "2.0", "id": self.dice.choice((*self._recent, "x", 2**70)), **body})
 
     def _unknown(self) -> Sent:
-        """What the server does not know, or has heard already."""
+        """Return a message of an unknown method, or a second `initialize` or `initialized`."""
         if not self._early and self.dice.random() < 0.3:
             params: Message = {"processId": None, "rootUri": "file:///other", "capabilities": {}}
             again = self._notify("initialized", {}), self.request("initialize", params)
@@ -336,7 +343,7 @@ class Messages:
         return self._send(self._notify(method, params) if notify else self.request(method, params))
 
     def _settings(self) -> Sent:
-        """Settings, right or wrong, which are soon taken back."""
+        """Change settings to valid or invalid values, to be reset by a delayed message."""
         given: Message = {}
         for option in self.dice.sample(OPTIONS, self.dice.randint(0, 4)):
             right: dict[type, tuple[Any, ...]] = {

@@ -1,7 +1,7 @@
-"""A document as an editor keeps it: a row of the code units in which positions count.
+"""A document as an editor stores it: a sequence of the code units in which positions count.
 
-Written apart from the server's own way, to be compared with it. In `units` each code unit is one character: a byte of
-UTF-8, half of a surrogate pair of UTF-16, a code point.
+Independent of the server's implementation, to be compared with it. In `units` each code unit is one character: a byte
+of UTF-8, a 16-bit unit of UTF-16, or a code point.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ FAR = (2**31 - 1, 10**6)
 
 
 class Mirror:
-    """One document. `encoding` is that of positions, one of `ENCODINGS`."""
+    """One document. ``encoding``: the position encoding, one of `ENCODINGS`."""
 
     def __init__(self, encoding: str, text: str) -> None:
         self.encoding = encoding
         self.units = self.split(text)
 
     def split(self, text: str) -> str:
-        """A text in code units."""
+        """Return the code units of a text."""
         if self.encoding == "utf-8":
             return text.encode().decode("latin-1")
         if self.encoding == "utf-16":
@@ -37,24 +37,24 @@ class Mirror:
 
     @property
     def text(self) -> str:
-        """What the document says."""
+        """The text of the document."""
         if self.encoding == "utf-8":
             return self.units.encode("latin-1").decode()
         return self.units.encode("utf-16-be", "surrogatepass").decode("utf-16-be")
 
     @property
     def sha256(self) -> str:
-        """As `mercury/documentDigest` tells it."""
+        """The digest, as `mercury/documentDigest` returns it."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def lines(self) -> list[tuple[int, int]]:
-        """Start and end of each line, its ending left out."""
+        """Return the start and end of each line, without its line ending."""
         endings = [(match.start(), match.end()) for match in re.finditer("\r\n|\r|\n", self.units)]
         starts = [0, *(end for _, end in endings)]
         return list(zip(starts, [*(start for start, _ in endings), len(self.units)], strict=True))
 
     def offset(self, line: int, character: int) -> int:
-        """Where a position is. Too far to the right is the line's end, too far down the text's."""
+        """Return the offset of a position. Too far right is the end of the line, too far down the end of the text."""
         lines = self.lines()
         if line >= len(lines):
             return len(self.units)
@@ -65,14 +65,14 @@ class Mirror:
         return offset
 
     def _within(self, offset: int) -> bool:
-        """Whether an offset is inside of a character, where only a faulty client puts a position."""
+        """Return whether an offset is inside a character, where only a faulty client puts a position."""
         unit = self.units[offset : offset + 1]
         if not unit or offset == 0 or self.encoding == "utf-32":
             return False
         return unit >= "\udc00" and unit < "\ue000" if self.encoding == "utf-16" else "\x80" <= unit < "\xc0"
 
     def place(self, dice: random.Random) -> tuple[int, int]:
-        """Line and character of some place, now and then inside of a character or far outside of the text."""
+        """Return a random line and character, sometimes inside a character or far outside the text."""
         lines = self.lines()
         line = dice.randrange(len(lines))
         start, end = lines[line]
@@ -82,7 +82,7 @@ class Mirror:
         return line, dice.choice(FAR) if chance < 0.08 else character
 
     def edit(self, dice: random.Random, room: int = 3000) -> dict[str, Any]:
-        """Change something; the change as the protocol tells it. Near `room` code units texts are made short again."""
+        """Make a random change; return it in the protocol's form. Above ``room`` code units the text is replaced."""
         new = "".join(dice.choices(PIECES, k=dice.choice((0, 1, 1, 2, 4))))
         if len(self.units) > room or dice.random() < 0.01:
             new = "".join(dice.choices(PIECES, k=60))

@@ -1,4 +1,4 @@
-"""Ten kinds of bad input, and one of odd input: a clear error or an empty answer, and the server goes on."""
+"""Bad and odd input causes a clear error or an empty answer, and the server continues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_truncated_header_is_skipped(client: Client) -> None:
     assert client.is_served()
 
 
-def test_wrong_json_is_a_parse_error(client: Client) -> None:
+def test_invalid_json_is_a_parse_error_and_an_invalid_message_an_invalid_request(client: Client) -> None:
     for body in (b"{wrong", b"", b"\xff\xfe{}", b"[" * 100_000):
         client.answers.pop(None, None)
         client.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -44,7 +44,7 @@ def test_wrong_json_is_a_parse_error(client: Client) -> None:
     assert client.is_served()
 
 
-def test_a_wrong_request_is_answered_by_its_id(client: Client) -> None:
+def test_the_error_for_an_invalid_request_has_the_id_of_the_request(client: Client) -> None:
     for wrong in ({"method": 5}, {"method": "shutdown", "jsonrpc": "1.0"}):
         id_ = client.new_id()
         client.write(frame({"id": id_, **wrong}))
@@ -52,19 +52,20 @@ def test_a_wrong_request_is_answered_by_its_id(client: Client) -> None:
     assert client.is_served()
 
 
-def test_an_id_that_is_still_open_is_refused(client: Client) -> None:
+def test_a_second_request_with_the_id_of_an_open_one_is_refused(client: Client) -> None:
     method, params = "textDocument/inlineCompletion", at(client.open("some words and "), 0, 15)
     id_ = client.new_id()
     asked = {"id": id_, "method": method, "params": params}
     client.write(frame(asked, asked))
     client.until(lambda: len(client.answers.get(id_, [])) == 2)
     assert sorted(answer.get("error", {}).get("code", 0) for answer in client.answers[id_]) == [-32600, 0]
-    client.write(frame(asked))  # it is closed now
+    # The request is answered, so its id can be used again.
+    client.write(frame(asked))
     client.until(lambda: len(client.answers[id_]) == 3)
     assert client.answers[id_][2]["result"]["items"]
 
 
-def test_an_answer_to_the_clients_own_request_is_ignored(client: Client) -> None:
+def test_answers_that_the_server_did_not_request_are_ignored(client: Client) -> None:
     method, params = "textDocument/inlineCompletion", at(client.open("some words and "), 0, 15)
     id_ = client.new_id()
     asked = {"id": id_, "method": method, "params": params}
@@ -73,7 +74,7 @@ def test_an_answer_to_the_clients_own_request_is_ignored(client: Client) -> None
     assert client.is_served() and len(client.answers[id_]) == 1
 
 
-def test_halves_of_surrogate_pairs_may_be_anywhere(client: Client) -> None:
+def test_lone_surrogates_are_accepted_in_uris_languages_and_texts(client: Client) -> None:
     uri = client.open("some words and ", "file:///w/\ud83d.txt", "\ud83d")
     (item,) = client.complete(uri, 0, 15)
     params = at(uri, 0, 15)
@@ -83,7 +84,7 @@ def test_halves_of_surrogate_pairs_may_be_anywhere(client: Client) -> None:
     assert item["insertText"] == "and\ud83d value" and item["range"] == range_
 
 
-def test_what_is_not_offered_is_not_kept(client: Client) -> None:
+def test_notifications_of_features_that_the_server_lacks_are_not_logged(client: Client) -> None:
     document = {"uri": "file:///w/n.ipynb", "notebookType": "n", "version": 1, "cells": []}
     client.notify("notebookDocument/didOpen", {"notebookDocument": document, "cellTextDocuments": []})
     client.notify(
@@ -95,7 +96,7 @@ def test_what_is_not_offered_is_not_kept(client: Client) -> None:
     assert [m for m in client.told if m["method"] == "window/logMessage"] == before
 
 
-def test_an_unknown_method_is_an_error_and_an_unknown_notification_none(client: Client) -> None:
+def test_an_unknown_request_is_an_error_and_an_unknown_notification_is_ignored(client: Client) -> None:
     client.notify("mercury/unknown", {"jsonrpc": "2.0"})
     client.notify("$/unknown", None)
     client.write(frame({"method": "exit/"}))
@@ -106,7 +107,7 @@ def test_an_unknown_method_is_an_error_and_an_unknown_notification_none(client: 
     assert client.is_served()
 
 
-def test_wrong_parameters_are_an_error(client: Client) -> None:
+def test_invalid_parameters_are_an_error(client: Client) -> None:
     for params in ({}, None, [], {"textDocument": 5, "position": "here"}, at("file:///w/a.txt", -1, 0)):
         assert client.ask("textDocument/inlineCompletion", params)["error"]["code"] == -32602
     for params in ({}, None, [], 5, {"textDocument": 5}, {"textDocument": {"uri": []}}):
@@ -164,7 +165,7 @@ def test_a_binary_file_has_no_suggestion(client: Client) -> None:
     assert client.is_served()
 
 
-def test_wrong_settings_cost_one_message_and_leave_the_defaults(launch: Callable[..., Process]) -> None:
+def test_invalid_settings_cause_one_message_and_leave_the_defaults(launch: Callable[..., Process]) -> None:
     client = launch().client
     client.start(options={"max_tokens": "many", "device": "toaster", "history_days": 4})
     assert client.is_served()
@@ -177,7 +178,7 @@ def test_wrong_settings_cost_one_message_and_leave_the_defaults(launch: Callable
     assert len(later) == 1 and "must be an object" in later[0]
 
 
-def test_corrupt_weights_cost_one_message(
+def test_corrupt_weights_cause_one_message(
     launch: Callable[..., Process], model: Path, tmp_path: Path
 ) -> None:
     corrupt = shutil.copytree(model, tmp_path / "corrupt")
@@ -214,22 +215,25 @@ time.sleep(999)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_client_takes_the_server_with_it_though_another_process_holds_its_stdin() -> None:
+def test_the_server_ends_with_a_killed_client_even_if_another_process_holds_its_stdin() -> None:
     command = [sys.executable, "-c", LAUNCHER, *COMMAND]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         server, other = map(int, process.stdout.readline().split())
         try:
-            time.sleep(3)  # the message is read, or will be: then the process is gone already
+            # The server has read the message; if not, it will find that the process is gone.
+            time.sleep(3)
             os.kill(server, 0)
-            os.kill(process.pid, signal.SIGKILL)  # and nobody asks for its status yet
-            process.stderr.read()  # the server has the other end, too
+            # The killed process remains a zombie: nobody has waited for it.
+            os.kill(process.pid, signal.SIGKILL)
+            # The server has the other end of the pipe, too, so this waits for its end.
+            process.stderr.read()
         finally:
             os.kill(other, signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_client_that_is_gone_already_is_not_served() -> None:
+def test_the_server_ends_if_the_client_process_is_already_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
     body = frame({"id": 1, "method": "initialize", "params": {"processId": gone.pid, "capabilities": {}}})
@@ -243,7 +247,7 @@ def test_a_client_that_is_gone_already_is_not_served() -> None:
 
 
 @pytest.mark.parametrize("process", [None, 0, -1])
-def test_a_process_that_cannot_be_watched_is_no_error(
+def test_a_client_process_id_that_cannot_be_watched_is_no_error(
     process: int | None, launch: Callable[..., Process]
 ) -> None:
     client = launch().client
@@ -258,7 +262,7 @@ def digest(client: Client, uri: str) -> tuple[object, object]:
 
 @pytest.mark.parametrize("version", [{"version": None}, {}])
 @pytest.mark.parametrize("range_", [{"range": None}, {"range": None, "rangeLength": None}, {}])
-def test_a_change_without_a_number_or_a_place_is_taken(
+def test_a_change_without_version_or_range_is_applied(
     client: Client, version: Message, range_: Message
 ) -> None:
     uri = "file:///w/null.txt"
@@ -276,17 +280,18 @@ def test_a_change_without_a_number_or_a_place_is_taken(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_a_killed_client_takes_the_server_with_it() -> None:
+def test_the_server_ends_with_a_killed_client() -> None:
     with subprocess.Popen([sys.executable, "-c", EDITOR, *COMMAND], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         server = int(process.stdout.readline())
-        os.kill(server, 0)  # it is there
+        # The server runs.
+        os.kill(server, 0)
         process.send_signal(signal.SIGKILL)
-        # The server has the other end of this pipe too, so it ends when both are gone.
+        # The server has the other end of this pipe, too, so the pipe ends when both processes are gone.
         assert process.stdout.read() == b""
 
 
-def test_a_text_may_contain_every_special_string_of_the_tokenizer(client: Client, model: Path) -> None:
+def test_a_document_may_contain_every_special_string_of_the_tokenizer(client: Client, model: Path) -> None:
     tokenizer = Tokenizer.load(model)
     special = list(tokenizer._vocabulary.get_added_tokens_decoder().values())
     text = " ".join(token.content for token in special)

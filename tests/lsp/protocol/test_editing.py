@@ -1,4 +1,4 @@
-"""After thousands of edits both sides have the same text, in each position encoding."""
+"""After thousands of edits client and server have the same text, in each position encoding."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ UNITS = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2), "utf-32": ("utf-32-l
 
 
 def position(text: str, offset: int, encoding: str) -> types.Position:
-    """As an editor would reckon it; written apart from the server's own way."""
+    """Return the position of an offset as an editor counts it, independent of the server's implementation."""
     lines = re.split("\r\n|\n|\r", text[:offset])
     codec, size = UNITS[encoding]
     return types.Position(len(lines) - 1, len(lines[-1].encode(codec)) // size)
 
 
 def place(text: str, dice: random.Random) -> int:
-    """Somewhere in a text, but not inside of a line's ending, where no cursor can be."""
+    """Return a random offset in a text, but not between CR and LF, where no cursor can be."""
     offset = dice.randint(0, len(text))
     return offset - 1 if text[max(0, offset - 1) : offset + 1] == "\r\n" else offset
 
@@ -102,7 +102,8 @@ async def test_200_random_edits_with_a_completion_after_each(encoding: str, mode
                 item.range is not None and item.range.start == cursor and item.range.end.line == cursor.line
             )
         assert await digest(client) == (version, hashlib.sha256(text.encode()).hexdigest())
-    assert shown > 20  # the model was there, and was asked
+    # The model was loaded and used.
+    assert shown > 20
     await client.shutdown_async(None)
     client.exit(None)
     await client.stop()
@@ -134,7 +135,7 @@ def test_10000_random_edits(encoding: str, launch: Callable[..., Process]) -> No
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_the_other_side_is_right(encoding: str) -> None:
+def test_the_mirror_counts_units_and_lines_correctly(encoding: str) -> None:
     mirror = Mirror(encoding, "a😀é\r\nb\rc\x0c\u2028d")
     assert mirror.text == "a😀é\r\nb\rc\x0c\u2028d"
     ends = {"utf-8": (7, 5), "utf-16": (4, 4), "utf-32": (3, 4)}[encoding]

@@ -1,4 +1,4 @@
-"""A fuzz of the protocol with many messages; and that the fuzz would see what it looks for."""
+"""A fuzz of the protocol with many messages, and checks that the fuzz finds what it looks for."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MESSAGES = cases(10_000)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc/PID/status")
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_the_server_stays_sound(packed_model: Path, tmp_path: Path) -> None:
-    """A failure names its seed: `python -m tests.lsp.protocol.fuzzing --seed SEED` sends the same messages."""
+def test_the_server_answers_all_messages_of_the_fuzz_correctly(packed_model: Path, tmp_path: Path) -> None:
+    """Fuzz with a random seed. After a failure, `python -m tests.lsp.protocol.fuzzing --seed SEED` reproduces it."""
     seed = str(random.randrange(10**6))
     print("seed", seed)
     fuzz(packed_model, MESSAGES, seed, tmp_path)
@@ -51,7 +51,7 @@ def test_the_same_seed_makes_the_same_messages() -> None:
         (b"{", (None,)),
     ],
 )
-def test_which_answers_a_message_must_have(body: bytes, answers: tuple[object, ...]) -> None:
+def test_the_expected_answers_of_a_message(body: bytes, answers: tuple[object, ...]) -> None:
     assert expected(body) == answers
 
 
@@ -75,7 +75,7 @@ def test_which_answers_a_message_must_have(body: bytes, answers: tuple[object, .
     ],
     ids=["an answer too many", "an answer too few", "an end", "another text"],
 )
-def test_what_is_wrong_is_found(
+def test_each_kind_of_fault_is_found(
     attribute: str,
     replacement: Callable[[Messages], Sent],
     found: str,

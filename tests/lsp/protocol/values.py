@@ -1,6 +1,6 @@
-"""The values in a fuzz's messages: texts, numbers and places that are odd, and whatever the protocol's types describe.
+"""Random values for the messages of the fuzz: odd texts, numbers and positions, and values of the protocol's types.
 
-Owns how a value is drawn. Knows nothing of messages.
+Knows nothing of messages.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PLACES = (
 
 
 class Values:
-    """Draws values by dice. `commands` are what `workspace/executeCommand` may name."""
+    """Draws random values. ``commands``: the names for `workspace/executeCommand`."""
 
     def __init__(self, dice: random.Random, commands: Sequence[str]) -> None:
         self.dice = dice
@@ -65,17 +65,17 @@ class Values:
         self._uris = [place % i for i, place in enumerate(PLACES * 2)]
 
     def uri(self) -> str:
-        """Of a document that nobody compares."""
+        """Return the URI of a document whose text is not compared."""
         return self.dice.choice(self._uris)
 
     def text(self, pieces: int = 20) -> str:
-        """Some text, of so many pieces at most."""
+        """Return a random text of at most ``pieces`` pieces, or an odd one."""
         if self.dice.random() < 0.1:
             return self.dice.choice(TEXTS)
         return "".join(self.dice.choices(PIECES, k=self.dice.randint(0, pieces)))
 
     def position(self, mirror: Mirror | None = None) -> Message:
-        """Some position, of a mirror in it or nearly."""
+        """Return a random position, near or in the mirror's text if there is a mirror."""
         if mirror is not None:
             line, character = mirror.place(self.dice)
         else:
@@ -83,11 +83,11 @@ class Values:
         return {"line": line, "character": character}
 
     def range(self) -> Message:
-        """Some range, maybe the wrong way round."""
+        """Return a random range; its end may be before its start."""
         return {"start": self.position(), "end": self.position()}
 
     def made(self, hint: Any, depth: int) -> Any:
-        """A value of a type of the protocol."""
+        """Return a random value of a type of the protocol."""
         dice, inner = self.dice, typing.get_args(hint)
         if hint is str:
             return dice.choice((self.uri(), self.text(2), dice.choice(self._commands)))
@@ -122,7 +122,7 @@ class Values:
         return self.json(2)
 
     def json(self, depth: int) -> Any:
-        """Some JSON."""
+        """Return a random JSON value."""
         kind = self.dice.randrange(7 if depth else 4)
         if kind == 0:
             return self.dice.choice(NUMBERS)
