@@ -1,4 +1,4 @@
-"""The HTTP application over a scripted backend, on a real socket: who may ask, what is refused, what is told."""
+"""The HTTP application over a scripted backend, on a real socket: access, refusals, answers, metrics and logs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def texts(chunks: list[object]) -> list[object]:
     return [chunk["choices"][0]["text"] for chunk in chunks if isinstance(chunk, dict) and chunk["choices"]]
 
 
-def test_only_settled_text_is_streamed() -> None:
+def test_only_committed_text_is_streamed() -> None:
     with served(Scripted(*STEPS)) as client:
         chunks = events(client.post("/v1/completions", json=ASKED | {"stream": True}))
     assert texts(chunks) == ["a", "bc", "d"]
@@ -47,7 +47,7 @@ def test_only_settled_text_is_streamed() -> None:
     assert len({chunk["id"] for chunk in chunks[:-1]}) == 1  # type: ignore[index]
 
 
-def test_whole_drafts_are_streamed_where_that_is_asked_for() -> None:
+def test_whole_drafts_are_streamed_on_request() -> None:
     backend = Scripted(*STEPS)
     with served(backend) as client:
         asked = ASKED | {"stream": True, "diffusing": True, "stream_options": {"include_usage": True}}
@@ -60,7 +60,7 @@ def test_whole_drafts_are_streamed_where_that_is_asked_for() -> None:
     assert usage["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
 
 
-def test_a_key_is_the_headers_or_the_bodys_or_the_clients_and_no_others() -> None:
+def test_the_affinity_key_comes_from_header_body_or_client_and_differs_by_token() -> None:
     backend = Scripted()
     with served(backend, ServiceSettings(tokens={"one": "ann", "two": "bob"})) as client:
 
@@ -76,7 +76,7 @@ def test_a_key_is_the_headers_or_the_bodys_or_the_clients_and_no_others() -> Non
         assert "doc" not in key("one", "doc")
 
 
-def test_without_a_valid_token_only_the_health_is_told() -> None:
+def test_without_a_valid_token_only_the_health_is_answered() -> None:
     backend = Scripted()
     with served(backend, ServiceSettings(tokens={"sesame": "ann"})) as client:
         for headers in ({}, {"Authorization": "Bearer other"}):
@@ -99,7 +99,7 @@ def test_without_a_valid_token_only_the_health_is_told() -> None:
     [(Busy(), 429, True), (Unavailable("The model is loading."), 503, True), (ValueError("x"), 500, False)],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_a_backend_cannot_do_is_an_error_in_openais_shape(
+def test_errors_of_the_backend_have_the_form_of_openai_errors(
     error: Exception, status: int, waits: bool, stream: bool
 ) -> None:
     backend = Scripted()
@@ -113,7 +113,7 @@ def test_what_a_backend_cannot_do_is_an_error_in_openais_shape(
         assert client.post("/v1/completions", json=ASKED).status_code == 200
 
 
-def test_too_often_is_429_with_the_time_to_come_again() -> None:
+def test_requests_above_the_rate_limit_are_429_with_retry_after() -> None:
     with served(Scripted(), ServiceSettings(per_minute=6)) as client:
         first, second = (client.post("/v1/completions", json=ASKED) for _ in range(2))
     assert (first.status_code, second.status_code) == (200, 429)
@@ -121,7 +121,7 @@ def test_too_often_is_429_with_the_time_to_come_again() -> None:
 
 
 @pytest.mark.parametrize(("wait", "told"), [(0.0, "1"), (0.4, "1"), (7.2, "8")])
-def test_a_full_queue_is_429_with_the_seconds_that_it_takes(wait: float, told: str) -> None:
+def test_a_full_queue_is_429_with_the_expected_wait_as_retry_after(wait: float, told: str) -> None:
     backend = Scripted()
     backend.error = Busy(wait)
     with served(backend) as client:
@@ -129,7 +129,7 @@ def test_a_full_queue_is_429_with_the_seconds_that_it_takes(wait: float, told: s
     assert (answer.status_code, answer.headers["retry-after"]) == (429, told)
 
 
-def test_a_body_that_is_too_large_is_refused_by_its_length_and_by_its_bytes() -> None:
+def test_a_body_that_is_too_large_is_refused_by_its_header_or_by_its_bytes() -> None:
     with served(Scripted(), ServiceSettings(body_bytes=1000)) as client:
         for content in (b"x" * 1001, iter([b"x" * 600] * 2)):
             refused = client.post("/v1/completions", content=content, headers=JSON)
@@ -137,7 +137,7 @@ def test_a_body_that_is_too_large_is_refused_by_its_length_and_by_its_bytes() ->
         assert client.post("/v1/completions", json=ASKED).status_code == 200
 
 
-def test_routes_and_methods_that_there_are_not() -> None:
+def test_unknown_routes_are_404_and_unknown_methods_405() -> None:
     with served(Scripted()) as client:
         for answer, status in ((client.get("/v1/nothing"), 404), (client.get("/v1/completions"), 405)):
             assert answer.status_code == status
@@ -145,7 +145,7 @@ def test_routes_and_methods_that_there_are_not() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_that_takes_too_long_is_given_up(stream: bool) -> None:
+def test_an_answer_that_takes_too_long_is_a_timeout_and_cancels_its_task(stream: bool) -> None:
     backend = Scripted(*STEPS)
     backend.go_on.clear()
     with served(backend, ServiceSettings(timeout_s=0.2)) as client:
@@ -160,7 +160,7 @@ def test_an_answer_that_takes_too_long_is_given_up(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_goes_away_cancels_its_task(stream: bool) -> None:
+def test_a_client_that_disconnects_cancels_its_task(stream: bool) -> None:
     backend = Scripted(*STEPS)
     backend.go_on.clear()
     with served(backend) as client:
@@ -170,17 +170,18 @@ def test_a_client_that_goes_away_cancels_its_task(stream: bool) -> None:
         with socket.create_connection((client.base_url.host, client.base_url.port)) as gone:
             gone.sendall(head + body)
             assert backend.begun.wait(30)
-        assert backend.ended.wait(30)  # though it was never let go on
+        # The task ends although the backend was never allowed to continue.
+        assert backend.ended.wait(30)
         backend.go_on.set()
         assert client.post("/v1/completions", json=ASKED).status_code == 200
         assert counted(client, "mercury_requests_cancelled_total") == 1
 
 
 @pytest.mark.parametrize("sent", [0, 1, 2, 3])
-async def test_a_stream_whose_client_is_gone_is_over_at_once(
+async def test_a_stream_ends_at_once_when_its_client_disconnects(
     sent: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However much was sent before, even nothing: a socket cannot show it, so this asks as a server does."""
+    """Call the application as a server does, because a socket cannot show how much was sent before the disconnect."""
     backend, gone, messages = Scripted(*STEPS), asyncio.Event(), list[Message]()
     app = application(backend, ServiceSettings())
     body = json.dumps(ASKED | {"stream": True}).encode()
@@ -197,7 +198,8 @@ async def test_a_stream_whose_client_is_gone_is_over_at_once(
         messages.append(message)
         if len(messages) == sent:
             gone.set()
-            await asyncio.sleep(60)  # until it is cancelled
+            # The application cancels this.
+            await asyncio.sleep(60)
 
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
@@ -211,7 +213,7 @@ async def test_a_stream_whose_client_is_gone_is_over_at_once(
     assert " 499 " in caplog.messages[0] and len(caplog.messages) == 1
 
 
-def test_it_counts_what_prometheus_can_read() -> None:
+def test_metrics_count_requests_and_tokens() -> None:
     with served(Scripted()) as client:
         for _ in range(2):
             client.post("/v1/completions", json=ASKED)
@@ -240,13 +242,14 @@ def test_the_log_has_a_line_for_each_request_and_no_code(caplog: pytest.LogCaptu
     lines = [record.getMessage() for record in ours if record.name == "mercury_lsp.access"]
     assert len(lines) == 5
     assert lines[0].startswith("ann /v1/completions 200 ") and lines[0].endswith(" 2 tokens 3 passes")
-    begun = {tuple(line.split()[:3]) for line in lines}  # a stream's is written after its client has it all
+    # The order is open: the line of a stream is written after its client has received everything.
+    begun = {tuple(line.split()[:3]) for line in lines}
     assert {("ann", "/v1/fim/completions", "400"), ("-", "/v1/completions", "401")} < begun
     formatter = logging.Formatter()
     assert "secret" not in "\n".join(formatter.format(record) for record in ours)
 
 
-def test_its_health_and_its_end() -> None:
+def test_the_health_follows_the_backend_which_is_closed_at_the_end() -> None:
     backend = Scripted()
     with served(backend) as client:
         assert client.get("/health").status_code == 200

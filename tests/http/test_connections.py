@@ -1,4 +1,4 @@
-"""Clients of the HTTP service that are slow, many or endless: each costs little, and none keeps the others out."""
+"""Slow, many and endless clients of the HTTP service: each takes few resources, and none blocks the others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def connected(client: httpx2.Client) -> Iterator[socket.socket]:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """All that the server says until it closes."""
+    """Read everything the server sends until it closes the connection."""
     parts = []
     try:
         while part := connection.recv(65536):
@@ -44,7 +44,7 @@ def rest(connection: socket.socket) -> bytes:
     [b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: ", b"GET /", b"", b"GET /health HTTP/1.1\r\nX-", POST],
 )
 @pytest.mark.parametrize("filler", [b"y" * 65536, b"Header: value\r\n" * 4000])
-def test_endless_heads_end_at_64_kib(endless: bytes, filler: bytes) -> None:
+def test_endless_headers_end_the_connection_at_64_kib(endless: bytes, filler: bytes) -> None:
     with served(Scripted()) as client, connected(client) as connection:
         sent, answer = 0, b""
         try:
@@ -54,12 +54,13 @@ def test_endless_heads_end_at_64_kib(endless: bytes, filler: bytes) -> None:
         except ConnectionError:
             pass
         answer = rest(connection)
-        assert sent < 100 * MAX_HEADER_BYTES  # what the sockets hold, and no more, was taken
+        # Only as much as the sockets buffer was sent.
+        assert sent < 100 * MAX_HEADER_BYTES
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
         assert client.get("/health").status_code == 200
 
 
-def test_a_body_of_countless_chunks_holds_nobody_up() -> None:
+def test_a_body_of_too_many_chunks_is_refused_and_does_not_delay_others() -> None:
     chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n"
     with served(Scripted()) as client:
         with connected(client) as connection:
@@ -68,7 +69,8 @@ def test_a_body_of_countless_chunks_holds_nobody_up() -> None:
                 connection.sendall(chunked + b"1\r\n \r\n" * 300_000)
             rest(connection)
             assert client.get("/health").status_code == 200
-            assert time.monotonic() - began < 5  # 30 s, where all are taken
+            # Without the limit all chunks are read, which takes 30 s.
+            assert time.monotonic() - began < 5
         with connected(client) as connection:
             pieces = (b'{"prompt": ', b'"x"', b"}", *[b" "] * 1000)
             sent = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
@@ -92,7 +94,7 @@ def test_a_body_of_countless_chunks_holds_nobody_up() -> None:
         b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n",
     ],
 )
-def test_half_a_request_is_given_up_in_time(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_incomplete_request_times_out(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     with served(Scripted(), limits=FAST) as client, connected(client) as connection:
         connection.sendall(sent)
@@ -101,7 +103,8 @@ def test_half_a_request_is_given_up_in_time(sent: bytes, caplog: pytest.LogCaptu
         assert time.monotonic() - began < 20
         assert client.get("/health").status_code == 200
         if b"/health HTTP/1.1\r\nHost: localhost\r\nContent" not in sent:
-            time.sleep(1.2)  # lines about refusals come once a second
+            # Refusals are logged once a second.
+            time.sleep(1.2)
             assert (
                 any("ended 1 connections of 127.0.0.1: its " in line for line in caplog.messages)
                 or sent == b"\r\n\r\n"
@@ -109,7 +112,7 @@ def test_half_a_request_is_given_up_in_time(sent: bytes, caplog: pytest.LogCaptu
 
 
 @pytest.mark.parametrize("phase", ["head", "body"])
-def test_a_trickle_does_not_buy_time(phase: str) -> None:
+def test_a_request_sent_byte_by_byte_times_out_too(phase: str) -> None:
     begin, pieces = (
         (POST, b"X: y\r\n") if phase == "head" else (POST + b"Content-Length: 99999\r\n\r\n", b" ")
     )
@@ -122,14 +125,14 @@ def test_a_trickle_does_not_buy_time(phase: str) -> None:
         assert client.get("/health").status_code == 200
 
 
-def test_a_body_that_is_late_is_408() -> None:
+def test_a_late_body_is_answered_with_408() -> None:
     with served(Scripted(), ServiceSettings(body_s=0.2)) as client, connected(client) as connection:
         connection.sendall(POST + b"Content-Length: 15\r\n\r\n" + BODY[:7])
         answer = rest(connection)
     assert answer.startswith(b"HTTP/1.1 408 ") and b"connection: close" in answer
 
 
-def test_who_does_not_read_its_answer_is_given_up() -> None:
+def test_the_task_of_a_client_that_does_not_read_its_answer_is_cancelled() -> None:
     backend = Scripted(*(Update("x" * 1_000_000, 1_000_000 * i) for i in range(20)), Update("x", 1, "stop"))
     with served(backend, limits=FAST) as client, connected(client) as connection:
         body = b'{"prompt": "x", "stream": true, "diffusing": true}'
@@ -139,7 +142,7 @@ def test_who_does_not_read_its_answer_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("half", [b"", b"GET /hea", POST, POST + b"Content-Length: 15\r\n\r\n{"])
-def test_half_open_connections_do_not_keep_others_out(half: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_half_open_connections_do_not_block_others(half: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     limits = ConnectionLimits(most=40, most_per_address=20)
     with served(Scripted(), limits=limits) as client:
@@ -150,14 +153,15 @@ def test_half_open_connections_do_not_keep_others_out(half: bytes, caplog: pytes
             crowd[-1].sendall(half)
             if len(crowd) % 20 == 0:
                 assert client.post("/v1/completions", json={"prompt": "x"}).status_code == 200
-        assert rest(crowd[0]) == b""  # it had to make room
+        # The oldest connection was closed to make room.
+        assert rest(crowd[0]) == b""
         time.sleep(1.2)
         assert any("too many connections of one address" in line for line in caplog.messages)
         for one in crowd:
             one.close()
 
 
-def test_answers_that_are_awaited_are_not_given_up_for_newcomers() -> None:
+def test_connections_that_await_an_answer_are_not_closed_for_new_ones() -> None:
     backend = Scripted(Update("a", 1), Update("ab", 2, "stop"))
     backend.go_on.clear()
     limits = ConnectionLimits(most_per_address=3)
@@ -187,7 +191,7 @@ def test_answers_that_are_awaited_are_not_given_up_for_newcomers() -> None:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_what_is_no_http_costs_its_connection(sent: bytes) -> None:
+def test_invalid_http_ends_its_connection_alone(sent: bytes) -> None:
     with served(Scripted(), limits=FAST) as client:
         with connected(client) as connection:
             connection.sendall(sent)
@@ -195,5 +199,6 @@ def test_what_is_no_http_costs_its_connection(sent: bytes) -> None:
         assert answer == b"" or answer.startswith(
             tuple(b"HTTP/1.1 %d " % status for status in (200, 400, 403, 404))
         )
-        assert (b" 200 " in answer) is (b"websocket" in sent)  # the upgrade is not heard, the rest is
+        # The upgrade is ignored, and the request is answered.
+        assert (b" 200 " in answer) is (b"websocket" in sent)
         assert client.get("/health").status_code == 200

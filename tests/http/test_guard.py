@@ -1,4 +1,4 @@
-"""What a web page can send, where nobody needs a token: none of it is answered."""
+"""Requests that a web page can send to a service without tokens: none of them is answered."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ SIMPLE_KINDS = (
 
 
 @pytest.mark.parametrize("host", OWN_HOSTS)
-def test_names_of_this_machine_are_known(host: str) -> None:
+def test_names_of_this_machine_are_recognized(host: str) -> None:
     assert is_loopback_host(host)
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
-def test_names_of_others_are_not_taken_for_it(host: str) -> None:
+def test_other_names_are_not_recognized_as_this_machine(host: str) -> None:
     assert not is_loopback_host(host)
 
 
-def test_without_tokens_no_page_of_another_site_is_answered() -> None:
+def test_without_tokens_requests_of_other_sites_are_refused() -> None:
     foreign = [{"Host": host} for host in FOREIGN_HOSTS if host.isascii()]
     foreign += [{"Origin": origin} for origin in FOREIGN_ORIGINS]
     foreign += [{"Sec-Fetch-Site": "cross-site"}]
@@ -62,7 +62,7 @@ def test_without_tokens_no_page_of_another_site_is_answered() -> None:
 
 
 @pytest.mark.parametrize("tokens", [{}, {"sesame": "ann"}])
-def test_only_json_is_read(tokens: dict[str, str]) -> None:
+def test_a_body_that_is_not_declared_as_json_is_refused(tokens: dict[str, str]) -> None:
     headers = {"Authorization": "Bearer sesame"}
     with served(Scripted(), ServiceSettings(tokens=tokens)) as client:
         for kind in SIMPLE_KINDS:
@@ -78,13 +78,13 @@ def test_only_json_is_read(tokens: dict[str, str]) -> None:
         assert client.post("/v1/completions", content=b'{"prompt": "x"}', headers=headers).status_code == 415
 
 
-def test_with_tokens_any_name_may_be_the_host() -> None:
+def test_with_tokens_any_host_name_is_accepted() -> None:
     with served(Scripted(), ServiceSettings(tokens={"sesame": "ann"})) as client:
         headers = {"Authorization": "Bearer sesame", "Host": "models.example"}
         assert client.get("/v1/models", headers=headers).status_code == 200
 
 
-def test_a_proxys_headers_have_a_limit_too() -> None:
+def test_headers_from_a_proxy_are_limited_too() -> None:
     guard = Guard(lambda *_: None, local=False)  # type: ignore[arg-type, return-value]
     refused = guard._refused([(b"x", b"y" * 1024)] * (MAX_HEADER_BYTES // 1024))
     assert refused is not None and refused.status == 431

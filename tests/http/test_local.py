@@ -1,4 +1,4 @@
-"""The service over real engines, on a real socket, asked as its clients ask: openai's own, and two editor plugins'."""
+"""The service over real engines, on a real socket, with the requests of openai's client and two editor plugins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PATIENCE = 60
 
 
 def loaded(folder: str | Path, options: LocalOptions | None = None) -> LocalBackend:
-    # Slots of a batch are made at once; the usual 2 GB for each test would add up.
+    # All slots of a batch are allocated at once; the default of 2 GB for each test would add up.
     options = replace(options or LocalOptions(threads=1), memory_mb=128)
     backend = LocalBackend(load_checkpoint(str(folder)), options)
     ends = time.monotonic() + PATIENCE
@@ -83,14 +83,15 @@ def cached(answer: dict[str, Any]) -> int:
     return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
 
 
-def test_openais_client_completes_in_the_middle(small: httpx2.Client) -> None:
+def test_the_client_of_openai_gets_infills(small: httpx2.Client) -> None:
     client = openai.OpenAI(base_url=f"{small.base_url}/v1", api_key="any", max_retries=0)
     assert [model.id for model in client.models.list()] == ["small", "mercury-coder"]
     whole = client.completions.create(model="small", prompt=PREFIX, suffix=SUFFIX, max_tokens=16)
     assert whole.choices[0].text == "a + b"
     assert whole.choices[0].finish_reason == "stop"
     assert whole.usage is not None
-    assert whole.usage.completion_tokens == 4  # with the end
+    # The stop token counts, too.
+    assert whole.usage.completion_tokens == 4
     stream = client.completions.create(
         model="mercury-coder",
         prompt=[PREFIX],
@@ -101,10 +102,9 @@ def test_openais_client_completes_in_the_middle(small: httpx2.Client) -> None:
     )
     chunks = list(stream)
     assert "".join(chunk.choices[0].text for chunk in chunks if chunk.choices) == "a + b"
+    # The prompt of the second request is cached.
     assert chunks[-1].usage == whole.usage.model_copy(
-        update={
-            "prompt_tokens_details": chunks[-1].usage.prompt_tokens_details
-        }  # the second time it is cached
+        update={"prompt_tokens_details": chunks[-1].usage.prompt_tokens_details}
     )
     with pytest.raises(openai.NotFoundError, match="no such model"):
         client.completions.create(model="gpt-4", prompt=PREFIX)
@@ -112,7 +112,7 @@ def test_openais_client_completes_in_the_middle(small: httpx2.Client) -> None:
         client.completions.create(model="small", prompt=PREFIX, n=2)
 
 
-def test_stop_texts_end_an_answer_and_are_not_in_it(small: httpx2.Client) -> None:
+def test_an_answer_ends_before_a_stop_text(small: httpx2.Client) -> None:
     asked = {"prompt": PREFIX, "suffix": SUFFIX, "stop": [" +", "zzz"]}
     answer = small.post("/v1/fim/completions", json=asked).json()
     assert answer["choices"][0] | {"message": None} == {
@@ -127,9 +127,9 @@ def test_stop_texts_end_an_answer_and_are_not_in_it(small: httpx2.Client) -> Non
     assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in texts) == "a"
 
 
-def test_minuets_requests_are_answered_as_it_reads_answers(small: httpx2.Client) -> None:
-    """minuet-ai.nvim's provider openai_fim_compatible: some equal requests at once, by curl; the text is what the
-    lines of a stream have in their first choice, put together."""
+def test_requests_of_minuet_are_answered_in_the_form_it_reads(small: httpx2.Client) -> None:
+    """The provider openai_fim_compatible of minuet-ai.nvim sends several equal requests at once, with curl, and
+    concatenates the texts of the first choices in a stream's lines."""
     body = (
         b'{"prompt":"def add(a, b):\\n    return ","top_p":0.9,"model":"small","stream":true,'
         b'"suffix":"\\n\\n\\nprint(add(1, 2))\\n","max_tokens":56,"stop":["\\n\\n"]}'
@@ -155,8 +155,8 @@ def test_minuets_requests_are_answered_as_it_reads_answers(small: httpx2.Client)
         assert list(pool.map(complete, range(3))) == ["a + b"] * 3
 
 
-def test_llm_nvims_requests_are_answered_as_it_reads_answers(small: httpx2.Client) -> None:
-    """llm.nvim's backend openai, which sends what is before the cursor only, where fim is not enabled."""
+def test_requests_of_llm_nvim_are_answered_in_the_form_it_reads(small: httpx2.Client) -> None:
+    """The backend openai of llm.nvim sends only the text before the cursor if fim is not enabled."""
     body = b'{"model":"small","prompt":"def add(a, b):\\n    return ","stream":false,"temperature":0.2,"top_p":0.95}'
     headers = {"Content-Type": "application/json", "User-Agent": "llm-ls/0.5.3; rust/unknown; ide/Neovim"}
     answer = small.post("/v1/completions", content=body, headers=headers).json()
@@ -165,7 +165,7 @@ def test_llm_nvims_requests_are_answered_as_it_reads_answers(small: httpx2.Clien
     assert answer["choices"][0]["text"].startswith("a")
 
 
-def test_drafts_sharpen_into_the_text(small: httpx2.Client) -> None:
+def test_streamed_drafts_end_with_the_final_text(small: httpx2.Client) -> None:
     asked = {"prompt": PREFIX, "suffix": SUFFIX, "stream": True, "diffusing": True}
     answer = small.post("/v1/fim/completions", json=asked).text
     drafts = [
@@ -177,7 +177,7 @@ def test_drafts_sharpen_into_the_text(small: httpx2.Client) -> None:
     assert drafts[-2]["text"].startswith("a")
 
 
-def test_two_editors_keep_their_caches(tiny: httpx2.Client) -> None:
+def test_each_affinity_key_has_its_own_kv_cache(tiny: httpx2.Client) -> None:
     mine, yours = SOURCE, SOURCE.replace("area", "volume")
     assert cached(ask(tiny, "mine", mine)) == cached(ask(tiny, "yours", yours)) == 0
     for key, prompt in (("mine", mine), ("yours", yours)):
@@ -186,7 +186,7 @@ def test_two_editors_keep_their_caches(tiny: httpx2.Client) -> None:
     assert cached(ask(tiny, "third", mine)) == 0
 
 
-def test_a_seed_repeats_a_text_and_none_does_not(tiny: httpx2.Client) -> None:
+def test_the_same_seed_gives_the_same_text_and_no_seed_a_different_one(tiny: httpx2.Client) -> None:
     def text(key: str, **fields: object) -> str:
         return str(ask(tiny, key, max_tokens=8, temperature=1.0, **fields)["choices"][0]["text"])
 
@@ -194,14 +194,14 @@ def test_a_seed_repeats_a_text_and_none_does_not(tiny: httpx2.Client) -> None:
     assert text("s4") != text("s5")
 
 
-def test_special_strings_are_text(tiny: httpx2.Client) -> None:
+def test_special_token_strings_in_a_prompt_are_encoded_as_text(tiny: httpx2.Client) -> None:
     plain, special = (
         ask(tiny, key, text)["usage"]["prompt_tokens"] for key, text in (("p", "x"), ("q", "<fim_middle>"))
     )
     assert special > plain + 2
 
 
-def test_a_path_takes_no_more_rows_than_are_kept_for_it(tiny: httpx2.Client) -> None:
+def test_a_long_path_is_cut_at_the_start_to_its_token_limit(tiny: httpx2.Client) -> None:
     usual, wide = "src/größe/lib.py", "\U0001fae5" * 240 + "/größe/lib.py"
     assert path_end(usual, len) == usual
     part = path_end(wide, lambda text: len(text.encode()))
@@ -210,7 +210,7 @@ def test_a_path_takes_no_more_rows_than_are_kept_for_it(tiny: httpx2.Client) -> 
     assert answer["usage"]["prompt_tokens"] < PATH_TOKENS + 16
 
 
-def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(unpacked_model: Path) -> None:
+def test_decoding_for_a_disconnected_client_ends_after_the_current_pass(unpacked_model: Path) -> None:
     backend = loaded(unpacked_model)
     assert isinstance(backend.slots, ContinuousBatcher)
     batch, passes, eighth, go_on = backend.slots._batch, count(1), threading.Event(), threading.Event()
@@ -226,17 +226,21 @@ def test_a_client_that_goes_away_ends_its_decoding_between_two_passes(unpacked_m
     with served(backend) as client:
         asked = {"prompt": SOURCE, "max_tokens": 200, "stream": True}
         with client.stream("POST", "/v1/completions", json=asked) as answer:
-            lines = answer.iter_lines()  # kept, for with it the connection would be closed
+            # A reference is kept, because the connection closes with the iterator.
+            lines = answer.iter_lines()
             assert next(lines) and eighth.wait(PATIENCE)
         until(client, "mercury_requests_cancelled_total", 1)
-        assert counted(client, "mercury_tasks_running") == 1  # a pass is still to end
+        # The current pass has not ended.
+        assert counted(client, "mercury_tasks_running") == 1
         go_on.set()
         until(client, "mercury_tasks_cancelled_total", 1)
         assert counted(client, "mercury_tasks_running") == 0
         assert cached(ask(client, "other")) == 0
 
 
-def test_a_pass_that_fails_costs_one_answer(unpacked_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_pass_fails_one_request_and_drops_its_session(
+    unpacked_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = loaded(unpacked_model)
     assert isinstance(backend.slots, ContinuousBatcher)
     with served(backend) as client:
@@ -247,11 +251,12 @@ def test_a_pass_that_fails_costs_one_answer(unpacked_model: Path, monkeypatch: p
                 "/v1/completions", json={"prompt": SOURCE}, headers={"X-Affinity-Key": "key"}
             )
             assert answer.status_code == 500
-        assert cached(ask(client, "key")) == 0  # its session was not to be trusted
+        # The failed pass may have left its session inconsistent, so it is dropped.
+        assert cached(ask(client, "key")) == 0
         assert counted(client, "mercury_tasks_failed_total") == 1
 
 
-def test_sessions_are_bounded_and_the_oldest_goes(unpacked_model: Path) -> None:
+def test_the_number_of_sessions_is_limited_and_the_oldest_is_dropped(unpacked_model: Path) -> None:
     with served(loaded(unpacked_model, LocalOptions(threads=1, sessions=2))) as client:
         for key in ("a", "b", "c"):
             assert cached(ask(client, key)) == 0
@@ -261,7 +266,7 @@ def test_sessions_are_bounded_and_the_oldest_goes(unpacked_model: Path) -> None:
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_on_a_processor_sessions_share_the_kernels_passes(packed_model: Path) -> None:
+def test_on_a_cpu_sessions_share_passes_of_the_kernel(packed_model: Path) -> None:
     backend = loaded(packed_model)
     with served(backend) as client, ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: ask(client, str(i), max_tokens=8), range(4)))
@@ -271,7 +276,7 @@ def test_on_a_processor_sessions_share_the_kernels_passes(packed_model: Path) ->
 
 
 def gated(backend: LocalBackend) -> threading.Event:
-    """What its passes wait for."""
+    """Make the backend's passes wait for an event; return the event."""
     slots, go_on = backend.slots, threading.Event()
     assert slots is not None
     run = slots._batch.run
@@ -286,7 +291,9 @@ def gated(backend: LocalBackend) -> threading.Event:
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 @pytest.mark.parametrize(("running", "most"), [(None, MAX_CPU_TASKS), (1, 1), (6, 6)])
-def test_so_many_take_turns_and_the_others_wait(running: int | None, most: int, packed_model: Path) -> None:
+def test_only_the_allowed_number_of_tasks_runs_and_the_others_wait(
+    running: int | None, most: int, packed_model: Path
+) -> None:
     backend = loaded(packed_model, LocalOptions(threads=1, running=running))
     go_on = gated(backend)
     with served(backend) as client, ThreadPoolExecutor(10) as pool:
@@ -298,7 +305,7 @@ def test_so_many_take_turns_and_the_others_wait(running: int | None, most: int, 
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_who_gets_no_turn_in_time_is_429_and_not_504(packed_model: Path) -> None:
+def test_a_request_that_waits_too_long_for_its_turn_is_429_and_not_504(packed_model: Path) -> None:
     backend = loaded(packed_model, LocalOptions(threads=1, running=1, wait_s=0.2))
     go_on = gated(backend)
     with served(backend) as client, ThreadPoolExecutor(1) as pool:
@@ -311,7 +318,7 @@ def test_who_gets_no_turn_in_time_is_429_and_not_504(packed_model: Path) -> None
         assert ask(client, "late")["choices"]
 
 
-async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(unpacked_model: Path) -> None:
+async def test_a_backend_that_is_not_loaded_or_is_closed_is_unavailable(unpacked_model: Path) -> None:
     backend = LocalBackend(load_checkpoint(str(unpacked_model)), LocalOptions(threads=1, device="cuda:7"))
     with pytest.raises(Unavailable):
         await anext(backend.run(Task("a")))
@@ -325,11 +332,11 @@ async def test_before_it_is_loaded_and_after_its_end_it_is_unavailable(unpacked_
 
 
 @pytest.mark.parametrize("family", ["dream", "fast-dllm-v2"])
-def test_open_models_share_passes_and_write_what_they_write_alone(
+def test_open_models_write_the_same_text_in_shared_passes_as_alone(
     tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that sees both ways, and one that fills in blocks. In fp32 and whole, whatever the machine computes in and
-    has room for: random weights have near ties, which a batch may round otherwise."""
+    """Test a bidirectional model, and one that denoises in blocks. Both run in unquantized fp32 on any machine: random
+    weights have near ties, which other rounding in a batch would break."""
     monkeypatch.setattr("mercury_lsp.engine.backends.torch_executor.dtype_for", lambda device: torch.float32)
     monkeypatch.setattr("mercury_lsp.engine.backends.quantized_load.free_memory", lambda device: math.inf)
     save_open(tmp_path / family, family)

@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes from the service's own description."""
+"""Requests that schemathesis generates from the service's own OpenAPI description."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,re
 
 
 @pytest.mark.parametrize("tokens", [{}, {"sesame": "ann"}])
-def test_every_request_has_an_answer_that_is_described(tokens: dict[str, str], tmp_path: Path) -> None:
+def test_every_request_has_an_answer_that_the_description_allows(
+    tokens: dict[str, str], tmp_path: Path
+) -> None:
     backend = Scripted(Update("a", 1), Update("ab", 2, "stop", 10, 4, 2, 1))
     settings = ServiceSettings(tokens=tokens, body_bytes=10_000)
     with served(backend, settings) as client:
@@ -49,7 +51,7 @@ def test_every_request_has_an_answer_that_is_described(tokens: dict[str, str], t
     assert backend.tasks
 
 
-def test_the_description_needs_no_reference() -> None:
+def test_the_description_has_all_routes_and_no_unresolved_references() -> None:
     with served(Scripted()) as client:
         described = client.get("/openapi.json")
         assert described.status_code == 200 and "#/$defs" not in described.text

@@ -1,4 +1,4 @@
-"""`mercury-lsp serve` as a process: what it refuses, the line it prints, and how it ends."""
+"""`mercury-lsp serve` as a process: the arguments it refuses, the line it prints, and its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mercury_lsp.cli.main import main
 
 @contextmanager
 def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The command, and the address that it prints once it is ready."""
+    """Start the command; yield its process and the address that it prints when it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "mercury_lsp", "serve", "--port", "0", "--threads", "1", *arguments],
         stderr=subprocess.PIPE,
@@ -42,7 +42,9 @@ def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
 
 
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
-def test_running_requests_end_new_ones_are_refused_and_then_it_ends(tiny_model: Path, sign: int) -> None:
+def test_after_a_signal_running_requests_complete_and_new_ones_are_refused(
+    tiny_model: Path, sign: int
+) -> None:
     with serving("--model", str(tiny_model)) as (process, address):
         asked = {"prompt": "x = 1\n", "max_tokens": 250, "stream": True, "temperature": 1, "seed": 1}
         with (
@@ -68,13 +70,14 @@ def test_running_requests_end_new_ones_are_refused_and_then_it_ends(tiny_model: 
         assert re.search(r"^\S+ \S+ - /v1/completions 200 \d+ ms \d+ tokens \d+ passes$", log, re.MULTILINE)
 
 
-def test_half_requests_do_not_keep_it_alive_and_a_flood_keeps_nobody_out(tiny_model: Path) -> None:
+def test_900_half_open_requests_neither_block_others_nor_delay_the_end(tiny_model: Path) -> None:
     with serving("--model", str(tiny_model)) as (process, address):
         place = ("127.0.0.1", int(address.rpartition(":")[2]))
         head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         halves = (head, head + b"Content-Length: 99\r\n\r\n{", b"")
         crowd = []
-        for number in range(900):  # more than the server keeps of one address
+        # More connections than the server keeps for one address.
+        for number in range(900):
             crowd.append(socket.create_connection(place, 60))
             crowd[-1].sendall(halves[number % 3])
         asked = {"prompt": "x = 1\n", "max_tokens": 2}
@@ -82,14 +85,15 @@ def test_half_requests_do_not_keep_it_alive_and_a_flood_keeps_nobody_out(tiny_mo
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert process.wait(60) == 0
-        assert time.monotonic() - began < 10  # they would have had 10 and 30 s
+        # Without the signal the time limits of these requests are 10 and 30 s.
+        assert time.monotonic() - began < 10
         for one in crowd:
             one.close()
         assert process.stderr is not None
         assert "connections of 127.0.0.1: too many connections of one address" in process.stderr.read()
 
 
-def test_tokens_of_a_file_or_the_environment(tiny_model: Path, tmp_path: Path) -> None:
+def test_tokens_are_read_from_a_file_or_the_environment(tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "tokens"
     file.write_text("sesame ann\n")
     for arguments, environment in (
@@ -111,7 +115,7 @@ def test_tokens_of_a_file_or_the_environment(tiny_model: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
-def test_without_tokens_only_this_machine_is_served(
+def test_without_tokens_only_a_loopback_host_is_accepted(
     host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MERCURY_TOKENS", raising=False)
@@ -119,7 +123,7 @@ def test_without_tokens_only_this_machine_is_served(
     assert "needs tokens: give --token-file" in capsys.readouterr().err
 
 
-def test_what_cannot_be_served_is_one_sentence(
+def test_invalid_arguments_are_refused_with_one_sentence(
     tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for status, *arguments in (
@@ -135,7 +139,7 @@ def test_what_cannot_be_served_is_one_sentence(
 
 
 @pytest.mark.parametrize("missing", ["fastapi", "uvicorn", "prometheus_client"])
-def test_without_the_extra_it_tells_how_to_install_it(missing: str) -> None:
+def test_without_the_serve_extra_the_error_says_how_to_install_it(missing: str) -> None:
     hidden = f"import sys; sys.modules[{missing!r}] = None"
     code = f"{hidden}\nfrom mercury_lsp.cli.main import main\nsys.exit(main(['serve']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
