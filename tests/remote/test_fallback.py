@@ -1,4 +1,4 @@
-"""The local model first, a hosted one where it is not sure; the desk's deadline, and the real server over stdio."""
+"""The fallback to a hosted model when the local model is uncertain, the deadline, and the command line."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ from mercury_lsp.remote.engine import RemoteEngine
 
 KEY = "sk-test-123-secret-key"
 PROMPT = Prompt("a.txt", BEFORE, "", "")
-SURE, UNSURE = 0.99, 0.3  # of each of three tokens
+# The probability of each of three tokens.
+SURE, UNSURE = 0.99, 0.3
 
 
 class Local(Scripted):
-    """Writes `WHOLE`, as sure as it is told."""
+    """Local engine that writes `WHOLE` with a given probability per token."""
 
     name, threads = "local", 1
 
@@ -51,7 +52,7 @@ class Local(Scripted):
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
     for user in (remote_engine, completion_scheduler):
         monkeypatch.setattr(user, "ANSWER_SECONDS", 30.0)
@@ -63,48 +64,50 @@ def slow() -> Iterator[Hosted]:
         yield hosted
 
 
-def hedged(hosted: Hosted, confidence: float, openai: bool = False) -> FallbackEngine:
+def make_fallback(hosted: Hosted, confidence: float, openai: bool = False) -> FallbackEngine:
     config = Config(remote="fallback", remote_url=hosted.url + "/completions" * openai)
     return FallbackEngine(Local(confidence), RemoteEngine.of(config))
 
 
 @pytest.mark.parametrize(("confidence", "text", "asked"), [(SURE, WHOLE, 0), (UNSURE, "there", 1)])
-def test_only_where_it_is_not_sure_another_is_asked(confidence: float, text: str, asked: int) -> None:
+def test_the_hosted_model_is_asked_only_if_the_local_model_is_uncertain(
+    confidence: float, text: str, asked: int
+) -> None:
     with hosting(whole("there")) as hosted:
-        assert hedged(hosted, confidence).infill(PROMPT, Sampling()).text == text
+        assert make_fallback(hosted, confidence).infill(PROMPT, Sampling()).text == text
         assert len(hosted.seen) == asked
 
 
-def test_what_must_stay_here_is_never_asked_for_there() -> None:
+def test_a_local_only_prompt_is_never_sent() -> None:
     with hosting(whole("there")) as hosted:
-        assert hedged(hosted, UNSURE).infill(PROMPT, Sampling(here=True)).text == WHOLE
+        assert make_fallback(hosted, UNSURE).infill(PROMPT, Sampling(here=True)).text == WHOLE
         assert not hosted.seen
 
 
 @pytest.mark.parametrize("answer", [refuse(500), refuse(200, b"<html>"), whole("")])
-def test_whatever_becomes_of_it_the_local_text_stays(answer: object) -> None:
+def test_the_local_text_remains_if_the_hosted_model_fails(answer: object) -> None:
     drafts: list[Progress] = []
     with hosting(answer) as hosted:  # type: ignore[arg-type]
-        engine = hedged(hosted, UNSURE)
+        engine = make_fallback(hosted, UNSURE)
         assert engine.infill(PROMPT, Sampling(), Run(on_progress=drafts.append)).text == WHOLE
         assert hosted.seen and drafts[-1].committed.text == WHOLE
 
 
 @pytest.mark.parametrize(("logp", "text"), [(-9.0, WHOLE), (-0.1, "there")])
-def test_the_likelier_one_counts_where_both_are_known(logp: float, text: str) -> None:
+def test_the_text_with_the_higher_likelihood_is_used_if_both_are_known(logp: float, text: str) -> None:
     told = {"tokens": ["there"], "token_logprobs": [logp]}
     with hosting(whole("there", key="text", logprobs=told)) as hosted:
-        assert hedged(hosted, UNSURE, openai=True).infill(PROMPT, Sampling()).text == text
+        assert make_fallback(hosted, UNSURE, openai=True).infill(PROMPT, Sampling()).text == text
 
 
-def test_settings_that_make_no_sense_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_remote_settings_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     engine = engines.load(Config(remote="fallback"))
     assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.trouble
     assert engine.infill(PROMPT, Sampling()).text == WHOLE
 
 
-def test_alone_nothing_local_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_remote_always_no_local_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> LocalEngine:
         raise AssertionError("nothing local is needed")
 
@@ -120,7 +123,7 @@ async def loaded(config: Config) -> CompletionScheduler:
 
 
 @pytest.mark.parametrize(("least", "expected"), [(0.0, WHOLE), (0.9, None)])
-async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
+async def test_at_the_deadline_the_local_text_is_shown_if_it_is_likely_enough(
     least: float, expected: str | None, slow: Hosted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
@@ -134,7 +137,7 @@ async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
     scheduler.close()
 
 
-async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
+async def test_a_late_hosted_answer_is_awaited_if_there_is_nothing_to_show(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
@@ -147,7 +150,7 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
         scheduler.close()
 
 
-async def test_why_there_is_no_answer_is_told_and_not_remembered() -> None:
+async def test_a_failure_is_reported_as_the_reason_and_not_cached() -> None:
     with hosting(refuse(401), refuse(401), refuse(401), whole("there")) as hosted:
         snapshot, offset = place(remote="always", remote_url=hosted.url)
         scheduler = await loaded(snapshot.config)
@@ -159,7 +162,9 @@ async def test_why_there_is_no_answer_is_told_and_not_remembered() -> None:
         scheduler.close()
 
 
-def test_the_command_line_asks_a_hosted_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_complete_command_can_use_a_hosted_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "sum.py"
     file.write_text("def add(a, b):\n    return \n")
     with hosting(whole("a + b"), refuse(401)) as hosted:
@@ -178,7 +183,7 @@ def test_the_command_line_asks_a_hosted_model(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     "form", [lambda o: o, lambda o: {"mercury": o}, lambda o: {f"mercury.{n}": v for n, v in o.items()}]
 )
-def test_doctor_tells_what_is_sent_where(form: Callable[[object], object], tmp_path: Path) -> None:
+def test_doctor_reports_what_is_sent_to_which_host(form: Callable[[object], object], tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     with hosting(whole("a + b"), refuse(401)) as hosted:
         file.write_text(json.dumps(form({"remote": "always", "remote_url": hosted.url, "remote_model": "m"})))
@@ -192,6 +197,6 @@ def test_doctor_tells_what_is_sent_where(form: Callable[[object], object], tmp_p
         assert "refuses the key" in report.problems[0].problem and not report.usable
 
 
-def test_doctor_asks_nobody_where_that_is_off() -> None:
+def test_doctor_contacts_no_host_if_remote_is_off() -> None:
     report = command.Report()
     assert hosted_model.check_hosted_model(report)["remote"] == "off" and not report.problems

@@ -1,4 +1,4 @@
-"""Fuzzes the answers of a hosted model: a short suggestion or `Unanswered` with one short sentence, in bounded time."""
+"""Fuzz of a hosted model's answers: each gives a suggestion, or `Unanswered` with one sentence, in bounded time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from mercury_lsp.remote.engine import MAX_CHARACTERS_PER_TOKEN, RemoteEngine
 
 PROMPT = Prompt("a.py", "def add(a, b):\n    return ", "", "\n")
 ANSWER_SECONDS = 0.4
-SLACK_SECONDS = 4.0  # of a busy machine
+# Additional seconds for a busy machine.
+SLACK_SECONDS = 4.0
 TOKENS = 16
 STATUSES = (200, 200, 200, 200, 201, 204, 301, 400, 401, 403, 404, 413, 422, 429, 500, 503)
 KINDS = (
@@ -78,8 +79,8 @@ BODIES = st.one_of(
 )  # fmt: skip
 
 
-def asked(answer: Answer, path: str = "/completions", **options: Any) -> Infill | str:
-    """What comes of a request: an infill, or the sentence for the user."""
+def infill_or_sentence(answer: Answer, path: str = "/completions", **options: Any) -> Infill | str:
+    """Request an infill; return it or the sentence for the user. The request must end in time."""
     with hosting(answer) as hosted:
         config = Config(remote="always", remote_url=f"{hosted.url}{path}")
         engine = RemoteEngine.of(config)
@@ -94,7 +95,7 @@ def asked(answer: Answer, path: str = "/completions", **options: Any) -> Infill 
 
 
 def check(found: Infill | str) -> None:
-    """Whether what came is what may be shown."""
+    """Check that the infill or sentence may be shown."""
     if isinstance(found, str):
         assert found.startswith("127.0.0.1:") and found.isprintable() and len(found) < 300
         return
@@ -120,13 +121,13 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ["", "0", "-1", "9" * 30, "Fri, 99 Foo 9999", "\x1b[2J", "Fri, 31 Dec 9999 23:59:59 GMT"]
     ),
 )
-def test_any_answer_is_a_suggestion_or_a_sentence(
+def test_any_http_answer_gives_a_suggestion_or_a_sentence(
     status: int, kind: str, body: bytes, path: str, single_line: bool, retry: str
 ) -> None:
     def answer(exchange: Exchange) -> None:
         exchange.reply(status, body, kind, Retry_After=retry, Location="http://[::1/")
 
-    check(asked(answer, path, single_line=single_line))
+    check(infill_or_sentence(answer, path, single_line=single_line))
 
 
 @fuzzed(20)
@@ -141,18 +142,18 @@ def test_any_answer_is_a_suggestion_or_a_sentence(
     b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}",
     b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
 ])))  # fmt: skip
-def test_any_bytes_are_a_sentence(data: bytes) -> None:
+def test_any_bytes_give_a_sentence(data: bytes) -> None:
     def answer(exchange: Exchange) -> None:
         exchange.wfile.write(data)
         exchange.close_connection = True
 
-    found = asked(answer)
+    found = infill_or_sentence(answer)
     assert isinstance(found, str)
     check(found)
 
 
 def forever(piece: bytes, kind: str = "text/event-stream", pause: float = 0.0) -> Answer:
-    """An answer that never ends."""
+    """Return an answer that does not end for 30 seconds."""
 
     def answer(exchange: Exchange) -> None:
         exchange.send_response(200)
@@ -184,15 +185,15 @@ EVENT = b'data: {"choices": [{"text": %s}]}\n\n'
      forever(b" ", "application/json", 0.02), headers_forever],
     ids=["text", "nothing", "slowly", "comments", "one line", "one event", "blanks", "JSON", "slow JSON", "headers"],
 )  # fmt: skip
-def test_an_answer_without_end_is_ended(answer: Callable[[Exchange], None]) -> None:
-    check(asked(answer))
+def test_endless_answers_are_cut(answer: Callable[[Exchange], None]) -> None:
+    check(infill_or_sentence(answer))
 
 
 @pytest.mark.parametrize(
     "logprobs",
     [[-1e308, -1e308], [float("nan")] * 2, [-float("inf")] * 2, [-(10**400)] * 2, [True, False], ["0", "0"]],
 )
-def test_odd_log_probabilities_are_none_or_small(logprobs: list[Any]) -> None:
+def test_invalid_log_probabilities_give_a_valid_confidence_or_a_sentence(logprobs: list[Any]) -> None:
     choice = {"text": "ab", "logprobs": {"tokens": ["a", "b"], "token_logprobs": logprobs}}
     body = json.dumps({"choices": [choice]}).encode()
-    check(asked(lambda exchange: exchange.reply(200, body)))
+    check(infill_or_sentence(lambda exchange: exchange.reply(200, body)))

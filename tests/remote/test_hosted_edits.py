@@ -1,4 +1,4 @@
-"""Next edits of a hosted model, over a real socket: what leaves, when, and what becomes of the answer."""
+"""Next edits of a hosted model, over a real socket: what is sent, when, and how the answer is used."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ ANSWER = "```\ndef f(b):\n    y = b\n    return y\n```"
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
     monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(rewrites, "QUIET_SECONDS", 0.01)
 
 
-class Asked:
-    """A document with an edit, and the model that is asked about it."""
+class Session:
+    """A document with a recent edit, and the hosted model that suggests its next edits."""
 
     def __init__(
         self, hosted: Hosted, text: str = TEXT, change: tuple[str, str] = ("(a)", "(b)"), **more: Any
@@ -63,9 +63,9 @@ class Asked:
         return await self.rewrites.find(snapshot, self.cursor, self.history.edits, None)
 
 
-def run(hosted: Hosted, play: Callable[[Asked], Awaitable[None]], **options: Any) -> None:
+def run(hosted: Hosted, play: Callable[[Session], Awaitable[None]], **options: Any) -> None:
     async def body() -> None:
-        asked = Asked(hosted, **options)
+        asked = Session(hosted, **options)
         try:
             await play(asked)
         finally:
@@ -74,17 +74,17 @@ def run(hosted: Hosted, play: Callable[[Asked], Awaitable[None]], **options: Any
     asyncio.run(body())
 
 
-def test_the_request_and_all_edits_of_its_answer() -> None:
-    async def play(asked: Asked) -> None:
+def test_a_request_has_the_documented_form_and_all_edits_of_its_answer_are_offered() -> None:
+    async def play(asked: Session) -> None:
         while (one := await asked.find()) is not None:
             asked.take(one)
             if asked.document.text == TEXT.replace("a", "b").replace("x", "y"):
                 break
-        assert len(hosted.seen) == 1, "what is left of an answer is offered without another request"
+        assert len(hosted.seen) == 1, "the remaining edits of an answer should be offered without a request"
         assert await asked.find() is None
-        # The whole answer is used, so that the model is asked again, and again it has only what is there.
+        # All edits of the answer are applied, so the model is asked again; its answer equals the document.
         assert len(hosted.seen) == 2
-        assert await asked.find() is None and len(hosted.seen) == 2, "the same is not asked twice"
+        assert await asked.find() is None and len(hosted.seen) == 2, "an equal request should not be repeated"
 
     with hosting(whole(ANSWER)) as hosted:
         run(hosted, play)
@@ -101,15 +101,15 @@ def test_the_request_and_all_edits_of_its_answer() -> None:
         assert word not in seen["raw"] + str(seen["headers"])
 
 
-def test_secrets_are_blank_and_never_rewritten() -> None:
+def test_lines_with_secrets_are_sent_blank_and_never_changed() -> None:
     secret = 'token = "ghp_a1B2c3D4a1B2c3D4a1B2c3D4a1B2c3D4a1B2"'
 
-    async def play(asked: Asked) -> None:
+    async def play(asked: Session) -> None:
         one = await asked.find()
         assert one is not None and secret in asked.document.text
         start = asked.document.text.index("ghp_") + 8
         asked.change(start, "", "zz")
-        assert await asked.find() is None, "nothing is asked where the cursor's line has a secret"
+        assert await asked.find() is None, "no request should be made if the cursor's line has a secret"
         asked.cursor = len(asked.document.text)
         await asked.find()
 
@@ -121,7 +121,7 @@ def test_secrets_are_blank_and_never_rewritten() -> None:
 
 
 def test_ignored_documents_are_not_sent() -> None:
-    async def play(asked: Asked) -> None:
+    async def play(asked: Session) -> None:
         assert await asked.find() is None
 
     with hosting(whole(ANSWER)) as hosted:
@@ -129,8 +129,8 @@ def test_ignored_documents_are_not_sent() -> None:
         assert not hosted.seen
 
 
-def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
-    async def play(asked: Asked) -> None:
+def test_a_document_that_becomes_ignored_before_its_request_is_sent_is_not_sent() -> None:
+    async def play(asked: Session) -> None:
         ignored: set[str] = set()
         asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
         task = asyncio.create_task(asked.find())
@@ -143,8 +143,8 @@ def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
         assert not hosted.seen
 
 
-def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> None:
-    async def play(asked: Asked) -> None:
+def test_a_document_that_becomes_ignored_while_another_request_runs_is_not_sent() -> None:
+    async def play(asked: Session) -> None:
         ignored: set[str] = set()
         asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
         first = asyncio.create_task(asked.find())
@@ -160,7 +160,7 @@ def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> 
         assert len(hosted.seen) == 1
 
 
-def test_a_model_that_cannot_be_made_is_not_tried_again() -> None:
+def test_a_model_that_cannot_be_created_is_not_tried_again() -> None:
     tries = 0
 
     def make() -> edit_authors.Author:
@@ -168,7 +168,7 @@ def test_a_model_that_cannot_be_made_is_not_tried_again() -> None:
         tries += 1
         raise RemoteError("The file is broken.")
 
-    async def play(asked: Asked) -> None:
+    async def play(asked: Session) -> None:
         asked.rewrites = Rewrites(make)
         for _ in range(2):
             with pytest.raises(RemoteError, match="broken"):
@@ -179,8 +179,8 @@ def test_a_model_that_cannot_be_made_is_not_tried_again() -> None:
     assert tries == 1
 
 
-def test_nothing_is_sent_without_a_change() -> None:
-    async def play(asked: Asked) -> None:
+def test_nothing_is_sent_without_a_recent_edit() -> None:
+    async def play(asked: Session) -> None:
         asked.history = DocumentEdits()
         assert await asked.find() is None
 
@@ -191,7 +191,7 @@ def test_nothing_is_sent_without_a_change() -> None:
 
 @pytest.mark.parametrize("content", ["nothing to do", "", "```\ndef f(b):\n    y = b\n", "```\n\n```"])
 def test_a_malformed_answer_is_no_edit(content: str) -> None:
-    async def play(asked: Asked) -> None:
+    async def play(asked: Session) -> None:
         assert await asked.find() is None
         assert await asked.find() is None and len(hosted.seen) == 1
 
@@ -200,16 +200,16 @@ def test_a_malformed_answer_is_no_edit(content: str) -> None:
 
 
 @pytest.mark.parametrize("bad", ["\0", "\x1b[31m", "\r", "\u202e", "\ud800", "b" * 30_000, "\n" * 400])
-def test_an_answer_with_what_no_text_has_is_no_edit(bad: str) -> None:
-    async def play(asked: Asked) -> None:
+def test_an_answer_with_invalid_characters_or_of_excessive_length_is_no_edit(bad: str) -> None:
+    async def play(asked: Session) -> None:
         assert await asked.find() is None
 
     with hosting(whole(ANSWER.replace("y", f"y{bad}"))) as hosted:
         run(hosted, play)
 
 
-def test_what_the_document_has_already_may_be_in_an_answer() -> None:
-    async def play(asked: Asked) -> None:
+def test_an_answer_may_contain_a_control_character_of_the_document() -> None:
+    async def play(asked: Session) -> None:
         one = await asked.find()
         assert one is not None and one.text == "y"
 
@@ -218,8 +218,8 @@ def test_what_the_document_has_already_may_be_in_an_answer() -> None:
 
 
 @pytest.mark.parametrize("change", [("password", "name"), ("-Xy9", ""), ('"hun', '(\n"hun')])
-def test_what_is_left_of_a_secret_is_not_sent(change: tuple[str, str]) -> None:
-    async def play(asked: Asked) -> None:
+def test_the_rest_of_a_changed_secret_is_not_sent(change: tuple[str, str]) -> None:
+    async def play(asked: Session) -> None:
         asked.change(asked.document.text.index("f(a)"), "f(a)", "g(a)")
         await asked.find()
 
@@ -228,8 +228,8 @@ def test_what_is_left_of_a_secret_is_not_sent(change: tuple[str, str]) -> None:
     assert "g(a)" in hosted.seen[0]["raw"] and "hunter" not in hosted.seen[0]["raw"]
 
 
-def test_an_answer_that_a_limit_cut_off_is_no_edit() -> None:
-    async def play(asked: Asked) -> None:
+def test_an_answer_that_was_cut_by_a_token_limit_is_no_edit() -> None:
+    async def play(asked: Session) -> None:
         assert await asked.find() is None
 
     with hosting(whole(ANSWER, finish="length")) as hosted:
@@ -237,8 +237,8 @@ def test_an_answer_that_a_limit_cut_off_is_no_edit() -> None:
 
 
 @pytest.mark.parametrize("answer", [silent, goes_on("```")])
-def test_a_change_breaks_a_request_off(answer: Any) -> None:
-    async def play(asked: Asked) -> None:
+def test_cancellation_aborts_the_request_and_is_no_failure(answer: Any) -> None:
+    async def play(asked: Session) -> None:
         task = asyncio.create_task(asked.find())
         assert await asyncio.to_thread(hosted.asked.wait, WAIT)
         task.cancel()
@@ -252,8 +252,8 @@ def test_a_change_breaks_a_request_off(answer: Any) -> None:
 
 
 @pytest.mark.parametrize("answer", [silent, goes_on("```")])
-def test_who_waits_for_a_closed_model_gets_nothing(answer: Any) -> None:
-    async def play(asked: Asked) -> None:
+def test_a_pending_request_has_no_edit_if_the_model_is_closed(answer: Any) -> None:
+    async def play(asked: Session) -> None:
         task = asyncio.create_task(asked.find())
         assert await asyncio.to_thread(hosted.asked.wait, WAIT)
         asked.rewrites.close()
@@ -263,8 +263,8 @@ def test_who_waits_for_a_closed_model_gets_nothing(answer: Any) -> None:
         run(hosted, play)
 
 
-def test_nothing_is_asked_of_a_closed_model() -> None:
-    async def play(asked: Asked) -> None:
+def test_nothing_is_sent_after_the_model_is_closed() -> None:
+    async def play(asked: Session) -> None:
         task = asyncio.create_task(asked.find())
         await asyncio.sleep(0)
         asked.rewrites.close()
@@ -274,24 +274,24 @@ def test_nothing_is_asked_of_a_closed_model() -> None:
         run(hosted, play)
 
 
-def test_what_is_typed_on_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_while_the_user_types(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewrites, "QUIET_SECONDS", 30.0)
 
-    async def play(asked: Asked) -> None:
+    async def play(asked: Session) -> None:
         task = asyncio.create_task(asked.find())
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task])
         asked.more = {"invoked": True}
-        assert await asked.find() is not None, "who asks does not wait"
+        assert await asked.find() is not None, "a manual request should not wait for a pause"
 
     with hosting(whole(ANSWER)) as hosted:
         run(hosted, play)
     assert len(hosted.seen) == 1
 
 
-def test_a_server_that_fails_is_left_alone_and_told_of() -> None:
-    async def play(asked: Asked) -> None:
+def test_after_repeated_failures_requests_pause_and_the_status_says_why() -> None:
+    async def play(asked: Session) -> None:
         for number in range(FAILURES_BEFORE_PAUSE):
             asked.change(len(asked.document.text), "", f"z{number}\n")
             with pytest.raises(Unanswered, match="knows no such model, or no such path"):
@@ -307,10 +307,10 @@ def test_a_server_that_fails_is_left_alone_and_told_of() -> None:
     assert len(hosted.seen) == FAILURES_BEFORE_PAUSE
 
 
-def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted_edits.HostedEdits.__init__, "__defaults__", (0.1,))
 
-    async def play(asked: Asked) -> None:
+    async def play(asked: Session) -> None:
         with pytest.raises(Unanswered, match="took longer than 100 ms"):
             await asked.find()
 
@@ -318,7 +318,7 @@ def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         run(hosted, play)
 
 
-def test_an_address_is_needed() -> None:
+def test_hosted_edits_need_remote_url() -> None:
     with pytest.raises(RemoteError, match="remote_url"):
         edit_authors.make(Config(next_edit="hosted"))
     assert (
@@ -330,7 +330,7 @@ def test_an_address_is_needed() -> None:
     ("answer", "problem"),
     [(whole(ANSWER), ""), (whole("no fence"), "answers without an edit"), (refuse(401), "refuses the key")],
 )
-def test_doctor_asks_for_an_edit_without_a_text_of_the_user(answer: Any, problem: str) -> None:
+def test_doctor_requests_an_edit_of_a_text_of_its_own(answer: Any, problem: str) -> None:
     with hosting(answer) as hosted:
         report = Report(Config(next_edit="hosted", remote_url=hosted.url))
         facts = hosted_model.check_hosted_model(report)

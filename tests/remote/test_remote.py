@@ -1,4 +1,4 @@
-"""A hosted model, asked over a real socket: what leaves, what comes back, and what each failure is called."""
+"""Requests to a hosted model over a real socket: what is sent, what returns, and the sentence for each failure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LINE, LINES = Sampling(single_line=True), Sampling()
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
     monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
@@ -46,7 +46,7 @@ def engine(hosted: Hosted | str, drafts: bool = False, **options: Any) -> Remote
     return RemoteEngine.of(Config(remote="always", remote_url=url, **given), drafts)
 
 
-def test_a_request_in_the_fim_shape() -> None:
+def test_a_request_to_a_fim_api_has_the_documented_form() -> None:
     with hosting(whole("a + b")) as hosted:
         infill = engine(hosted).infill(PROMPT, LINE)
     assert (infill.text, infill.finished, infill.confidence) == ("a + b", True, 1.0)
@@ -59,7 +59,7 @@ def test_a_request_in_the_fim_shape() -> None:
     }  # fmt: skip
 
 
-def test_a_request_in_openais_shape_has_a_likelihood() -> None:
+def test_a_request_to_an_openai_api_returns_log_probabilities() -> None:
     told = {"tokens": ["a", " + b"], "token_logprobs": [-0.1, -0.3]}
     with hosting(whole("a + b", key="text", logprobs=told)) as hosted:
         infill = engine(f"{hosted.url}/completions").infill(PROMPT, LINES)
@@ -68,7 +68,7 @@ def test_a_request_in_openais_shape_has_a_likelihood() -> None:
     assert "stop" not in hosted.bodies[0]
 
 
-def test_a_server_without_log_probabilities_is_asked_without() -> None:
+def test_a_server_that_refuses_logprobs_is_asked_again_without_them() -> None:
     with hosting(refuse(400), whole("a", key="text")) as hosted:
         remote = engine(f"{hosted.url}/completions")
         assert [remote.infill(PROMPT, LINE).text for _ in range(2)] == ["a", "a"]
@@ -76,7 +76,7 @@ def test_a_server_without_log_probabilities_is_asked_without() -> None:
 
 
 @pytest.mark.parametrize("key", ["delta", "text"])
-def test_a_stream_is_told_as_it_comes(key: str) -> None:
+def test_a_stream_reports_its_text_as_it_arrives(key: str) -> None:
     drafts: list[Progress] = []
     with hosting(streamed("a", " +", " b\nx", key=key)) as hosted:
         infill = engine(hosted).infill(PROMPT, LINES, Run(on_progress=drafts.append))
@@ -85,38 +85,40 @@ def test_a_stream_is_told_as_it_comes(key: str) -> None:
     assert not drafts[0].committed.finished
 
 
-def test_a_surrogate_pair_in_two_pieces_is_one_character() -> None:
+def test_a_surrogate_pair_split_between_two_pieces_is_one_character() -> None:
     with hosting(streamed("'\ud83d", "\ude00' \ude00")) as hosted:
         assert engine(hosted).infill(PROMPT, LINE).text == "'\U0001f600' \ude00"
 
 
-def test_a_limit_leaves_it_unfinished() -> None:
+def test_an_answer_that_ended_by_its_token_limit_is_unfinished() -> None:
     with hosting(streamed("a +", finish="length")) as hosted:
         assert not engine(hosted).infill(PROMPT, LINES).finished
 
 
-def test_a_single_line_closes_the_stream_at_its_end() -> None:
+def test_a_single_line_request_closes_the_stream_at_the_end_of_the_line() -> None:
     with hosting(goes_on("a + b", "\nmore")) as hosted:
         infill = engine(hosted).infill(PROMPT, LINE)
         assert (infill.text, infill.finished) == ("a + b", True)
         assert hosted.left.wait(WAIT)
 
 
-def test_whole_drafts_take_each_others_place() -> None:
+def test_each_diffusion_draft_replaces_the_one_before() -> None:
     drafts: list[Progress] = []
     with hosting(streamed("x ? y", "a ? b", "a + b")) as hosted:
         asked = engine(hosted, remote_model="mercury-coder", drafts=True)
         assert asked.infill(PROMPT, LINE, Run(on_progress=drafts.append)).text == "a + b"
     assert hosted.bodies[0]["diffusing"] is True
     assert [draft.text for draft in drafts][:2] == ["x ? y", "a ? b"]
-    assert drafts[0].committed.text == ""  # nothing of it is sure yet
-    with hosting(whole("a")) as hosted:  # others may refuse what they do not know
+    # No part of a draft is committed yet.
+    assert drafts[0].committed.text == ""
+    # Other models may refuse an unknown field, so it is not sent.
+    with hosting(whole("a")) as hosted:
         engine(hosted, drafts=True).infill(PROMPT, LINE)
     assert "diffusing" not in hosted.bodies[0]
 
 
 @pytest.mark.parametrize("answer", [silent, goes_on("a")])
-def test_a_cancelled_request_is_broken_off(answer: Any) -> None:
+def test_a_cancelled_request_closes_its_connection(answer: Any) -> None:
     cancel = threading.Event()
     with hosting(answer) as hosted:
         stop = threading.Thread(target=lambda: hosted.asked.wait(WAIT) and cancel.set())
@@ -124,12 +126,13 @@ def test_a_cancelled_request_is_broken_off(answer: Any) -> None:
         remote = engine(hosted)
         with pytest.raises(Cancelled):
             remote.infill(PROMPT, LINES, Run(cancel.is_set))
-        assert hosted.left.wait(WAIT)  # the server sees the connection closed
+        # The server sees that the connection is closed.
+        assert hosted.left.wait(WAIT)
         assert remote.remote_status.trouble == "" and remote.remote_status.breaker == "closed"
         stop.join()
 
 
-def test_a_connection_is_kept() -> None:
+def test_a_connection_is_reused() -> None:
     with hosting(whole("a")) as hosted:
         remote = engine(hosted)
         for _ in range(3):
@@ -137,7 +140,9 @@ def test_a_connection_is_kept() -> None:
     assert len(hosted.seen) == 3 and len(hosted.connections) == 1
 
 
-def test_what_has_come_when_it_breaks_off_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_received_before_a_disconnect_or_timeout_is_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with hosting(cut("a +"), goes_on("a +"), cut()) as hosted:
         remote = engine(hosted)
         assert (part := remote.infill(PROMPT, LINES)).text == "a +" and not part.finished
@@ -151,7 +156,7 @@ def test_what_has_come_when_it_breaks_off_is_what_there_is(monkeypatch: pytest.M
             remote.infill(PROMPT, LINES)
 
 
-def test_more_than_was_asked_for_is_cut() -> None:
+def test_an_answer_longer_than_max_tokens_is_cut() -> None:
     with hosting(streamed(*["x y " * 25_000] * 9), whole("x" * 900_000)) as hosted:
         for _ in range(2):
             part = engine(hosted).infill(PROMPT, Sampling(max_tokens=8))
@@ -176,23 +181,24 @@ def test_more_than_was_asked_for_is_cut() -> None:
         (refuse(429, retry_after="3600"), "too many requests"),
     ],
 )  # fmt: skip
-def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
+def test_each_failure_is_described_by_one_clause(answer: Any, said: str) -> None:
     with hosting(answer) as hosted:
         remote = engine(hosted)
         with pytest.raises(Unanswered, match=said) as failure:
-            remote.infill(PROMPT, Sampling(max_tokens=8)) if "more" not in said else _without_text(remote)
+            remote.infill(PROMPT, Sampling(max_tokens=8)) if "more" not in said else _raise_trouble(remote)
     told = f"{failure.value}{remote.remote_status}{remote!r}"
     assert KEY not in told and "\n" not in told
-    assert len(hosted.seen) == 1  # none of these is any use to try again
+    # A retry would not help in any of these cases.
+    assert len(hosted.seen) == 1
 
 
-def _without_text(remote: RemoteEngine) -> None:
-    """An answer that is too long, of which a part is there; the whole is what matters here."""
+def _raise_trouble(remote: RemoteEngine) -> None:
+    """Request an infill whose answer is too long, and raise its failure, although part of the text was received."""
     remote.infill(PROMPT, LINES)
     raise Unanswered(remote.remote_status.trouble)
 
 
-def test_what_passes_is_tried_again() -> None:
+def test_temporary_failures_are_retried() -> None:
     with hosting(refuse(500), refuse(429, retry_after="0"), whole("a")) as hosted:
         remote = engine(hosted)
         assert remote.infill(PROMPT, LINE).text == "a"
@@ -207,7 +213,7 @@ def test_what_passes_is_tried_again() -> None:
     "date",
     ["Mon, 01 Jan 2024 00:00:00 +99999999999999999999", "Mon, 99 Jan 2024 00:00:00 GMT", "soon", "\xb2"],
 )
-def test_a_wished_pause_that_is_none_is_no_fault_of_the_engine(date: str) -> None:
+def test_an_invalid_retry_after_header_is_ignored(date: str) -> None:
     with hosting(refuse(429, retry_after=date)) as hosted:
         remote = engine(hosted)
         for _ in range(FAILURES_BEFORE_PAUSE):
@@ -216,7 +222,9 @@ def test_a_wished_pause_that_is_none_is_no_fault_of_the_engine(date: str) -> Non
         assert remote.remote_status.breaker == "open"
 
 
-def test_no_answer_is_a_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_while_reading_an_answer_is_reported_without_its_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(_: object) -> None:
         raise AttributeError(KEY)
 
@@ -226,14 +234,14 @@ def test_no_answer_is_a_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> 
     assert KEY not in str(failure.value)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_server_that_cannot_be_reached_is_a_failure() -> None:
     with hosting(silent) as hosted:
         pass
     with pytest.raises(Unanswered, match="cannot be reached"):
         engine(hosted).infill(PROMPT, LINE)
 
 
-def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_repeated_failures_requests_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     with hosting(*[refuse(404)] * FAILURES_BEFORE_PAUSE, whole("a")) as hosted:
         remote = engine(hosted)
         for _ in range(FAILURES_BEFORE_PAUSE):
@@ -250,7 +258,7 @@ def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.M
         assert remote.remote_status.breaker == "closed"
 
 
-def test_a_breaker_waits_longer_each_time_and_as_long_as_is_wished() -> None:
+def test_a_breaker_pauses_longer_each_time_and_as_long_as_the_server_requests() -> None:
     breaker = Breaker()
     breaker.failure(0.0, wish=30.0)
     assert (breaker.state(29.0), breaker.state(31.0)) == ("open", "closed")
@@ -263,7 +271,7 @@ def test_a_breaker_waits_longer_each_time_and_as_long_as_is_wished() -> None:
     assert breaker.state(200.0) == "closed"
 
 
-def test_a_key_is_not_sent_in_clear_to_a_public_address() -> None:
+def test_a_key_is_not_sent_unencrypted_to_a_public_address() -> None:
     with pytest.raises(Unanswered, match="https only"):
         engine("http://192.88.99.1/v1").infill(PROMPT, LINE)
 
@@ -282,7 +290,7 @@ def test_a_key_is_not_sent_in_clear_to_a_public_address() -> None:
         ("http://127.1", "127.1", False),
     ],
 )
-def test_addresses(url: str, host: str, safe: bool) -> None:
+def test_only_https_and_private_addresses_keep_secrets(url: str, host: str, safe: bool) -> None:
     address = Address.of(url)
     assert (address.host, address.keeps_secrets) == (host, safe)
     assert address.url.endswith("/fim/completions") and not address.openai
@@ -297,7 +305,7 @@ def test_addresses(url: str, host: str, safe: bool) -> None:
         ("https://a.b/v1/completions/", "https://a.b/v1/completions", True),
     ],
 )
-def test_the_end_of_an_address_tells_the_api(url: str, asked: str, openai: bool) -> None:
+def test_the_path_of_an_address_selects_the_api(url: str, asked: str, openai: bool) -> None:
     address = Address.of(url)
     assert (address.url, address.openai) == (asked, openai)
 
@@ -306,13 +314,13 @@ def test_the_end_of_an_address_tells_the_api(url: str, asked: str, openai: bool)
     "url",
     ["", "api.example.com", "ftp://a.b", "https://u:hunter22@a.b", "https://a.b?x=1", "https://a b/", "http://a:x/", "https://"],
 )  # fmt: skip
-def test_addresses_that_are_none(url: str) -> None:
+def test_invalid_addresses_are_refused(url: str) -> None:
     with pytest.raises(RemoteError) as error:
         Address.of(url)
     assert "remote_url" in str(error.value) and "hunter22" not in str(error.value)
 
 
-def test_the_key_of_a_program_is_asked_for_anew_once_it_is_refused(tmp_path: Path) -> None:
+def test_after_a_key_is_refused_its_program_runs_again(tmp_path: Path) -> None:
     script = tmp_path / "key.py"
     script.write_text(
         "import pathlib\np = pathlib.Path(__file__).with_name('count')\n"
@@ -334,13 +342,15 @@ def test_the_key_of_a_program_is_asked_for_anew_once_it_is_refused(tmp_path: Pat
         ("import time; time.sleep(60)", "has not ended"),
     ],
 )
-def test_programs_that_print_no_key(code: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_prints_no_key_is_an_error(
+    code: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mercury_lsp.remote.key.PROGRAM_SECONDS", 0.3 if "sleep" in code else WAIT)
     with pytest.raises(RemoteError, match=said):
         Key("X", (sys.executable, "-c", code)).read()
 
 
-def test_a_key_shows_itself_nowhere_and_there_may_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_never_shown_and_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Key("MERCURY_API_KEY")
     assert found.read() == KEY and KEY not in repr(found) + found.source
     monkeypatch.delenv("MERCURY_API_KEY")
@@ -356,7 +366,7 @@ TOKEN = "ghp_" + "a1B2c3D4" * 5
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nQk3x\n-----END PRIVATE KEY-----\n"
 
 
-def test_lines_with_secrets_leave_blank() -> None:
+def test_lines_with_secrets_are_sent_blank() -> None:
     before, after = f'token = "{TOKEN}"\nx = ', f'\n{PEM}password = "hunter2!Xy9z"\ny = 1\n'
     sent = outgoing(Prompt("a.py", before, "", after, (Snippet("b.py", "related"),)))
     assert sent is not None
@@ -379,7 +389,7 @@ def test_lines_with_secrets_leave_blank() -> None:
         ("MIIEvQIBADANBgkqhkiG9w0BAQEFAASC\nQk3x", "Qk3x\n-----END PRIVATE KEY-----\n"),
     ],
 )
-def test_nothing_leaves_where_the_cursors_line_holds_a_secret(before: str, after: str) -> None:
+def test_nothing_is_sent_if_the_cursors_line_contains_a_secret(before: str, after: str) -> None:
     rest, end, following = after.partition("\n")
     asked = Prompt("", before, rest, end + following)
     assert outgoing(asked) is None
@@ -389,14 +399,14 @@ def test_nothing_leaves_where_the_cursors_line_holds_a_secret(before: str, after
         assert not hosted.seen
 
 
-def test_of_a_window_that_begins_inside_of_a_key_that_part_is_blank() -> None:
+def test_a_partial_private_key_at_the_start_of_the_window_is_sent_blank() -> None:
     sent = outgoing(Prompt("", f"{PEM.partition(chr(10))[2]}x = ", "", "\n"))
     assert sent is not None and "MIIE" not in sent[0] and "Qk3x" not in sent[0]
     assert sent[0].endswith("x = ")
 
 
-def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:
-    """Through the whole pipeline: nothing of other files, no path, no name."""
+def test_only_the_text_around_the_cursor_is_sent() -> None:
+    """Run the whole pipeline: no text of other files, no path and no name is sent."""
     text = "import helpers_of_ours\n\nvalue = "
     document = Document("file:///home/user42/w/deep/app.py", "deep/app.py", "python", 1, text)
     with hosting(whole("1")) as hosted:
@@ -409,7 +419,8 @@ def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:
         assert complete(Snapshot(private, config), 2, RemoteEngine.of(config)) is None
         ignored = Snapshot(document, config, ignored=True)
         assert complete(ignored, len(text), RemoteEngine.of(config)) is None
-        late = replace(ignored, config=Config())  # the settings named this engine meanwhile
+        # As if the settings changed to this engine after the snapshot.
+        late = replace(ignored, config=Config())
         with pytest.raises(Unanswered, match="ignored"):
             complete(late, len(text), RemoteEngine.of(config))
     assert len(hosted.seen) == 1
@@ -417,7 +428,7 @@ def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:
         assert word not in raw
 
 
-def test_nothing_is_read_ahead_and_there_are_no_alternatives() -> None:
+def test_there_is_no_prefill_and_there_are_no_alternatives() -> None:
     with hosting(whole("a")) as hosted:
         remote = engine(hosted)
         assert remote.prefill(PROMPT) == 0
@@ -427,7 +438,7 @@ def test_nothing_is_read_ahead_and_there_are_no_alternatives() -> None:
         assert (remote.count(""), remote.count("abcd"), remote.device) == (0, 2, "remote")
 
 
-def test_the_thread_and_its_connection_go_with_the_engine() -> None:
+def test_closing_the_engine_ends_its_event_loop() -> None:
     with hosting(whole("a")) as hosted:
         remote = engine(hosted)
         remote.infill(PROMPT, LINE)
@@ -439,7 +450,7 @@ def test_the_thread_and_its_connection_go_with_the_engine() -> None:
         assert loop.is_closed()
 
 
-def test_documents_are_told_apart_by_numbers_that_are_never_the_same_again() -> None:
+def test_each_document_of_each_engine_has_an_affinity_key_of_its_own() -> None:
     with hosting(whole("1")) as hosted:
         first, later = engine(hosted), engine(hosted)
         for asked, path in ((first, "a.py"), (first, "b.py"), (first, "a.py"), (later, "a.py")):
