@@ -1,4 +1,4 @@
-"""The comparison with another server: the order, the same prompts, the figures."""
+"""The comparison of `bench` with another server: the order of the sides, equal prompts, and the figures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def engine(tiny_model: Path) -> LocalEngine:
     return load_local_engine(str(tiny_model), "cpu", 1)
 
 
-def test_all_sides_get_the_same_prompt_in_changing_order(
+def test_all_sides_get_the_same_prompt_in_all_orders(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -63,7 +63,8 @@ def test_all_sides_get_the_same_prompt_in_changing_order(
     forbidden = [token for token, _ in seen[0]["logit_bias"]]
     assert forbidden == list(engine.tokenizer.hidden)
     for turn in turns:
-        assert turn.answers[SERVER].tokens == 2  # and the end
+        # One token of text and the stop token.
+        assert turn.answers[SERVER].tokens == 2
         assert turn.answers[SERVER].text == engine.tokenizer.decode([100])
         assert all(answer.ms > 0 for answer in turn.answers.values())
 
@@ -99,8 +100,8 @@ def test_the_figures_of_a_comparison() -> None:
     assert figures(turns[:2])[LONG_GROUP] is None
 
 
-def test_a_long_completion_is_long_on_every_side(engine: LocalEngine) -> None:
-    """The random network writes on until its limit."""
+def test_a_question_is_long_only_if_its_completion_is_long_on_each_side(engine: LocalEngine) -> None:
+    """The random network writes until its token limit."""
     question = Question(PROMPT, False)
     assert select_long_questions(engine, [question], Sampling(max_tokens=MIN_LONG_TOKENS, max_passes=99)) == [
         question
@@ -108,7 +109,7 @@ def test_a_long_completion_is_long_on_every_side(engine: LocalEngine) -> None:
     assert select_long_questions(engine, [question], Sampling(max_tokens=8, max_passes=99)) == []
 
 
-def test_targets_are_judged_where_they_were_measured() -> None:
+def test_only_targets_that_were_measured_are_judged() -> None:
     assert targets.judge_all({"against": None, "typing_4096_over_512": None}) == []
     found = figures([turn(True, 10, 50, 80, 100)])
     verdicts = targets.judge_all({"against": found, "typing_4096_over_512": 2.6})

@@ -1,4 +1,4 @@
-"""No line takes for ever: what one completion costs beside the model, for lines of brackets, quotes and the like."""
+"""Bounds on the processor time of a completion, without the model, for lines of brackets, quotes and the like."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from mercury_lsp.lsp.convert import plain
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import LANGUAGES
 
-LENGTH = 20_000  # characters of a document
-MOST = 2.0  # seconds of processor time for one answer
+# Characters of a document.
+LENGTH = 20_000
+# Seconds of processor time for one answer.
+MOST = 2.0
 UNITS = [
     '(', '[', '{', '${', "f'{", 'f"{', '/*', '<', '"', "'", '`', '\\', 'a(', 'a[', 'a<', '<a', '{{', '$(',
     '"""', "'''", 'a.', '!', '*', '&', '-', 'a,', '1+', '?', ':', '@', 'x?', '`${', '<!--', 'r#"', '{-',
@@ -31,7 +33,7 @@ UNITS = [
     ' ', '\t', 'if ', 'else ', 'not ', 'lambda:', 'b=', '=begin\n', '<<A\n', '\r', '\x0c', 'é', '\u2028',
     'then ',
 ]  # fmt: skip
-"""What a line is made of: alone, and one after the other."""
+"""The parts of a line, repeated alone or in combination."""
 ANSWERS = (
     "x",
     ")",
@@ -54,7 +56,7 @@ LANGUAGE_IDS = [
 
 
 class Scripted:
-    """A model that writes what it is told to."""
+    """Engine that always writes a given text."""
 
     name, device, threads = "scripted", "cpu", 1
     vocabulary = None
@@ -79,7 +81,7 @@ class Scripted:
 
 
 def documents(dice: random.Random, count: int) -> Iterator[dict[str, Any]]:
-    """Documents, and where in them a suggestion is asked for."""
+    """Yield random documents, each with the offset of the cursor and the model's answer."""
     cases = [(unit, language) for unit in UNITS for language in LANGUAGE_IDS]
     for unit, language in dice.sample(cases, min(count, len(cases))):
         units = [unit] if dice.random() < 0.6 else [unit, *dice.sample(UNITS, dice.choice((1, 2)))]
@@ -95,7 +97,7 @@ def documents(dice: random.Random, count: int) -> Iterator[dict[str, Any]]:
 
 
 def worst(seed: int, count: int) -> tuple[float, dict[str, Any]]:
-    """The dearest of some documents: seconds, and which it was."""
+    """Complete random documents; return the longest processor time in seconds, and its document."""
     found: tuple[float, dict[str, Any]] = (0.0, {})
     config = Config(show_likelihood=0)
     for case in documents(random.Random(seed), count):
@@ -114,8 +116,8 @@ def worst(seed: int, count: int) -> tuple[float, dict[str, Any]]:
     return found
 
 
-def test_no_document_costs_more_than_its_bound() -> None:
-    """MERCURY_SEED chooses the documents."""
+def test_no_random_document_takes_longer_than_the_bound() -> None:
+    """The environment variable MERCURY_SEED selects the documents."""
     count, seed = str(cases(60)), os.environ.get("MERCURY_SEED", "20")
     code = "import json, sys, test_bounds; print(json.dumps(test_bounds.worst(*map(int, sys.argv[1:]))))"
     path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
@@ -133,7 +135,7 @@ def test_no_document_costs_more_than_its_bound() -> None:
 
 @pytest.mark.parametrize("unit", ["(", "[", "{", "${", "f'{", "/*"])
 @pytest.mark.parametrize("language", ["python", "javascript", "rust", "plaintext"])
-def test_a_line_of_one_sign_is_answered(unit: str, language: str) -> None:
+def test_a_long_line_of_one_repeated_bracket_is_answered_in_time(unit: str, language: str) -> None:
     text = (unit * LENGTH)[:LENGTH]
     document = Document("file:///w/a", "a", language, 1, text)
     for invoked in (False, True):

@@ -1,4 +1,4 @@
-"""The commands, as their users run them, over real networks."""
+"""The commands as users run them, with real models."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def command(*arguments: object, model: Path | str = "") -> subprocess.CompletedP
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    """Status and sentence of a command that must print nothing on stdout and one line on stderr."""
+    """Run a command that prints nothing on stdout and one line on stderr; return its status and that line."""
     status = main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     assert out == ""
@@ -76,7 +76,7 @@ def test_an_unknown_option_names_the_help_of_its_command(capsys: pytest.CaptureF
         (b'{"max_tokens": 9999}', "max_tokens must be a whole number from 4 to 256, not 9999."),
     ],
 )
-def test_wrong_settings_are_refused(
+def test_invalid_settings_files_are_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     file = tmp_path / "settings.json"
@@ -102,7 +102,9 @@ def test_wrong_settings_are_refused(
         ("arena", "small", "mini", "--limit", "0"),
     ],
 )
-def test_bad_usage_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_refused_with_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
     status, sentence = refused(capsys, *arguments)
     assert status == 2
     assert "--help" in sentence
@@ -123,7 +125,7 @@ def test_bad_usage_is_one_sentence(capsys: pytest.CaptureFixture[str], arguments
         ("total.py:2:13", "columns 1 to 12"),
     ],
 )
-def test_places_that_are_none(
+def test_complete_refuses_invalid_positions(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, source: Path, place: str, says: str
 ) -> None:
     monkeypatch.chdir(source.parent)
@@ -132,26 +134,26 @@ def test_places_that_are_none(
     assert says in sentence
 
 
-def test_a_mode_that_is_none(capsys: pytest.CaptureFixture[str], source: Path) -> None:
+def test_complete_refuses_an_unknown_mode(capsys: pytest.CaptureFixture[str], source: Path) -> None:
     status, sentence = refused(capsys, "complete", f"{source}:2:12", "--mode", "magic")
     assert status == 2
     assert "'diffusion', 'autoregressive'" in sentence
 
 
-def test_a_model_that_is_none(capsys: pytest.CaptureFixture[str], source: Path) -> None:
+def test_complete_refuses_an_unknown_model(capsys: pytest.CaptureFixture[str], source: Path) -> None:
     status, sentence = refused(capsys, "complete", f"{source}:2:12", "--model", "nowhere/at/all")
     assert status == 1
     assert "nowhere/at/all" in sentence
 
 
-def test_secrets_are_not_completed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_complete_refuses_a_private_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("PASSWORD=\n")
     status, sentence = refused(capsys, "complete", f"{tmp_path / '.env'}:1:10")
     assert status == 1
     assert "secrets" in sentence
 
 
-def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     async def taken() -> tuple[int, str]:
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -164,29 +166,27 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("closed", ["<&-", "</dev/null >&-"])
-def test_a_server_without_its_streams_says_so(closed: str) -> None:
+def test_the_server_refuses_closed_standard_streams(closed: str) -> None:
     line = f"{sys.executable} -m mercury_lsp --stdio {closed}"
     done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "closed" in done.stderr
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64])
-def test_a_host_that_cannot_be(capsys: pytest.CaptureFixture[str], host: str) -> None:
+def test_an_impossible_host_name_is_an_error(capsys: pytest.CaptureFixture[str], host: str) -> None:
     status, sentence = refused(capsys, "--tcp", "--host", host)
     assert status == 1
     assert f"Cannot listen on {host}:" in sentence
 
 
-def test_settings_without_an_end(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_deeply_nested_settings_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text("[" * 200_000)
     status, sentence = refused(capsys, "doctor", "--settings", tmp_path / "deep.json")
     assert status == 2
     assert "Cannot read settings" in sentence
 
 
-def test_figures_reach_a_file_that_takes_few_characters(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_stats_can_be_printed_in_a_limited_encoding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     event = Event(time.time(), "python", "vim", "small", False, "accepted", "", 12.0, 10, 9, 3, 2, False)
     history = History()
@@ -199,7 +199,7 @@ def test_figures_reach_a_file_that_takes_few_characters(
 
 
 def answer(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
-    """The one JSON object that a command printed on stdout, and nothing else."""
+    """Return the JSON object that a command printed on stdout, and check that it printed nothing else."""
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert isinstance(value, dict)
@@ -207,7 +207,7 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("mode", ["diffusion", "autoregressive"])
-def test_complete_prints_one_object(model: Path, source: Path, mode: str) -> None:
+def test_complete_prints_one_json_object(model: Path, source: Path, mode: str) -> None:
     given = ("complete", f"{source}:2:12", "--json", "--watch", "--model", model, "--mode", mode)
     found = answer(command(*given))
     assert found.keys() == ANSWER
@@ -226,7 +226,7 @@ def test_complete_shows_the_text_in_its_line(model: Path, source: Path) -> None:
     assert "2 tokens in 1 passes" in done.stderr
 
 
-def test_columns_count_characters_and_lines_end_as_the_protocol_says(model: Path, tmp_path: Path) -> None:
+def test_columns_count_characters_and_lines_end_as_in_lsp(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "lines.py"
     path.write_bytes('# 𐍈\u2028\x0c é\r\ns = "𐍈" + \r\n'.encode())
     found = answer(command("complete", f"{path}:2:11", "--json", "--model", model))
@@ -234,15 +234,15 @@ def test_columns_count_characters_and_lines_end_as_the_protocol_says(model: Path
     assert command("complete", f"{path}:2:12", "--model", model).returncode == 2
 
 
-def test_where_nothing_should_be_shown_the_answer_is_null(unpacked_model: Path, source: Path) -> None:
-    """Random weights write what breaks the syntax."""
+def test_without_a_suggestion_shown_is_null(unpacked_model: Path, source: Path) -> None:
+    """Random weights write text with syntax errors."""
     found = answer(command("complete", f"{source}:2:12", "--json", "--model", unpacked_model))
     assert found["text"]
     assert found["shown"] is None
 
 
 def test_watch_draws_each_draft_on_a_terminal(tiny_model: Path, source: Path) -> None:
-    """Random weights decide token by token, so there are drafts with undecided ones."""
+    """Random weights commit token by token, so there are drafts with masked tokens."""
     ours, theirs = pty.openpty()
     line = [
         sys.executable,
@@ -262,7 +262,8 @@ def test_watch_draws_each_draft_on_a_terminal(tiny_model: Path, source: Path) ->
         try:
             while chunk := os.read(ours, 1 << 16):
                 seen += chunk
-        except OSError:  # Linux's end of file
+        # On Linux, this is the end of the file.
+        except OSError:
             pass
         assert process.wait() == 0
     os.close(ours)
@@ -272,7 +273,7 @@ def test_watch_draws_each_draft_on_a_terminal(tiny_model: Path, source: Path) ->
     assert re.search(r"pass +\d+ +\d+/16", text)
 
 
-def test_doctor_tells_what_would_run(model: Path) -> None:
+def test_doctor_reports_model_versions_and_grammars(model: Path) -> None:
     found = answer(command("doctor", "--json", model=model))
     assert found["usable"] is True
     assert found["model"]["name"] == "word"  # type: ignore[index]
@@ -281,14 +282,14 @@ def test_doctor_tells_what_would_run(model: Path) -> None:
     assert None not in found["grammars"].values()  # type: ignore[attr-defined]
 
 
-def test_doctor_misses_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_a_missing_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mercury_lsp.engine.backends.cpu.kernel.instruction_sets", lambda: ())
     report = doctor.Report()
     assert doctor._check_devices(report)["kernel"] is None
     assert "kernel" in str(report.problems)
 
 
-def test_doctor_finds_a_damaged_model_and_tells_the_mend(model: Path, tmp_path: Path) -> None:
+def test_doctor_reports_a_damaged_model_and_the_fix(model: Path, tmp_path: Path) -> None:
     for file in model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = next(tmp_path.glob("*.safetensors"))
@@ -300,7 +301,7 @@ def test_doctor_finds_a_damaged_model_and_tells_the_mend(model: Path, tmp_path: 
     assert "reinstall" in problem["fix"]
 
 
-def test_doctor_for_people(model: Path) -> None:
+def test_doctor_prints_a_readable_report(model: Path) -> None:
     done = command("doctor", model=model)
     assert done.returncode == 0
     assert "is ready on this machine" in done.stdout
@@ -311,7 +312,8 @@ def test_demo_shows_suggestions_and_types_over_wrong_ones(model: Path) -> None:
     done = command("demo", model=model)
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
-    scenes = done.stdout.count(f"▏⟦{WORD}")  # as many as a busy machine has time for
+    # A busy machine shows fewer scenes.
+    scenes = done.stdout.count(f"▏⟦{WORD}")
     assert 2 <= scenes <= 6
     endings = re.findall(
         r"^(.+): keys pressed \d+, saved \d+  answered in \d+ ms$", done.stdout, re.MULTILINE
@@ -330,7 +332,7 @@ def test_demo_without_a_model_ends_with_a_sentence() -> None:
     assert "There is no model '/nowhere'" in done.stderr.splitlines()[-1]
 
 
-def test_bench_measures_everything_the_design_names(model: Path) -> None:
+def test_bench_prints_all_figures(model: Path) -> None:
     done = command("bench", "--json", "--model", model, "--device", "cpu", "--context", 300)
     found = answer(done)
     assert list(found) == [
@@ -352,13 +354,15 @@ def test_bench_measures_everything_the_design_names(model: Path) -> None:
     assert found["with_speculation"]["typed_through"]["n"] > 0  # type: ignore[index]
     assert found["pass_ms"].keys() == {"1", "8", "16", "32"}  # type: ignore[attr-defined]
     assert found["tokens_per_s"].keys() == {"diffusion", "autoregressive"}  # type: ignore[attr-defined]
-    assert found["tokens_per_pass"] == 2  # the word and its end, in one pass
+    # The word and the stop token, in one pass.
+    assert found["tokens_per_pass"] == 2
     assert found["rss_mb"] > 50  # type: ignore[operator]
     assert (found["typing_4096_over_512"], found["against"]) == (None, None)
-    assert len(found["targets"]) == 1  # type: ignore[arg-type]  # the others are promised of other models
+    # The other targets are for other models.
+    assert len(found["targets"]) == 1  # type: ignore[arg-type]
 
 
-def test_bench_compares_and_types_at_long_contexts(model: Path, tokenizer: Tokenizer) -> None:
+def test_bench_compares_with_a_server_and_measures_long_contexts(model: Path, tokenizer: Tokenizer) -> None:
     with serving(writes(*tokenizer.encode(WORD))) as (url, _):
         given = ("--model", model, "--device", "cpu", "--against", url, "--long")
         found = answer(command("bench", "--json", *given))
@@ -367,7 +371,8 @@ def test_bench_compares_and_types_at_long_contexts(model: Path, tokenizer: Token
     assert (against["url"], against["model"]) == (url, "tiny.gguf")
     assert against["same_text"] == {"diffusion": 1.0, "autoregressive": 1.0}
     assert against["single_line"]["n"] == len(scenes())
-    assert against["tokens_24_and_more"] is None  # it writes one word
+    # The model writes only one word.
+    assert against["tokens_24_and_more"] is None
     assert found["typing_ms_by_context"].keys() == {"512", "4096"}  # type: ignore[attr-defined]
     assert len(found["targets"]) == 4  # type: ignore[arg-type]
 
@@ -379,7 +384,7 @@ def test_bench_compares_and_types_at_long_contexts(model: Path, tokenizer: Token
         ("--against", "http://127.0.0.1:1", 1, "cannot be asked"),
     ],
 )
-def test_bench_ends_early_with_a_sentence(
+def test_bench_refuses_an_invalid_or_unreachable_server_with_one_sentence(
     capsys: pytest.CaptureFixture[str], model: Path, option: str, value: str, status: int, says: str
 ) -> None:
     found, sentence = refused(capsys, "bench", "--model", model, option, value)
@@ -388,7 +393,9 @@ def test_bench_ends_early_with_a_sentence(
 
 
 @pytest.mark.parametrize("size", [512, 4096])
-def test_a_document_of_a_given_length_around_a_scene(tokenizer: Tokenizer, size: int) -> None:
+def test_build_context_returns_a_document_of_the_given_length_around_a_scene(
+    tokenizer: Tokenizer, size: int
+) -> None:
     scene = scenes()[0]
     text, cursor = build_context(scene, size, tokenizer.count)
     assert scene.cut[: scene.start].endswith(text[:cursor][-200:])
@@ -396,7 +403,7 @@ def test_a_document_of_a_given_length_around_a_scene(tokenizer: Tokenizer, size:
     assert 0.9 * size < tokenizer.count(text) <= min(size, 4000)
 
 
-def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
+def test_long_lines_are_whole_lines_with_the_minimum_of_tokens(tokenizer: Tokenizer) -> None:
     lines = long_lines(tokenizer.count, 20)
     assert len(lines) > 20
     for scene in lines:
@@ -405,7 +412,7 @@ def test_long_lines_are_whole_and_long(tokenizer: Tokenizer) -> None:
         assert scene.text[scene.end] == "\n"
 
 
-async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_gain_of_prefetching_is_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystrokes, "READING_SECONDS", 0)
     found = await keystrokes.measure_prefetch({"model": str(model), "deadline_ms": 60_000}, scenes()[:2])
     counts = {"accepted": 2, "typed_through": 2 * (len(WORD) - 1)}
@@ -414,13 +421,13 @@ async def test_what_anticipation_gains_is_measured(model: Path, monkeypatch: pyt
     assert all(0 < times["p50"] <= times["p95"] for times in found.values() if times is not None)
 
 
-def test_bench_refuses_a_context_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_refuses_an_invalid_context(capsys: pytest.CaptureFixture[str]) -> None:
     status, sentence = refused(capsys, "bench", "--context", "3")
     assert status == 2
     assert "--context" in sentence
 
 
-def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
+def test_the_sample_files_have_no_syntax_errors_and_no_scene_twice() -> None:
     assert {scene.path for scene in scenes()} == {path for path in SAMPLES_FOLDER.iterdir() if path.is_file()}
     for scene in scenes():
         document = Document(scene.uri, scene.path.name, scene.language_id, 1, scene.text)
@@ -430,7 +437,7 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
     assert len({(scene.path, scene.start) for scene in scenes()}) == len(scenes())
 
 
-async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
+async def test_editor_and_server_have_the_same_text_after_typing(model: Path) -> None:
     scene = scenes()[0]
     async with Editor.start(SAMPLES_FOLDER, {"model": str(model), "deadline_ms": 60_000}) as editor:
         await editor.wait_until_loaded()
@@ -447,19 +454,19 @@ async def test_an_editor_sees_the_text_it_typed(model: Path) -> None:
 
 
 @pytest.mark.parametrize(("code", "status"), [("pass", 0), ("import sys; sys.exit(3)", 3)])
-async def test_a_server_that_ends_is_noticed(code: str, status: int) -> None:
+async def test_a_server_that_ends_unexpectedly_is_a_failure(code: str, status: int) -> None:
     with pytest.raises(Failure, match=f"ended with exit status {status}"):
         async with Editor.start(SAMPLES_FOLDER, {}, [sys.executable, "-c", code]):
             pass
 
 
-async def test_a_server_that_is_not_there() -> None:
+async def test_a_server_program_that_does_not_exist_is_a_failure() -> None:
     with pytest.raises(Failure, match="cannot be started"):
         async with Editor.start(SAMPLES_FOLDER, {}, ["/nowhere/mercury-lsp"]):
             pass
 
 
-def test_bench_measures_what_an_open_model_has(
+def test_bench_measures_an_open_model_and_refuses_unsupported_options(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def typed(*_: object) -> Measurements:
@@ -471,7 +478,8 @@ def test_bench_measures_what_an_open_model_has(
     monkeypatch.setattr(bench, "measure_keystrokes", typed)
     monkeypatch.setattr(bench, "measure_prefetch", ahead)
     save_open(tmp_path / "open", "open-dcoder")
-    monkeypatch.setenv("MERCURY_MODEL", str(tmp_path / "open"))  # as if it were selected
+    # As if the model were selected.
+    monkeypatch.setenv("MERCURY_MODEL", str(tmp_path / "open"))
     assert main(["bench", "--json", "--device", "cpu"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["model"] == "open" and found["tokens_per_s"].keys() == {"diffusion"}

@@ -1,4 +1,4 @@
-"""What serves runs with the core dependencies alone: anything else that is installed here is refused to it."""
+"""The server runs with the core dependencies alone: the import of any other installed distribution fails."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from support import ROOT
 
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 
-# Python imports this file when it starts, in the server's process as well.
+# Content of `sitecustomize`, which Python imports when it starts, also in the server's process.
 REFUSAL = "import sys\nsys.modules.update(dict.fromkeys({refused}))\n"
 
 
-def core() -> set[str]:
-    """The names of the distributions that `pip install mercury-lsp` installs."""
+def core_distributions() -> set[str]:
+    """Return the names of the distributions that `pip install mercury-lsp` installs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     found, todo = (
         {canonicalize_name(project["name"])},
@@ -38,9 +38,9 @@ def core() -> set[str]:
     return found
 
 
-def refused() -> list[str]:
-    """Modules of all other distributions."""
-    allowed = core()
+def refused_modules() -> list[str]:
+    """Return the modules of all other installed distributions."""
+    allowed = core_distributions()
     return sorted(
         module
         for module, owners in metadata.packages_distributions().items()
@@ -49,7 +49,7 @@ def refused() -> list[str]:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (folder / "sitecustomize.py").write_text(REFUSAL.format(refused=refused()), encoding="utf-8")
+    (folder / "sitecustomize.py").write_text(REFUSAL.format(refused=refused_modules()), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "MERCURY_MODEL": "mini"}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -61,28 +61,30 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_what_is_no_core_dependency_is_refused(tmp_path: Path) -> None:
-    assert {"torch", "ray", "fastapi", "pytest", "matplotlib"} <= set(refused())
-    assert not {"numpy", "pygls", "rich", "tokenizers", "tree_sitter_python", "mercury_lsp"} & set(refused())
+def test_only_core_dependencies_can_be_imported(tmp_path: Path) -> None:
+    assert {"torch", "ray", "fastapi", "pytest", "matplotlib"} <= set(refused_modules())
+    assert not {"numpy", "pygls", "rich", "tokenizers", "tree_sitter_python", "mercury_lsp"} & set(
+        refused_modules()
+    )
     assert "import of torch halted" in run(tmp_path, "-c", "import torch").stderr
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_the_demonstration_and_its_server_need_no_more(tmp_path: Path) -> None:
+def test_the_demo_and_its_server_run_with_the_core_dependencies(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "mercury_lsp", "demo", "--fast")
     assert done.returncode == 0, done.stderr
     assert "keys instead of" in done.stdout
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_the_doctor_needs_no_more(tmp_path: Path) -> None:
+def test_the_doctor_runs_with_the_core_dependencies(tmp_path: Path) -> None:
     done = run(tmp_path, "-m", "mercury_lsp", "doctor", "--json")
     assert done.returncode == 0, done.stderr
     assert not [problem for problem in json.loads(done.stdout)["problems"] if problem["fatal"]]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
-def test_the_first_command_installs_no_more(tmp_path: Path) -> None:
+def test_make_demo_install_and_bench_install_only_the_core_dependencies(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "mercury_lsp/engine/kernel/build.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, tmp_path / name)

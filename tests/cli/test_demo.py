@@ -1,4 +1,4 @@
-"""The demonstration: a typist who presses Tab for the author's text alone, and a screen of any width."""
+"""The demo: a simulated user who accepts only suggestions that equal the author's text, and its screen."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ CURSOR = SCENE.start + 4
         ("", SCENE.start, SCENE.start, 0),
     ],
 )
-def test_only_the_authors_text_is_worth_a_key(text: str, start: int, end: int, gain: int) -> None:
+def test_only_suggestions_that_equal_the_authors_text_are_accepted(
+    text: str, start: int, end: int, gain: int
+) -> None:
     assert matching_characters(SCENE, SCENE.cut, GhostText(text, start, end, 1.0), SCENE.start) == gain
 
 
-def test_a_bracket_that_the_editor_added_is_replaced() -> None:
+def test_a_bracket_added_by_the_editor_is_part_of_the_replaced_range() -> None:
     assert (
         matching_characters(SCENE, PAIRED, GhostText("first, second)", CURSOR, CURSOR + 1, 1.0), CURSOR) == 14
     )
     assert matching_characters(SCENE, PAIRED, GhostText("first, ", CURSOR, CURSOR + 1, 1.0), CURSOR) == 0
 
 
-def test_hands_are_a_persons_and_the_same_each_time() -> None:
+def test_typing_delays_are_realistic_and_reproducible() -> None:
     hands, again = TypingDelays(1.0), TypingDelays(1.0)
     seconds = [hands.key_seconds(key) for key in "return self.hits" * 20]
     assert seconds == [again.key_seconds(key) for key in "return self.hits" * 20]
@@ -82,14 +84,14 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
-def test_a_draft_is_dim_before_it_is_ghost_text_and_tab_is_seen() -> None:
+def test_the_screen_shows_dim_drafts_then_ghost_text_and_the_tab_key() -> None:
     screen = drawn(80, False, view("add(", "first░"), view("add(first, second)", tab=True))
     assert re.search(r"\x1b\[3;90madd\(\x1b\[0m\x1b\[2;3;90mfirst\x1b\[0m\x1b\[2;3;94m░", screen)
     assert "total = ▏add(first, second)" in plain(screen) and " Tab " in plain(screen)
     assert "⟦" not in screen and "sum.py             add(first, second)  5 of 18 keys" in plain(screen)
 
 
-def test_without_colors_brackets_mark_what_is_suggested() -> None:
+def test_without_colors_brackets_mark_the_suggestion() -> None:
     screen = drawn(80, True, view("add(first, second)"))
     assert "total = ▏⟦add(first, second)⟧" in plain(screen)
     assert "add(⟦first, second)⟧  5 of 18 keys" in plain(screen)
@@ -97,13 +99,13 @@ def test_without_colors_brackets_mark_what_is_suggested() -> None:
 
 
 @pytest.mark.parametrize("width", [20, 30])
-def test_the_cursor_is_seen_in_a_narrow_terminal(width: int) -> None:
+def test_the_cursor_is_visible_in_a_narrow_terminal(width: int) -> None:
     rows = plain(drawn(width, False, view("add(first, second)"))).splitlines()
     assert any("▏add(" in row for row in rows)
     assert all(len(row) <= width for row in rows)
 
 
-def test_lines_keep_what_was_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_show_the_accepted_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
     lines = PlainLines(Console(highlight=False, soft_wrap=True))
     lines.begin(SCENE)
     for shown in (view("add(1)"), view("add(first, second)", tab=True), view("wrong")):
@@ -112,14 +114,14 @@ def test_lines_keep_what_was_accepted(capsys: pytest.CaptureFixture[str]) -> Non
     assert "    1 │ total = ▏⟦add(first, second)⟧" in capsys.readouterr().out.splitlines()
 
 
-def test_a_result_is_the_whole_text_with_what_was_accepted_marked() -> None:
+def test_the_result_is_the_whole_text_with_accepted_parts_marked() -> None:
     scene = scenes()[0]
     marked = render_result(scene, [(scene.start + 5, scene.start + 9)], False).plain
     assert "self.⟦hits⟧ + self.misses  20 of 23 keys" in marked
 
 
-def test_interrupted_it_leaves_a_whole_terminal_and_no_server(model: Path) -> None:
-    """Ctrl-C reaches the server as well, as all of a terminal's processes."""
+def test_after_an_interrupt_the_terminal_is_restored_and_no_process_remains(model: Path) -> None:
+    """Send SIGINT to the whole process group, as Ctrl-C in a terminal does."""
     controller, terminal = pty.openpty()
     environment = {**os.environ, "MERCURY_MODEL": str(model), "TERM": "xterm-256color"}
     demo = subprocess.Popen(

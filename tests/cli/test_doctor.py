@@ -1,4 +1,4 @@
-"""What `doctor` finds around the program: what the PATH has of it, its folders, and what came of it lately."""
+"""What `doctor` finds around the program: programs on the PATH, folders, and outcomes of recent requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mercury_lsp.telemetry.store import Event, History
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the programs here are shell scripts")
 
 
-def installed(folder: Path, script: str) -> str:
+def install(folder: Path, script: str) -> str:
     folder.mkdir()
     path = folder / environment.PROGRAM
     path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
@@ -32,12 +32,12 @@ def problems(report: Report) -> list[str]:
     return [problem.problem for problem in report.problems]
 
 
-def test_the_first_on_the_path_is_what_an_editor_starts(
+def test_a_wrong_or_broken_program_that_is_first_on_the_path_is_a_problem(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = installed(tmp_path / "own", f"echo mercury-lsp {__version__}")
-    old = installed(tmp_path / "old", "echo mercury-lsp 0.0.1")
-    broken = installed(tmp_path / "broken", "exit 1")
+    own = install(tmp_path / "own", f"echo mercury-lsp {__version__}")
+    old = install(tmp_path / "old", "echo mercury-lsp 0.0.1")
+    broken = install(tmp_path / "broken", "exit 1")
     for first, told in ((own, None), (old, "version 0.0.1"), (broken, "does not run")):
         order = [first, *(path for path in (own, old, broken) if path != first)]
         monkeypatch.setenv("PATH", os.pathsep.join(str(Path(path).parent) for path in order))
@@ -49,7 +49,9 @@ def test_the_first_on_the_path_is_what_an_editor_starts(
         assert all(str(told) in problem and first in problem for problem in problems(report))
 
 
-def test_a_program_that_no_editor_would_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_is_not_on_the_path_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     report = Report()
     assert environment.check_programs(report) == {}
@@ -58,7 +60,7 @@ def test_a_program_that_no_editor_would_find(tmp_path: Path, monkeypatch: pytest
     assert report.usable
 
 
-def test_a_model_that_the_environment_sets_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_set_by_the_environment_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     report = Report()
     monkeypatch.setenv("MERCURY_MODEL", "mini")
     assert environment.check_environment(report) == {"MERCURY_MODEL": "mini"}
@@ -67,14 +69,15 @@ def test_a_model_that_the_environment_sets_is_told_of(monkeypatch: pytest.Monkey
     assert environment.check_environment(Report()) == {"MERCURY_MODEL": None}
 
 
-def test_folders_that_are_not_there_yet_are_looked_for_above(
+def test_a_missing_folder_is_checked_by_its_nearest_parent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     report = Report()
     found = environment.check_folders(report)
-    assert not report.problems and not list(tmp_path.iterdir())  # it only looks
+    # The check creates no folder.
+    assert not report.problems and not list(tmp_path.iterdir())
     assert all(facts["writable"] and facts["free_mb"] > 0 for facts in found.values())
     monkeypatch.setattr(environment, "MIN_FREE_MB", 1 << 40)
     monkeypatch.setattr(environment, "_writable", lambda folder: True)
@@ -86,7 +89,7 @@ def test_folders_that_are_not_there_yet_are_looked_for_above(
     assert [("cannot write" in problem) for problem in problems(report)] == [True, True]
 
 
-def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
+def record_events(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
     monkeypatch.setattr(store, "BATCH_SECONDS", 0.01)
     writer = History()
@@ -95,9 +98,11 @@ def kept(monkeypatch: pytest.MonkeyPatch, folder: Path, *events: Event) -> None:
     writer.close(60)
 
 
-def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recent_week_without_suggestions_is_a_problem_with_its_chief_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nothing = {"outcome": "nothing", "shown": 0, "accepted": 0}
-    kept(
+    record_events(
         monkeypatch,
         tmp_path,
         event(moment=time.time() - 30 * store.DAY_SECONDS),
@@ -109,13 +114,13 @@ def test_what_came_of_requests_lately(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found == {"days": 7, "requests": 4, "shown": 0, "chief_cause_of_none": "withheld"}
     (problem,) = report.problems
     assert "none of the 4 requests" in problem.problem and "show_likelihood" in problem.fix
-    kept(monkeypatch, tmp_path, event())
+    record_events(monkeypatch, tmp_path, event())
     report = Report()
     found = environment.recent_requests(report)
     assert found is not None and found["shown"] == 1 and not report.problems
 
 
-def test_a_history_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_history_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     file = store.history_file()
     file.parent.mkdir()
@@ -125,14 +130,14 @@ def test_a_history_that_cannot_be_read_is_told_of(tmp_path: Path, monkeypatch: p
     assert report.problems[0].fix == "run mercury-lsp stats --clear to delete the history" and report.usable
 
 
-def test_a_server_is_not_tried_where_it_cannot_work() -> None:
+def test_the_server_is_not_started_after_a_fatal_problem() -> None:
     report = Report()
     report.add_problem("there is no model", "install one", fatal=True)
     assert environment.check_server(report) is None
     assert len(report.problems) == 1
 
 
-def test_it_ends_with_at_most_three_things_to_do_the_fatal_ones_first(
+def test_the_report_ends_with_at_most_three_fixes_and_fatal_problems_first(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     report = Report()

@@ -1,4 +1,4 @@
-"""The set-ups of editors offer the options that there are, with their defaults and their limits."""
+"""The editors' set-ups and the documentation offer exactly the existing options, with their defaults and limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def generate(*arguments: str | Path) -> int:
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
+def test_documentation_and_vs_code_have_all_options() -> None:
     assert generate("--check") == 0, "run make settings"
     told = VSCODE["contributes"]["configuration"]["properties"]
     own = {name for name in told if name.split(".")[1] in EDITOR_SETTINGS}
@@ -44,7 +44,8 @@ def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
     for (
         name,
         schema,
-    ) in told.items():  # a workspace cannot turn on what sends text elsewhere, nor name a program
+    ) in told.items():
+        # A workspace cannot enable an option that sends text to a host, nor name a program.
         elsewhere = name.startswith((f"{SECTION}.remote", f"{SECTION}.next_edit"))
         assert schema.get("scope") == ("machine" if elsewhere else None) or name in own, name
     assert sum(name.startswith(f"{SECTION}.remote") for name in told) == 5
@@ -53,7 +54,7 @@ def test_document_and_vs_code_have_the_options_of_the_configuration() -> None:
     assert f"\n{row}\n" in document
 
 
-def test_what_is_generated_and_nothing_else_is_mended(tmp_path: Path) -> None:
+def test_the_generator_restores_the_generated_parts_and_changes_nothing_else(tmp_path: Path) -> None:
     files = {name: (ROOT / name).read_text(encoding="utf-8") for name in GENERATED}
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -76,13 +77,14 @@ def test_the_extension_has_the_servers_version() -> None:
     assert VSCODE["version"] == lock["version"] == __version__
 
 
-def test_vs_code_offers_the_commands_that_the_extension_has() -> None:
+def test_vs_code_offers_exactly_the_commands_of_the_extension() -> None:
     sources = {path: path.read_text(encoding="utf-8") for path in (EDITORS / "vscode/src").glob("*.ts")}
     handlers = re.search(r"const handlers.*?\n  \};", sources[EDITORS / "vscode/src/commands.ts"], re.DOTALL)
     assert handlers is not None
     registered = set(re.findall(rf'"({SECTION}\.\w+)": ', handlers[0]))
     contributed = {command["command"] for command in VSCODE["contributes"]["commands"]}
-    assert contributed == registered - {f"{SECTION}.accepted"}  # that one is for the server's items
+    # Only the items of the server use the command `accepted`.
+    assert contributed == registered - {f"{SECTION}.accepted"}
     mentioned = re.findall(rf"command:({SECTION}\.\w+)", json.dumps(VSCODE["contributes"]["walkthroughs"]))
     mentioned += re.findall(
         rf'entry\("[^"]+", [^)]*?"({SECTION}\.\w+)"\)', sources[EDITORS / "vscode/src/menu.ts"]
@@ -90,7 +92,7 @@ def test_vs_code_offers_the_commands_that_the_extension_has() -> None:
     assert mentioned and set(mentioned) <= registered
 
 
-def test_what_vs_code_shows_is_in_the_extension_and_loads_nothing() -> None:
+def test_pictures_and_pages_of_the_extension_load_nothing_from_elsewhere() -> None:
     steps = [step for walk in VSCODE["contributes"]["walkthroughs"] for step in walk["steps"]]
     for step in steps:
         picture = (EDITORS / "vscode" / step["media"]["svg"]).read_text(encoding="utf-8")
@@ -99,7 +101,7 @@ def test_what_vs_code_shows_is_in_the_extension_and_loads_nothing() -> None:
     assert "default-src 'none'" in page and not re.search(r"https?:|<script|<img", page)
 
 
-def test_the_examples_of_settings_are_right() -> None:
+def test_the_examples_of_settings_for_helix_and_neovim_are_valid() -> None:
     helix = tomllib.loads((EDITORS / "helix/languages.toml").read_text(encoding="utf-8"))
     assert parse_settings(helix["language-server"]["mercury"]["config"])[1] == ()
     neovim = (EDITORS / "neovim/README.md").read_text(encoding="utf-8")

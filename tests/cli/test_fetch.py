@@ -1,4 +1,4 @@
-"""Downloads from a hub over real sockets: what is fetched, what goes on after an end, what is refused, and how."""
+"""Downloads from a hub over real sockets: the files, resumption, refusals and error messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from support.servers.fake_hub import TOKEN, Hub, Repo, serving
 from mercury_lsp.models.downloads import NOTE_FILE
 
 NAME = "acme/tiny"
-# The command line as it is, but that it reads little at a time and hardly waits.
+# The unchanged command line, except for small chunks and short pauses.
 CODE = """
 import sys
 from mercury_lsp.models import fetch
@@ -52,7 +52,7 @@ def repo(**changes: object) -> Repo:
 
 
 class User:
-    """Runs commands with folders of its own."""
+    """A user with folders of their own, who runs commands."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -95,7 +95,7 @@ def user(tmp_path: Path) -> User:
 
 
 def sentence(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
-    """What a command that fails says, but for whom it asked."""
+    """Return the error sentence of a failed command, without the lines that name the hub and the model."""
     assert done.returncode == status, done.stderr
     assert done.stdout == ""
     *before, last = done.stderr.splitlines()
@@ -104,7 +104,7 @@ def sentence(done: subprocess.CompletedProcess[str], status: int = 1) -> str:
     return last
 
 
-def test_a_model_is_downloaded_whole_and_nothing_that_could_run(user: User) -> None:
+def test_all_files_of_a_model_are_downloaded_except_code_and_pickles(user: User) -> None:
     with serving(acme__tiny=repo()) as hub:
         done = user.download(hub)
         assert done.returncode == 0, done.stderr
@@ -117,17 +117,18 @@ def test_a_model_is_downloaded_whole_and_nothing_that_could_run(user: User) -> N
         asked = len(hub.seen)
         again = user.download(hub)
         assert again.returncode == 0 and "already" in again.stdout
-        assert len(hub.seen) == asked + 1  # the commit
+        # The only further request resolves the commit.
+        assert len(hub.seen) == asked + 1
 
 
-def test_files_are_of_the_commit_that_was_resolved_first(user: User) -> None:
+def test_all_files_are_from_the_commit_that_was_resolved_first(user: User) -> None:
     with serving(acme__tiny=repo()) as hub:
         assert user.download(hub, f"{NAME}@{'a' * 40}").returncode == 0
         assert all(f"/resolve/{'a' * 40}/" in s.path for s in hub.seen if "/resolve/" in s.path)
         assert "no revision v9" in sentence(user.download(hub, f"{NAME}@v9"))
 
 
-def test_a_connection_that_is_cut_goes_on_where_it_was(user: User) -> None:
+def test_a_download_resumes_after_a_lost_connection(user: User) -> None:
     with serving(acme__tiny=repo(cut={"model.safetensors": [5 * 1024, 0, 7 * 1024 + 13]})) as hub:
         done = user.download(hub)
         assert done.returncode == 0, done.stderr
@@ -136,7 +137,7 @@ def test_a_connection_that_is_cut_goes_on_where_it_was(user: User) -> None:
         assert ranges == [None, "bytes=5120-", "bytes=5120-", f"bytes={12 * 1024}-"]
 
 
-def test_a_hub_that_is_busy_or_sends_no_parts_is_asked_again(user: User) -> None:
+def test_requests_to_a_busy_hub_or_one_without_ranges_are_retried(user: User) -> None:
     busy = Counter({"config.json": 2})
     with serving(acme__tiny=repo(cut={"model.safetensors": [5 * 1024]}, busy=busy, whole=True)) as hub:
         done = user.download(hub)
@@ -145,12 +146,12 @@ def test_a_hub_that_is_busy_or_sends_no_parts_is_asked_again(user: User) -> None
         assert hub.fetched().count("config.json") == 3
 
 
-def test_a_hub_that_begins_anew_for_ever_is_given_up(user: User) -> None:
+def test_a_download_that_always_restarts_at_the_beginning_fails(user: User) -> None:
     with serving(acme__tiny=repo(cut={"model.safetensors": [5 * 1024] * 100}, whole=True)) as hub:
         assert "goes on from there" in sentence(user.download(hub))
 
 
-def test_a_connection_that_stays_lost_ends_and_the_next_download_goes_on(user: User) -> None:
+def test_after_a_permanently_lost_connection_the_next_download_resumes(user: User) -> None:
     with serving(acme__tiny=repo(cut={"model.safetensors": [8 * 1024] + [0] * 100})) as hub:
         said = sentence(user.download(hub))
         assert "model.safetensors" in said and "goes on from there" in said
@@ -164,11 +165,12 @@ def test_a_connection_that_stays_lost_ends_and_the_next_download_goes_on(user: U
         assert user.is_whole()
         assert [seen.range for seen in hub.seen if seen.path.startswith("/cdn/")] == ["bytes=8192-"]
         fetched = hub.fetched()
-        assert len(fetched) == len(set(fetched)) < len(FETCHED)  # what was whole is not asked for again
+        # Complete files are not requested again.
+        assert len(fetched) == len(set(fetched)) < len(FETCHED)
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_download_goes_on(user: User, with_signal: signal.Signals) -> None:
+def test_the_download_resumes_after_an_interrupt(user: User, with_signal: signal.Signals) -> None:
     with serving(acme__tiny=repo(cut={"model.safetensors": [16 * 1024]})) as hub:
         hub.stall = threading.Event()
         process = subprocess.Popen(
@@ -199,7 +201,7 @@ def test_an_interrupted_download_goes_on(user: User, with_signal: signal.Signals
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_what_is_not_as_its_checksum_says_is_deleted(user: User, name: str) -> None:
+def test_a_file_with_a_wrong_checksum_is_deleted(user: User, name: str) -> None:
     with serving(acme__tiny=repo(corrupt={name})) as hub:
         assert f"{name} from 127.0.0.1" in sentence(user.download(hub))
         assert not user.folder.exists()
@@ -208,8 +210,8 @@ def test_what_is_not_as_its_checksum_says_is_deleted(user: User, name: str) -> N
         assert user.is_whole()
 
 
-def test_what_is_left_of_another_file_is_found_out(user: User) -> None:
-    """A part that was damaged on the disk, or lies behind the end."""
+def test_a_wrong_partial_file_is_detected(user: User) -> None:
+    """Test a partial file that was damaged on the disk, and one that is longer than the whole file."""
     with serving(acme__tiny=repo(cut={"model.safetensors": [8 * 1024] + [0] * 100})) as hub:
         sentence(user.download(hub))
         hub.repos[NAME].cut.clear()
@@ -221,7 +223,7 @@ def test_what_is_left_of_another_file_is_found_out(user: User) -> None:
         assert user.is_whole()
 
 
-def test_a_newer_revision_takes_what_has_not_changed(user: User) -> None:
+def test_a_newer_revision_reuses_unchanged_files(user: User) -> None:
     with serving(acme__tiny=repo()) as hub:
         assert user.download(hub).returncode == 0
         newer = {**FILES, "config.json": b'{"model_type": "qwen3"}'}
@@ -244,10 +246,11 @@ def test_a_gated_model_needs_a_token(user: User) -> None:
         assert user.is_whole()
         told = {seen.authorization for seen in hub.seen if seen.host == "127.0.0.1"}
         elsewhere = {seen.authorization for seen in hub.seen if seen.host == "localhost"}
-        assert told == {f"Bearer {TOKEN}"} and elsewhere == {None}  # nobody else is told
+        # The token is sent to no other host.
+        assert told == {f"Bearer {TOKEN}"} and elsewhere == {None}
 
 
-def test_the_token_that_the_library_keeps_is_used(user: User) -> None:
+def test_the_token_stored_by_huggingface_hub_is_used(user: User) -> None:
     (user.home / "hf").mkdir()
     (user.home / "hf" / "token").write_text(TOKEN)
     with serving(acme__tiny=repo(private=True)) as hub:
@@ -255,7 +258,7 @@ def test_the_token_that_the_library_keeps_is_used(user: User) -> None:
         assert "or it is private" in sentence(user.download(hub, HF_HUB_DISABLE_IMPLICIT_TOKEN="1"))
 
 
-def test_what_there_is_not_costs_a_sentence(user: User) -> None:
+def test_models_that_do_not_exist_are_refused_with_one_sentence(user: User) -> None:
     weightless = {name: content for name, content in FILES.items() if name != "model.safetensors"}
     with serving(acme__tiny=repo(), acme__pickle=Repo(weightless)) as hub:
         assert "has no model acme/none, or it is private" in sentence(user.download(hub, "acme/none"))
@@ -267,10 +270,11 @@ def test_what_there_is_not_costs_a_sentence(user: User) -> None:
         assert "shipped" in sentence(user.download(hub, "small"), 2)
         assert len(hub.seen) == asked
         assert not user.models.exists() or not list(user.models.iterdir())
-    assert "cannot be reached" in sentence(user.download(hub))  # it has gone
+    # The hub has ended.
+    assert "cannot be reached" in sentence(user.download(hub))
 
 
-def test_an_address_that_is_no_hubs_costs_a_sentence(user: User) -> None:
+def test_an_answer_that_no_hub_gives_is_refused_with_one_sentence(user: User) -> None:
     class Other(Repo):
         def info(self, name: str) -> dict[str, object]:
             return {"id": "../..", "sha": "../../etc", "siblings": []}
@@ -279,7 +283,7 @@ def test_an_address_that_is_no_hubs_costs_a_sentence(user: User) -> None:
         assert "not what a hub does" in sentence(user.download(hub))
 
 
-def test_the_license_is_shown_and_asked_for(user: User) -> None:
+def test_the_license_is_shown_and_must_be_confirmed(user: User) -> None:
     card = {"license": "other", "license_name": "tiny-terms"}
     with serving(acme__tiny=repo(card=card)) as hub:
         assert "--yes" in sentence(user.run(hub, "models", "download", NAME), 2)
@@ -326,14 +330,15 @@ def test_progress_is_shown_on_a_terminal_only(user: User) -> None:
         try:
             while chunk := os.read(controller, 4096):
                 shown += chunk
-        except OSError:  # the other end is closed
+        # The other end is closed.
+        except OSError:
             pass
         assert process.wait(60) == 0
         os.close(controller)
         assert re.search(rb"acme/tiny .*\d+(\.\d+)?/\d+(\.\d+)? .*B", shown), shown
 
 
-def test_a_full_disk_costs_a_sentence(user: User) -> None:
+def test_a_full_disk_is_reported_with_one_sentence(user: User) -> None:
     with serving(acme__tiny=repo()) as hub:
         few = CODE.replace(
             "sys.exit",
@@ -361,10 +366,11 @@ def test_a_full_disk_costs_a_sentence(user: User) -> None:
         assert "No space left on device; make room" in sentence(done)
         hub.seen.clear()
         assert user.download(hub).returncode == 0 and user.is_whole()
-        assert hub.fetched() == []  # all of it was there
+        # All files were complete.
+        assert hub.fetched() == []
 
 
-def test_a_folder_that_cannot_be_written_costs_a_sentence(user: User) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_with_one_sentence(user: User) -> None:
     user.models.parent.mkdir(parents=True)
     user.models.write_text("a file")
     with serving(acme__tiny=repo()) as hub:

@@ -1,4 +1,4 @@
-"""What is asked of a hub: which files, and what its cards say; over sockets see `test_fetch`."""
+"""The files wanted from a hub, and the licenses of its model cards; `test_fetch` tests downloads over sockets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from mercury_lsp.models.hub import _license_text, is_wanted_file
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-def test_only_what_a_model_is_made_of_is_wanted(name: str) -> None:
+def test_only_the_files_of_a_model_are_wanted(name: str) -> None:
     assert is_wanted_file(name) == (name in FETCHED)
 
 
 @pytest.mark.parametrize("name", ["../a.json", "a\\b.json", "c:a.json", "..json", "a.json/b"])
-def test_no_name_leads_out_of_the_folder(name: str) -> None:
+def test_a_file_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
     assert not is_wanted_file(name)
 
 
@@ -30,5 +30,5 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
         (None, None),
     ],
 )
-def test_the_license_is_what_the_card_says(card: object, license: str | None) -> None:
+def test_the_license_is_read_from_the_model_card(card: object, license: str | None) -> None:
     assert _license_text(card) == license

@@ -1,4 +1,4 @@
-"""What starting must not import, and when torch is. Which folder imports which is a contract in pyproject.toml."""
+"""Modules that must not be imported at start, and when torch is. pyproject.toml has the contracts between folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TORCH = (
     ),
     "mercury_lsp.engine.decoding.noise",
 )
-# Who may import those that import torch, and then in a function only.
+# The modules that may import the torch modules, and only inside a function.
 TORCH_BY_NEED = ("mercury_lsp.engine.backends.devices",)
 
 MODULES = {
@@ -31,12 +31,12 @@ MODULES = {
 }
 
 
-def within(module: str, names: tuple[str, ...]) -> bool:
+def is_within(module: str, names: tuple[str, ...]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
 def imports(path: Path, lazy: bool = True) -> set[str]:
-    """Modules that a file imports, but for what only the type checker sees; with `lazy`, in functions too."""
+    """Return the modules that a file imports, except under TYPE_CHECKING; with ``lazy``, also those in functions."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
@@ -59,8 +59,8 @@ def imports(path: Path, lazy: bool = True) -> set[str]:
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - set(TORCH)))
-def test_only_what_is_behind_the_executor_imports_torch_at_once(module: str) -> None:
-    """Directly or through others: what a module imports when it is imported, followed to the end."""
+def test_importing_a_module_does_not_import_torch(module: str) -> None:
+    """Follow all imports of a module that run when it is imported, direct and indirect."""
     seen, todo = set(), [module]
     while todo:
         current = todo.pop()
@@ -70,7 +70,7 @@ def test_only_what_is_behind_the_executor_imports_torch_at_once(module: str) -> 
             todo += imports(MODULES[current], lazy=False)
 
 
-def test_only_the_choice_of_device_imports_torchs_modules() -> None:
+def test_only_the_device_selection_imports_the_torch_modules() -> None:
     asking = {name for name, path in MODULES.items() if imports(path) & set(TORCH)}
     assert asking - set(TORCH) == set(TORCH_BY_NEED)
 
@@ -78,18 +78,18 @@ def test_only_the_choice_of_device_imports_torchs_modules() -> None:
 @pytest.mark.parametrize(
     "apart", ["model", "mercury_lsp.engine.kernel"], ids=["the workshop", "the build hook"]
 )
-def test_nothing_imports(apart: str) -> None:
-    assert not [name for name, path in MODULES.items() if any(within(i, (apart,)) for i in imports(path))]
+def test_the_package_does_not_import(apart: str) -> None:
+    assert not [name for name, path in MODULES.items() if any(is_within(i, (apart,)) for i in imports(path))]
 
 
-def test_only_the_command_asks_for_replicas() -> None:
+def test_only_the_serve_command_imports_the_cluster() -> None:
     cluster = ("mercury_lsp.cluster",)
-    asking = {n for n, path in MODULES.items() if any(within(i, cluster) for i in imports(path))}
-    assert {name for name in asking if not within(name, cluster)} == {"mercury_lsp.cli.serve"}
+    asking = {n for n, path in MODULES.items() if any(is_within(i, cluster) for i in imports(path))}
+    assert {name for name in asking if not is_within(name, cluster)} == {"mercury_lsp.cli.serve"}
 
 
-def test_no_module_is_long() -> None:
-    """The design's limit is about 350 lines."""
+def test_no_module_has_more_than_400_lines() -> None:
+    """The design says about 350 lines; 400 are tolerated."""
     lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
     assert not {name: length for name, length in lengths.items() if length > 400}
 
@@ -110,8 +110,8 @@ HEAVY = (
 )
 
 
-def started(statement: str) -> list[str]:
-    """The `HEAVY` modules that are imported after a statement in a fresh interpreter."""
+def heavy_imports(statement: str) -> list[str]:
+    """Run a statement in a new interpreter; return the `HEAVY` modules that it imported."""
     report = f"print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)"
     code = f"import sys, contextlib\nwith contextlib.suppress(SystemExit):\n    {statement}\n{report}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -127,13 +127,13 @@ def started(statement: str) -> list[str]:
         "from mercury_lsp.cli.main import main; main(['--version'])",
     ],
 )
-def test_help_is_instant(statement: str) -> None:
-    assert started(statement) == []
+def test_help_and_version_import_no_heavy_module(statement: str) -> None:
+    assert heavy_imports(statement) == []
 
 
-def test_initialize_is_answered_without_what_only_completing_needs() -> None:
+def test_the_server_process_does_not_import_what_only_completions_need() -> None:
     assert not {"torch", "numpy", "httpx2", "rich", "sqlite3", "tree_sitter_python"} & set(
-        started("import mercury_lsp.lsp.process")
+        heavy_imports("import mercury_lsp.lsp.process")
     )
 
 
@@ -143,15 +143,15 @@ HIDDEN = "sys.modules['torch'] = None"
 @pytest.mark.parametrize(
     "module", ["mercury_lsp.lsp.server", "mercury_lsp.engine.local_engine", "mercury_lsp.cli.doctor.command"]
 )
-def test_serving_starts_without_torch(module: str) -> None:
-    assert "torch" not in started(f"import {module}")
+def test_server_engine_and_doctor_can_be_imported_without_torch(module: str) -> None:
+    assert "torch" not in heavy_imports(f"import {module}")
     code = f"import sys\n{HIDDEN}\nimport {module}\nassert sys.modules['torch'] is None"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("model", ["small", "mini"])
 def test_without_a_gpu_a_shipped_model_runs_without_torch(model: str) -> None:
-    """Even where torch is installed: importing it takes longer than all the rest."""
+    """This holds even if torch is installed, because its import takes longer than everything else."""
     if not instruction_sets():
         pytest.skip("the kernel is not compiled for this machine")
     statements = (
@@ -159,4 +159,4 @@ def test_without_a_gpu_a_shipped_model_runs_without_torch(model: str) -> None:
         "from mercury_lsp.engine.backends import devices; devices.may_have_gpu = lambda: False",
         f"from mercury_lsp.engine.load import load_local_engine; assert load_local_engine({model!r}).device == 'cpu'",
     )
-    assert "torch" not in started("; ".join(statements))
+    assert "torch" not in heavy_imports("; ".join(statements))

@@ -1,4 +1,4 @@
-"""Which editors `doctor` finds, by programs that only say what the real ones say."""
+"""The editors that `doctor` finds, with scripts that print the output of the real programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mercury_lsp.config import parse_settings
 
 
 class Machine:
-    """A home folder and a PATH with what a test puts there."""
+    """A home folder and a PATH that contain only the files of a test."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.programs = folder / "home", folder / "bin"
@@ -37,7 +37,8 @@ class Machine:
     def examine(self) -> tuple[dict[str, dict[str, object] | None], list[str]]:
         report = Report()
         found = check_editors(report)
-        assert report.usable  # an editor is no reason for which nothing can be suggested
+        # A problem of an editor is never fatal.
+        assert report.usable
         return found, [problem.problem for problem in report.problems]
 
 
@@ -88,41 +89,44 @@ def test_vs_code_is_set_up_if_it_has_the_extension(
     assert found == {"code": {"version": "1.104.2", "new_enough": True, "set_up": set_up}}
 
 
-def test_one_that_is_set_up_and_too_old_is_told_of(machine: Machine) -> None:
+def test_an_editor_that_is_set_up_but_too_old_is_a_problem(machine: Machine) -> None:
     machine.install("nvim", "echo NVIM v0.10.4")
-    machine.install("emacs", "echo GNU Emacs 29.1")  # not set up: nobody means to use it
+    # This editor is not set up, so its version does not matter.
+    machine.install("emacs", "echo GNU Emacs 29.1")
     machine.configure("nvim/init.lua", "-- mercury")
     found, problems = machine.examine()
     assert not found["nvim"]["new_enough"] and not found["emacs"]["new_enough"]  # type: ignore[index]
     assert problems == ["Neovim 0.10.4 is too old"]
 
 
-def test_what_cannot_be_asked_is_named_without_facts(machine: Machine) -> None:
+def test_an_editor_whose_version_is_unknown_is_listed_without_facts(machine: Machine) -> None:
     machine.install("nvim", "exit 1")
     machine.install("hx", "echo no number")
     machine.install("emacs", "echo GNU Emacs 30.1; exit 3")
     assert machine.examine()[0] == {"nvim": None, "hx": None, "emacs": None}
 
 
-def test_a_program_that_does_not_end_is_ended_with_what_it_started(tmp_path: Path) -> None:
+def test_a_program_that_does_not_end_is_killed_with_its_child_processes(tmp_path: Path) -> None:
     started = tmp_path / "pid"
     command = ["/bin/sh", "-c", f"sleep 600 & echo $! > {started}; wait"]
     assert program_output(command, seconds=1.0) is None
     state = Path(f"/proc/{started.read_text().strip()}/stat")
 
     def runs() -> bool:
-        try:  # nobody may have fetched the status of what has ended
+        # A process that has ended may still be a zombie.
+        try:
             return state.read_text().rpartition(")")[2].split()[0] not in "ZX"
         except OSError:
             return False
 
-    until = time.monotonic() + 30  # a signal takes a while to arrive where much runs
+    # On a busy machine a signal takes some time to arrive.
+    until = time.monotonic() + 30
     while runs() and time.monotonic() < until:
         time.sleep(0.01)
     assert not runs()
 
 
-def test_the_settings_that_we_ship_for_helix_are_right(machine: Machine) -> None:
+def test_the_shipped_settings_for_helix_are_valid_and_count_as_set_up(machine: Machine) -> None:
     machine.install("hx", "echo helix 25.07")
     shipped = (ROOT / "editors/helix/languages.toml").read_text(encoding="utf-8")
     machine.configure("helix/languages.toml", shipped)
@@ -133,7 +137,7 @@ def test_the_settings_that_we_ship_for_helix_are_right(machine: Machine) -> None
     assert any("mercury" in language["language-servers"] for language in settings["language"])
 
 
-def test_extension_and_oldest_versions_are_those_of_the_editors_folders() -> None:
+def test_extension_name_and_oldest_versions_match_the_editors_folders() -> None:
     package = json.loads((ROOT / "editors/vscode/package.json").read_text(encoding="utf-8"))
     assert f"{package['publisher']}.{package['name']}" == EXTENSION
     oldest = {kind.name: ".".join(map(str, kind.oldest)) for kind in KINDS}
@@ -143,7 +147,7 @@ def test_extension_and_oldest_versions_are_those_of_the_editors_folders() -> Non
         assert f"{name} {oldest[name]}" in readme, name
 
 
-def test_only_the_beginning_of_a_long_file_is_looked_into(
+def test_only_the_beginning_of_a_long_settings_file_is_read(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.install("nvim", "echo NVIM v0.12.0")

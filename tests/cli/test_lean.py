@@ -1,4 +1,4 @@
-"""The lean import: the classes are made as ever, but for two methods, and nothing is left changed."""
+"""The lean import: the classes are the usual ones except for two methods, and attrs is restored afterwards."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ except ValueError:
 """
 
 
-def test_classes_have_their_values_and_their_checks() -> None:
+def test_lean_classes_keep_their_equality_and_validation() -> None:
     done = subprocess.run([sys.executable, "-c", MADE], capture_output=True, text=True, check=True)
     assert done.stdout == "made\n"
 
 
-def test_all_is_as_before_behind_it_whatever_happens() -> None:
+def test_attrs_is_restored_after_an_exception() -> None:
     define = attrs.define
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""`mercury-lsp models`, as its users run it: list, select and remove, and what is used after it."""
+"""`mercury-lsp models` as users run it: list, select and remove, and the model that is used afterwards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KERNEL = {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2
 
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
-    """Whose folders are also those of commands that a test runs in its own process."""
+    """Return a user whose folders are also used by commands that run in the test's own process."""
     user = User(tmp_path)
     for name in ("CONFIG", "DATA", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
@@ -34,7 +34,7 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     return user
 
 
-def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def list_models(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert main(["models", "list", "--json"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -42,7 +42,7 @@ def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return found
 
 
-def used(found: dict[str, Any]) -> list[str]:
+def selected_names(found: dict[str, Any]) -> list[str]:
     return [row["name"] for row in found["models"] if row["selected"]]
 
 
@@ -53,10 +53,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return status, err
 
 
-def test_all_there_is_is_listed(user: User, capsys: pytest.CaptureFixture[str]) -> None:
-    found = listed(capsys)
+def test_list_shows_all_shipped_and_known_models(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    found = list_models(capsys)
     assert found["selected"] == {"model": "small", "by": "default", "problem": None}
-    assert used(found) == ["small"]
+    assert selected_names(found) == ["small"]
     states = {row["name"]: row["state"] for row in found["models"]}
     assert states == {
         **dict.fromkeys(("small", "mini"), "shipped"),
@@ -70,8 +70,8 @@ def test_all_there_is_is_listed(user: User, capsys: pytest.CaptureFixture[str]) 
     assert main(["models", "--json"]) == 0 and json.loads(capsys.readouterr().out) == found
 
 
-def test_listing_selecting_and_removing_contact_nobody(user: User) -> None:
-    """There is no library to do it with."""
+def test_listing_selecting_and_removing_make_no_connection(user: User) -> None:
+    """Run the commands without the HTTP libraries."""
     code = "import sys; sys.modules['huggingface_hub'] = sys.modules['httpx2'] = None\n"
     code += "from mercury_lsp.cli.main import main\n"
     code += "assert main(['models']) == main(['models', 'select', 'mini']) == 0\n"
@@ -87,36 +87,37 @@ def test_a_downloaded_model_is_listed_selected_and_removed(
     with serving(acme__tiny=Repo(files)) as hub:
         assert user.download(hub).returncode == 0
     capsys.readouterr()
-    (row,) = [row for row in listed(capsys)["models"] if row["name"] == NAME]
+    (row,) = [row for row in list_models(capsys)["models"] if row["name"] == NAME]
     assert row["state"] == "downloaded" and not row["selected"]
     assert (row["license"], row["revision"]) == ("apache-2.0", "a" * 40)
     assert row["folder"] == str(user.folder)
     assert row["bytes"] == sum(file.stat().st_size for file in user.folder.iterdir())
     assert main(["models", "select", NAME]) == 0
-    assert capsys.readouterr().err == ""  # it keeps its prefix
-    found = listed(capsys)
-    assert used(found) == [NAME] and found["selected"]["by"] == "mercury-lsp models select"
+    # There is no warning, because the model reuses its KV cache of the prefix.
+    assert capsys.readouterr().err == ""
+    found = list_models(capsys)
+    assert selected_names(found) == [NAME] and found["selected"]["by"] == "mercury-lsp models select"
     assert main(["models", "remove", NAME]) == 0
     assert "is now small" in capsys.readouterr().out
-    assert used(listed(capsys)) == ["small"]
+    assert selected_names(list_models(capsys)) == ["small"]
     assert not user.folder.exists()
     assert refused(capsys, "remove", NAME)[0] == 2
 
 
-def test_files_of_other_programs_are_listed_and_selected(
+def test_gguf_files_of_llama_cpp_are_listed_and_can_be_selected(
     user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "llama"))
     (tmp_path / "llama").mkdir()
     save_gguf(tmp_path / "llama" / "coder.gguf", "qwen2", "Q8_0")
     save_gguf(tmp_path / "llama" / "chat.gguf", "llama", tokens=("<|endoftext|>",))
-    rows = {row["name"]: row for row in listed(capsys)["models"]}
+    rows = {row["name"]: row for row in list_models(capsys)["models"]}
     assert rows["coder"]["state"] == "llama.cpp"
     assert rows["coder"]["bytes"] == (tmp_path / "llama" / "coder.gguf").stat().st_size
     assert "no tokens for infilling" in refused(capsys, "select", "chat")[1]
     assert main(["models", "select", "coder"]) == 0
     capsys.readouterr()
-    assert used(listed(capsys)) == ["coder"]
+    assert selected_names(list_models(capsys)) == ["coder"]
     facts = command._check_model(Report())
     assert facts["name"] == "coder" and facts["folder"] == str(tmp_path / "llama" / "coder.gguf")
     monkeypatch.chdir(tmp_path)
@@ -124,7 +125,7 @@ def test_files_of_other_programs_are_listed_and_selected(
     assert str(tmp_path / "llama" / "coder.gguf") in capsys.readouterr().out
 
 
-def test_what_a_model_that_sees_both_ways_costs_is_told(
+def test_selecting_a_bidirectional_model_warns_that_it_reads_the_whole_prompt_again(
     user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_open(tmp_path / "open", "dream", **KERNEL)
@@ -132,7 +133,7 @@ def test_what_a_model_that_sees_both_ways_costs_is_told(
     assert "reads the whole prompt again" in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_what_was_not_downloaded_to_the_end_is_removed(
+def test_an_unfinished_download_cannot_be_selected_but_removed(
     user: User, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(acme__tiny=Repo(dict(FILES), cut={"model.safetensors": [4096] + [0] * 100})) as hub:
@@ -143,13 +144,15 @@ def test_what_was_not_downloaded_to_the_end_is_removed(
     assert not list(user.models.glob("acme*"))
 
 
-def test_only_downloads_are_removed(user: User, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_downloaded_models_can_be_removed(
+    user: User, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for model in ("small", "mini", "sdar-4b", "nonesuch", tiny_model, "..", "."):
         assert refused(capsys, "remove", model)[0] == 2
     assert (tiny_model / "config.json").exists()
 
 
-def test_only_what_can_be_read_is_selected(
+def test_only_a_readable_model_can_be_selected(
     user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "mine"
@@ -159,7 +162,7 @@ def test_only_what_can_be_read_is_selected(
     assert "no tokenizer.json" in refused(capsys, "select", folder)[1]
     assert "mercury-lsp models download sdar-4b" in refused(capsys, "select", "sdar-4b")[1]
     assert refused(capsys, "select", "auto")[0] == 1
-    assert used(listed(capsys)) == ["small"]
+    assert selected_names(list_models(capsys)) == ["small"]
 
 
 def test_a_selected_folder_is_found_from_anywhere(
@@ -169,22 +172,24 @@ def test_a_selected_folder_is_found_from_anywhere(
     assert main(["models", "select", f"./{tiny_model.name}"]) == 0
     capsys.readouterr()
     monkeypatch.chdir("/")
-    found = listed(capsys)
-    assert used(found) == [str(tiny_model)] and found["selected"]["model"] == str(tiny_model)
+    found = list_models(capsys)
+    assert selected_names(found) == [str(tiny_model)] and found["selected"]["model"] == str(tiny_model)
 
 
-def test_what_comes_before_a_selection_is_told(
+def test_select_warns_that_the_environment_variable_overrides_the_selection(
     user: User, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MERCURY_MODEL", "small")
     assert main(["models", "select", "mini"]) == 0
     assert "MERCURY_MODEL names small" in capsys.readouterr().err
-    assert used(listed(capsys)) == ["small"]
+    assert selected_names(list_models(capsys)) == ["small"]
     monkeypatch.delenv("MERCURY_MODEL")
-    assert used(listed(capsys)) == ["mini"]
+    assert selected_names(list_models(capsys)) == ["mini"]
 
 
-def test_a_broken_file_is_told_and_not_written_over(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_settings_file_is_reported_and_not_overwritten(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = user.home / "config" / "mercury-lsp" / "config.json"
     file.parent.mkdir(parents=True)
     file.write_text("{")
@@ -198,7 +203,9 @@ def test_a_broken_file_is_told_and_not_written_over(user: User, capsys: pytest.C
     assert report.usable and any(str(file) in problem.problem for problem in report.problems)
 
 
-def test_a_selection_that_is_gone_is_told(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_selected_model_that_no_longer_exists_is_reported(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = user.home / "config" / "mercury-lsp" / "config.json"
     file.parent.mkdir(parents=True)
     file.write_text('{"model": "/gone"}')
@@ -209,10 +216,10 @@ def test_a_selection_that_is_gone_is_told(user: User, capsys: pytest.CaptureFixt
     assert "models select" in report.problems[0].fix
 
 
-def test_the_selected_model_completes_and_a_flag_names_another(
+def test_complete_uses_the_selected_model_unless_a_flag_names_another(
     user: User, model: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """A model of our own form, from the hub, where no setting names one."""
+    """Select a downloaded model in our own checkpoint format, while no setting names a model."""
     source = tmp_path / "total.py"
     source.write_text("def total(value):\n    return \n")
     files = {file.name: file.read_bytes() for file in model.iterdir()}
