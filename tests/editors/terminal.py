@@ -1,6 +1,6 @@
-"""A real terminal, for the editors that run in one: keys go in, and the screen is what a user would see.
+"""A real terminal for the editors that run in one: it takes keys, and its screen is what a user sees.
 
-Owns the terminal, which is tmux, and how a screen is kept as text and as a picture. Knows nothing of editors.
+The terminal is tmux. Screens are saved as text and as a picture. Knows nothing of editors.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from rich.text import Text
 
 from .installs import Program
 
-PATIENCE = 120.0  # seconds until a test is stuck; nothing here measures time
-PAUSE = 0.03  # seconds between two keys
+# Seconds after which a test counts as stuck; no test measures time with it.
+PATIENCE = 120.0
+# Seconds between two keys.
+PAUSE = 0.03
 
 
 class Terminal:
-    """One editor in a terminal of `columns` by `rows`. Screens are kept in the folder `artifacts`."""
+    """One editor in a terminal of ``columns`` by ``rows`` characters. Screens are saved in the folder ``artifacts``."""
 
     def __init__(self, tmux: Program, artifacts: Path, columns: int = 100, rows: int = 28) -> None:
         self._tmux = [*tmux.command, "-u", "-L", f"mercury-{os.getpid()}-{time.time_ns()}", "-f", "/dev/null"]
@@ -36,12 +38,13 @@ class Terminal:
     def start(
         self, program: Program, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
     ) -> None:
-        """Run a program; the terminal is there until it ends, or is closed."""
+        """Run a program in the terminal, until `close`."""
         both = {**program.env, **(env or {}), "COLORTERM": "truecolor", "TERM": "tmux-256color"}
         told = ["env", *(f"{name}={value}" for name, value in both.items()), *program.command, *arguments]
         columns, rows = map(str, self._size)
         self._run("new-session", "-d", "-x", columns, "-y", rows, "-c", str(cwd), shlex.join(told))
-        self._run("set-option", "-g", "remain-on-exit", "on")  # what it said last can still be read
+        # The last output remains readable after the program ends.
+        self._run("set-option", "-g", "remain-on-exit", "on")
         self._run("set-option", "-g", "escape-time", "0")
         self._run("set-option", "-ga", "terminal-overrides", ",*:Tc")
 
@@ -59,11 +62,11 @@ class Terminal:
 
     @property
     def screen(self) -> str:
-        """What can be read on the screen."""
+        """The text on the screen."""
         return self._run("capture-pane", "-p")
 
     def until(self, holds: Callable[[str], object], what: str) -> str:
-        """The screen, once something holds of it. Where that takes too long, the screen is kept, and told."""
+        """Wait until a condition holds for the screen; return it. After `PATIENCE`, save the screen and fail."""
         end = time.monotonic() + PATIENCE
         while not holds(screen := self.screen):
             if time.monotonic() > end:
@@ -73,14 +76,14 @@ class Terminal:
         return screen
 
     def save(self, name: str) -> None:
-        """Keep the screen as NAME.txt, and as a picture, NAME.svg."""
+        """Save the screen as NAME.txt, and as a picture, NAME.svg."""
         self.artifacts.mkdir(parents=True, exist_ok=True)
         (self.artifacts / f"{name}.txt").write_text(self.screen, encoding="utf-8")
         svg = drawn(self._run("capture-pane", "-p", "-e"), self._size[0], name)
         (self.artifacts / f"{name}.svg").write_text(svg, encoding="utf-8")
 
     def close(self) -> None:
-        """End the terminal, and what runs in it."""
+        """End the terminal and the programs in it."""
         subprocess.run([*self._tmux, "kill-server"], env=self._env, capture_output=True, check=False)
 
     def _run(self, *arguments: str) -> str:
@@ -93,7 +96,7 @@ class Terminal:
 
 
 def drawn(screen: str, columns: int, title: str) -> str:
-    """A screen with its colors as SVG, without the web font that rich would ask for."""
+    """Return a screen with its colors as SVG, without rich's reference to a web font."""
     console = Console(
         record=True, width=columns, file=io.StringIO(), color_system="truecolor", legacy_windows=False
     )

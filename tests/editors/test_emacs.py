@@ -1,4 +1,4 @@
-"""Emacs with the shipped file: ghost text by eglot and by lsp-mode, and the file itself as Emacs Lisp."""
+"""Emacs with the shipped mercury.el: ghost text through eglot and lsp-mode, and the byte-compilation of the file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def home(folder: Path) -> dict[str, str]:
 def type_and_save(
     terminal: Terminal, emacs: Program, project: Path, server: list[str], client: str, accept: tuple[str, ...]
 ) -> None:
-    """Type in a real file, see the rest of the line, accept it, and compare what is saved with what was seen."""
+    """Type in a real file, accept the ghost text, and compare the saved line with the ghost text."""
     path = project / "expiring_cache.py"
     lines = path.read_text(encoding="utf-8").splitlines()
     init = project.parent / "init.el"
@@ -64,7 +64,7 @@ def type_and_save(
         ]
 
     def asked(screen: str) -> list[str]:
-        """Eglot asks once for each key: while the model is loading, the last key is typed again and again."""
+        """Type the last key again until there is ghost text: while the model loads, eglot requests once per key."""
         if not (found := ghost(screen)):
             terminal.press("BSpace")
             terminal.type(DOTTED[-1])
@@ -81,15 +81,19 @@ def type_and_save(
     assert saved[LINE:] == lines[LINE:]
 
 
-def test_eglot(terminal: Terminal, emacs: Program, project: Path, server: list[str]) -> None:
+def test_ghost_text_is_accepted_with_eglot(
+    terminal: Terminal, emacs: Program, project: Path, server: list[str]
+) -> None:
     type_and_save(terminal, emacs, project, server, EGLOT, ("Tab",))
 
 
-def test_lsp_mode(terminal: Terminal, emacs: Program, project: Path, server: list[str]) -> None:
+def test_ghost_text_is_accepted_with_lsp_mode(
+    terminal: Terminal, emacs: Program, project: Path, server: list[str]
+) -> None:
     type_and_save(terminal, emacs, project, server, LSP_MODE, ("C-c", "C-a"))
 
 
-def test_the_file_compiles_without_a_warning(emacs: Program, tmp_path: Path) -> None:
+def test_mercury_el_compiles_without_warnings(emacs: Program, tmp_path: Path) -> None:
     copy = tmp_path / MERCURY.name
     copy.write_text(MERCURY.read_text(encoding="utf-8"), encoding="utf-8")
     strict = "(setq byte-compile-error-on-warn t native-comp-jit-compilation nil)"

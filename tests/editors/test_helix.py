@@ -1,4 +1,4 @@
-"""Helix, with the shipped configuration: the suggestion is in the menu, and is inserted as it stands there."""
+"""Helix with the shipped configuration: the suggestion is an entry of the menu, and accepted as shown there."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from .installs import Program
 from .terminal import Terminal
 
 pytestmark = pytest.mark.editors
-ENTRY = re.compile(
-    r"^.{5}[^\S\n]+(?!return )(\S.*?) +text\b", re.MULTILINE
-)  # of the menu, behind a line's number
+# Matches an entry of the menu, after a line number.
+ENTRY = re.compile(r"^.{5}[^\S\n]+(?!return )(\S.*?) +text\b", re.MULTILINE)
 SHIPPED = (ROOT / "editors/helix/languages.toml").read_text(encoding="utf-8")
 
 
-def begin(terminal: Terminal, helix: Program, folder: Path, file: str, server: list[str]) -> None:
-    """Open a file with the shipped configuration, but with this checkout's server, alone."""
+def open_file(terminal: Terminal, helix: Program, folder: Path, file: str, server: list[str]) -> None:
+    """Open a file with the shipped configuration, in which this checkout's server is the only one."""
     options = ", ".join(f"{name} = {json.dumps(value)}" for name, value in SETTINGS.items())
     text = SHIPPED.replace('command = "mercury-lsp"', f"command = {json.dumps(server[0])}")
     text = text.replace('args = ["--stdio"]', f"args = {json.dumps(server[1:])}")
@@ -40,20 +39,21 @@ def begin(terminal: Terminal, helix: Program, folder: Path, file: str, server: l
     terminal.until(lambda screen: "NOR" in screen, "Helix")
 
 
-def test_the_suggestion_is_in_the_menu_and_is_accepted(
+def test_the_suggestion_is_accepted_from_the_menu(
     terminal: Terminal, helix: Program, project: Path, server: list[str]
 ) -> None:
     path = project / "expiring_cache.py"
     lines = path.read_text(encoding="utf-8").splitlines()
-    begin(terminal, helix, project, path.name, server)
+    open_file(terminal, helix, project, path.name, server)
     terminal.type(f":{LINE}")
     terminal.press("Enter")
-    terminal.type("gst$")  # behind the indentation, then all to the line's end is selected
+    # Go to the first character of the line and select the rest of the line.
+    terminal.type("gst$")
     terminal.press("Escape")
     terminal.type("gsvglc" + DOTTED)
 
     def asked(screen: str) -> re.Match[str] | None:
-        """Helix asks once, at the dot: while the model is loading, it is typed again. Words are its own."""
+        """Type the dot again until the menu has the entry: while the model loads, Helix requests once, at the dot."""
         if not (found := ENTRY.search(screen)):
             terminal.press("BSpace")
             terminal.type(DOTTED[-1])
@@ -75,15 +75,15 @@ def test_the_suggestion_is_in_the_menu_and_is_accepted(
 RENAMED = "def spent(count, price):\n    total = count * price\n    return total, count\n\n\nx = 'count'\n"
 
 
-def test_the_next_edit_is_a_code_action(
+def test_next_edits_are_applied_as_code_actions(
     terminal: Terminal, helix: Program, project: Path, server: list[str]
 ) -> None:
     path = project / "renamed.py"
     path.write_text(RENAMED, encoding="utf-8")
-    begin(terminal, helix, project, path.name, server)
+    open_file(terminal, helix, project, path.name, server)
 
     def answered(screen: str) -> bool:
-        """What is typed before the server has the document is no edit."""
+        """Return whether the server answers: changes before it has the document are not edits for it."""
         terminal.type(" a")
         time.sleep(1)
         return "No code actions" in screen
@@ -96,7 +96,7 @@ def test_the_next_edit_is_a_code_action(
         title = f"Apply next edit in line {line}: count → amount"
 
         def offered(screen: str, title: str = title) -> bool:
-            """Helix asks once; before it has told the server of the change, there is nothing."""
+            """Request code actions again: there are none before Helix has sent the change to the server."""
             if title in screen:
                 return True
             terminal.press("Escape")

@@ -1,4 +1,4 @@
-"""The plugin in real Neovims, 0.12 and 0.11: ghost text on the screen, and what keys and commands do with it."""
+"""The plugin in real Neovims, 0.12 and 0.11: ghost text on the screen, and its keys and commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from .terminal import PATIENCE, Terminal
 pytestmark = pytest.mark.editors
 
 PLUGIN = ROOT / "editors/neovim"
-LONG = "while self."  # where the same is suggested by itself and by hand
+# After this text, automatic and manual requests have the same suggestion.
+LONG = "while self."
 INIT = """
 vim.o.termguicolors, vim.o.number, vim.o.swapfile, vim.o.laststatus, vim.o.more = true, true, false, 2, false
 vim.o.statusline = "%f %m%= %{{v:lua.require'mercury'.status()}}  %l:%c"
@@ -66,7 +67,7 @@ end
 
 
 class Neovim:
-    """A Neovim in a terminal, whose buffer and state are read through its socket."""
+    """A Neovim in a terminal; its buffer and state are read through its socket."""
 
     def __init__(self, terminal: Terminal, program: Program, version: str, project: Path, server: list[str]):
         self.terminal, self.program, self.version = terminal, program, version
@@ -76,7 +77,7 @@ class Neovim:
     def start(
         self, file: str = "expiring_cache.py", options: str = "", before: str = "", **settings: object
     ) -> None:
-        """Open a file at `LINE`. `options` and `before` are Lua, the former of the plugin."""
+        """Open a file at `LINE`. ``options``: the plugin's options in Lua. ``before``: Lua code before its setup."""
         init = self.project.parent / "init.lua"
         init.write_text(
             INIT.format(
@@ -98,7 +99,7 @@ class Neovim:
         self.wait("luaeval('1')", lambda told: told == 1)
 
     def ask(self, expression: str) -> Any:
-        """The value of an expression; None while Neovim does not answer."""
+        """Return the value of an expression; None while Neovim does not answer."""
         command = [
             *self.program.command, "--server", str(self.socket), "--remote-expr", f"json_encode({expression})",
         ]  # fmt: skip
@@ -119,7 +120,7 @@ class Neovim:
         return told
 
     def ready(self) -> None:
-        """Wait until the model is loaded: what is asked before is answered by nothing."""
+        """Wait until the model is loaded; earlier requests have empty answers."""
         self.wait(
             "luaeval('require(\"mercury.status\").latest()')",
             lambda told: (told or {}).get("state") == "ready",
@@ -138,23 +139,24 @@ class Neovim:
         return "\n".join(self.ask("luaeval('Said')") or [])
 
     def ghost(self, holds: Callable[[str], object] = bool) -> str:
-        """What is drawn, once something holds of it."""
+        """Wait until a condition holds for the ghost text; return the ghost text."""
         return str(self.wait("luaeval('Ghost()')", lambda told: told is not None and holds(told)))
 
     def type_line(self, text: str = TYPED) -> None:
-        """In place of what stands in the cursor's line."""
+        """Replace the cursor's line, by typing."""
         self.terminal.press("Escape", "S")
         self.terminal.type(text)
 
     def suggested(self, text: str = TYPED) -> str:
-        """Type, and wait for what is suggested there: ghost text that was asked for after the last key."""
+        """Replace the cursor's line and return the ghost text that was requested after the last key."""
         self.type_line(text)
         self.ghost()
-        time.sleep(0.5)  # Neovim itself draws what it had before until the next answer comes
+        # Until the next answer, Neovim may still draw the ghost text before the last key.
+        time.sleep(0.5)
         return self.ghost()
 
     def phrase(self) -> tuple[str, str]:
-        """Type where more than a word is suggested: the line as it is then, and the ghost text of that line."""
+        """Type a text with more than one suggested word; return the line and the ghost text in that line."""
         for text in (
             "if key not in self.",
             "self.hits = self.",
@@ -178,7 +180,7 @@ def indented(text: str) -> str:
     return " " * 8 + text
 
 
-def test_what_is_suggested_is_seen_and_accepted(neovim: Neovim) -> None:
+def test_ghost_text_is_shown_and_accepted(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
     ghost = neovim.suggested()
@@ -191,7 +193,7 @@ def test_what_is_suggested_is_seen_and_accepted(neovim: Neovim) -> None:
     neovim.ghost(lambda text: text == "")
 
 
-def test_neovims_own_ghost_text_is_accepted_too(neovim: Neovim) -> None:
+def test_ghost_text_of_neovims_own_engine_is_accepted(neovim: Neovim) -> None:
     if neovim.version == "0.11":
         pytest.skip("it has none")
     neovim.start(options='engine = "native"')
@@ -201,8 +203,8 @@ def test_neovims_own_ghost_text_is_accepted_too(neovim: Neovim) -> None:
     neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
 
 
-def test_no_expired_ghost_text_stays(neovim: Neovim) -> None:
-    """Whatever is typed, and however fast, ghost text stands in the cursor's line alone."""
+def test_no_outdated_ghost_text_remains(neovim: Neovim) -> None:
+    """After fast typing, there is ghost text only in the cursor's line."""
     neovim.start()
     neovim.ready()
     neovim.suggested()
@@ -214,7 +216,7 @@ def test_no_expired_ghost_text_stays(neovim: Neovim) -> None:
     assert set(neovim.ask(rows) or []) <= {neovim.ask("line('.')")}
 
 
-def test_a_word_at_a_time(neovim: Neovim) -> None:
+def test_ghost_text_can_be_accepted_word_by_word(neovim: Neovim) -> None:
     neovim.start(max_tokens=32)
     neovim.ready()
     line, ghost = neovim.phrase()
@@ -223,14 +225,15 @@ def test_a_word_at_a_time(neovim: Neovim) -> None:
     word = neovim.line[len(line) :]
     assert word and ghost.startswith(word)
     assert re.fullmatch(r"\s*(\w+|[^\w\s]+)", word)
-    for _ in range(40):  # as fast as keys come
+    # Without a wait between the keys.
+    for _ in range(40):
         if neovim.line == line + ghost:
             break
         neovim.terminal.press("M-Right")
     assert neovim.line == line + ghost
 
 
-def test_a_line_at_a_time(neovim: Neovim) -> None:
+def test_ghost_text_can_be_accepted_line_by_line(neovim: Neovim) -> None:
     neovim.start(multiline="always")
     neovim.ready()
     ghost = neovim.suggested("def twice(self, value):")
@@ -247,7 +250,7 @@ def test_a_line_at_a_time(neovim: Neovim) -> None:
     neovim.ghost(lambda text: text == ghost.split("\n", 2)[2] if ghost.count("\n") > 1 else True)
 
 
-def test_what_is_typed_along_is_taken_from_it(neovim: Neovim) -> None:
+def test_typing_along_the_ghost_text_keeps_its_rest(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
     ghost = neovim.suggested()
@@ -258,7 +261,7 @@ def test_what_is_typed_along_is_taken_from_it(neovim: Neovim) -> None:
     neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
 
 
-def test_accepting_at_once_after_a_key_puts_nothing_in_twice(neovim: Neovim) -> None:
+def test_accepting_right_after_a_key_inserts_nothing_twice(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
     ghost = neovim.suggested()
@@ -267,26 +270,28 @@ def test_accepting_at_once_after_a_key_puts_nothing_in_twice(neovim: Neovim) -> 
     neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
 
 
-def test_others_are_asked_for_and_gone_through(neovim: Neovim) -> None:
+def test_the_user_can_cycle_through_several_suggestions(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
     neovim.type_line("return s")
     neovim.ghost(lambda text: text.startswith("elf."))
-    neovim.terminal.type("elf.")  # along with it: what is there to come counts, not where it was asked for
+    # After typing along the ghost text, the request is for the text at the new cursor.
+    neovim.terminal.type("elf.")
     first = neovim.ghost(lambda text: text != "" and not text.startswith("elf."))
     neovim.terminal.press("M-]")
     second = neovim.ghost(lambda text: text not in ("", first))
     neovim.terminal.until(lambda screen: re.search(r"\(\d/\d\)", screen), "which of several it is")
     neovim.terminal.save(f"neovim-{neovim.version}-cycling")
     neovim.terminal.press("M-[")
-    neovim.ghost(lambda text: text not in ("", second))  # not always what came unasked, which may be less
+    # This may be longer than the suggestion of the automatic request.
+    neovim.ghost(lambda text: text not in ("", second))
     neovim.terminal.press("M-]")
     neovim.ghost(lambda text: text == second)
     neovim.terminal.press("Tab")
     neovim.wait("getline('.')", lambda line: line == indented("return self." + second).split("\n")[-1])
 
 
-def test_it_is_asked_for_by_hand_and_dismissed(neovim: Neovim) -> None:
+def test_a_suggestion_can_be_dismissed_and_requested_manually(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
     ghost = neovim.suggested(LONG)
@@ -300,7 +305,7 @@ def test_it_is_asked_for_by_hand_and_dismissed(neovim: Neovim) -> None:
     assert neovim.line == indented(LONG)
 
 
-def test_the_server_hears_of_what_is_accepted_and_not_of_parts(neovim: Neovim) -> None:
+def test_only_accepting_a_whole_suggestion_is_reported_to_the_server(neovim: Neovim) -> None:
     heard = """
     Ran = 0
     vim.api.nvim_create_autocmd("LspRequest", { callback = function(event)
@@ -318,7 +323,7 @@ def test_the_server_hears_of_what_is_accepted_and_not_of_parts(neovim: Neovim) -
     neovim.wait("luaeval('Ran')", lambda ran: ran == 1)
 
 
-def test_tab_is_what_it_was_where_nothing_is_suggested(neovim: Neovim) -> None:
+def test_without_a_suggestion_tab_runs_its_earlier_mapping(neovim: Neovim) -> None:
     was = 'vim.keymap.set("i", "<Tab>", function() return "was" end, { expr = true })'
     neovim.start(before=was, enabled=False)
     neovim.type_line("x = ")
@@ -327,7 +332,7 @@ def test_tab_is_what_it_was_where_nothing_is_suggested(neovim: Neovim) -> None:
     neovim.wait("getline('.')", lambda line: line == indented("x = was.y"))
 
 
-def test_tab_indents_in_a_plain_neovim_where_nothing_is_suggested(neovim: Neovim) -> None:
+def test_without_a_suggestion_and_mapping_tab_indents(neovim: Neovim) -> None:
     neovim.start(enabled=False)
     neovim.type_line("x")
     neovim.terminal.press("Tab")
@@ -336,7 +341,7 @@ def test_tab_indents_in_a_plain_neovim_where_nothing_is_suggested(neovim: Neovim
     assert "Mercury: off" in neovim.terminal.until(lambda screen: "Mercury: off" in screen, "the statusline")
 
 
-def test_neovims_own_menu_keeps_its_keys(neovim: Neovim) -> None:
+def test_tab_selects_an_entry_while_neovims_menu_is_open(neovim: Neovim) -> None:
     was = """vim.keymap.set("i", "<Tab>", function()
       return vim.fn.pumvisible() == 1 and "<C-n>" or "<Tab>" end, { expr = true })"""
     neovim.start(before=was)
@@ -351,8 +356,8 @@ def test_neovims_own_menu_keeps_its_keys(neovim: Neovim) -> None:
     neovim.terminal.press("C-y")
 
 
-# What blink.cmp does by its documented interface: a menu in a window of its own, a key of the buffer that is passed on
-# to the mapping that was there before while it is closed, and two events.
+# Behaves like blink.cmp, by its documented interface: a menu in a window of its own, a mapping of the buffer that calls
+# the earlier mapping while the menu is closed, and two events.
 STAND_IN = """
 local open = false
 package.loaded["blink.cmp"] = { is_menu_visible = function() return open end }
@@ -370,7 +375,7 @@ end })
 """
 
 
-def test_it_works_beside_a_menu_as_blink_cmp_has_it(neovim: Neovim) -> None:
+def test_ghost_text_is_hidden_while_a_menu_like_blink_cmp_is_open(neovim: Neovim) -> None:
     neovim.start(before=STAND_IN, options='menu = "hide"')
     neovim.ready()
     ghost = neovim.suggested()
@@ -387,7 +392,7 @@ def test_it_works_beside_a_menu_as_blink_cmp_has_it(neovim: Neovim) -> None:
     neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
 
 
-def test_it_is_back_after_the_server_was_killed(neovim: Neovim, tmp_path: Path) -> None:
+def test_a_killed_server_is_started_again(neovim: Neovim, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     command = f"echo $$ > {shlex.quote(str(pid))}; exec {shlex.join(neovim.server)}"
     neovim.server = ["sh", "-c", command]
@@ -404,14 +409,14 @@ def test_it_is_back_after_the_server_was_killed(neovim: Neovim, tmp_path: Path) 
     assert neovim.suggested() == ghost
 
 
-def test_a_server_that_dies_again_and_again_is_given_up(neovim: Neovim) -> None:
+def test_a_server_that_keeps_crashing_is_not_started_again(neovim: Neovim) -> None:
     neovim.server = ["sh", "-c", "exit 3"]
     neovim.start()
     said = neovim.wait("luaeval('table.concat(Said)')", lambda said: "not started again" in (said or ""))
     assert said.count("it is started again") == 3
 
 
-def test_one_that_is_not_there_is_told_of_with_what_to_do(neovim: Neovim) -> None:
+def test_a_missing_server_is_reported_with_instructions(neovim: Neovim) -> None:
     neovim.server = ["no-such-mercury-lsp"]
     neovim.start()
     neovim.terminal.press("Enter")
@@ -424,7 +429,7 @@ def test_one_that_is_not_there_is_told_of_with_what_to_do(neovim: Neovim) -> Non
     )
 
 
-def test_nothing_is_suggested_in_a_file_of_secrets(neovim: Neovim) -> None:
+def test_nothing_is_suggested_in_a_private_file(neovim: Neovim) -> None:
     neovim.start(".env")
     neovim.ready()
     neovim.terminal.press("Escape", "o")
@@ -437,7 +442,7 @@ def test_nothing_is_suggested_in_a_file_of_secrets(neovim: Neovim) -> None:
     neovim.wait("luaeval('table.concat(Said)')", lambda said: "hold secrets" in (said or ""))
 
 
-def test_it_is_paused_for_a_time_and_for_a_language(neovim: Neovim) -> None:
+def test_suggestions_can_be_paused_for_a_time_and_disabled_for_a_language(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
     ghost = neovim.suggested(LONG)
@@ -464,7 +469,7 @@ def test_it_is_paused_for_a_time_and_for_a_language(neovim: Neovim) -> None:
     assert neovim.suggested(LONG) == ghost
 
 
-def test_the_statusline_tells_the_state_and_how_fast_it_is(neovim: Neovim) -> None:
+def test_the_statusline_shows_the_state_and_the_latency(neovim: Neovim) -> None:
     neovim.start()
     neovim.terminal.until(lambda screen: "Mercury" in screen, "the state")
     neovim.ready()
@@ -472,7 +477,7 @@ def test_the_statusline_tells_the_state_and_how_fast_it_is(neovim: Neovim) -> No
     neovim.terminal.until(lambda screen: re.search(r"Mercury \d+ ms", screen), "the latency")
 
 
-def test_the_report_of_its_health(neovim: Neovim) -> None:
+def test_checkhealth_reports_the_server_and_the_keys(neovim: Neovim) -> None:
     neovim.start(max_tokens=32)
     neovim.ready()
     neovim.terminal.type(":checkhealth mercury\r")
@@ -490,7 +495,7 @@ def test_the_report_of_its_health(neovim: Neovim) -> None:
     assert "ERROR" not in report and "WARNING" not in report, report
 
 
-def test_the_report_names_a_key_that_was_taken(neovim: Neovim) -> None:
+def test_checkhealth_warns_of_a_key_that_was_mapped_by_something_else(neovim: Neovim) -> None:
     taken = 'vim.api.nvim_create_autocmd("VimEnter", { command = "inoremap <Tab> x" })'
     neovim.start(before=taken)
     neovim.ready()
@@ -499,7 +504,7 @@ def test_the_report_names_a_key_that_was_taken(neovim: Neovim) -> None:
     assert any("WARNING <Tab> (accept) was mapped by something else" in line for line in report), report
 
 
-def test_words_of_the_command_are_completed(neovim: Neovim) -> None:
+def test_arguments_of_the_mercury_command_are_completed(neovim: Neovim) -> None:
     neovim.start()
     told = neovim.ask("getcompletion('Mercury ', 'cmdline')")
     assert {"pause", "resume", "disable", "enable", "explain", "status", "restart", "stats"} <= set(told)
@@ -509,7 +514,7 @@ def test_words_of_the_command_are_completed(neovim: Neovim) -> None:
     neovim.terminal.until(lambda screen: "the last 30 days" in screen, "the figures")
 
 
-def test_the_help_has_its_tags(neovim: Neovim) -> None:
+def test_the_help_has_all_its_tags(neovim: Neovim) -> None:
     neovim.start()
     copied = neovim.project.parent / "help"
     for file in (PLUGIN / "doc").glob("*.txt"):
@@ -528,7 +533,7 @@ def test_the_help_has_its_tags(neovim: Neovim) -> None:
 RENAMED = "def spent(count, price):\n    total = count * price\n    return total, count\n\n\nx = 'count'\n"
 
 
-def renaming(neovim: Neovim) -> None:
+def rename_parameter(neovim: Neovim) -> None:
     """Rename the parameter in its signature, and wait for the next edit."""
     (neovim.project / "renamed.py").write_text(RENAMED, encoding="utf-8")
     neovim.start("renamed.py")
@@ -546,8 +551,8 @@ NEXT_EDIT = (
 )
 
 
-def test_a_parameter_is_renamed_by_tabs(neovim: Neovim) -> None:
-    renaming(neovim)
+def test_tab_applies_the_next_edits_of_a_renamed_parameter(neovim: Neovim) -> None:
+    rename_parameter(neovim)
     neovim.terminal.until(lambda screen: "countamount * price" in screen, "the next edit")
     neovim.terminal.save(f"neovim-next-edit-{neovim.version}")
     for line in (2, 3):
@@ -564,14 +569,14 @@ def test_a_parameter_is_renamed_by_tabs(neovim: Neovim) -> None:
 
 
 def test_a_dismissed_edit_does_not_come_back(neovim: Neovim) -> None:
-    renaming(neovim)
+    rename_parameter(neovim)
     neovim.terminal.press("Escape")
     neovim.wait(NEXT_EDIT, lambda told: told in ([], {}))
     neovim.terminal.type("Go")
     neovim.terminal.press("Escape")
     time.sleep(1.0)
     assert neovim.ask(NEXT_EDIT) in ([], {})
-    # The key is Neovim's own again.
+    # The key has Neovim's own function again.
     neovim.terminal.type("gg")
     neovim.wait("line('.')", lambda told: told == 1)
     neovim.terminal.press("Tab")

@@ -1,4 +1,4 @@
-"""VS Code, the real one, with the extension as it is packaged."""
+"""A real VS Code with the packaged extension."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .vscode import ASK, NEXT, PREVIOUS, CodeServer, Window, package, servers, u
 
 pytestmark = pytest.mark.editors
 
-MARKER = "-Wignore::mercury"  # among the words of the server's command, by which its process is found
+# A word of the server's command, by which its process is found.
+MARKER = "-Wignore::mercury"
 FILE = "expiring_cache.py"
 MASK = "░"
 
@@ -41,7 +42,8 @@ def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer
     served = CodeServer(program, tmp_path_factory.mktemp("code-server"))
     served.install(package(node, tmp_path_factory.mktemp("extension")))
     try:
-        served.start({"PATH": f"{node}:/usr/bin:/bin"})  # no server on it
+        # There is no server on this PATH.
+        served.start({"PATH": f"{node}:/usr/bin:/bin"})
         yield served
     finally:
         served.stop()
@@ -49,7 +51,7 @@ def code_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CodeServer
 
 @pytest.fixture
 def command(server: list[str]) -> list[str]:
-    """The server's command, with a marker."""
+    """Return the server's command with the marker."""
     at = server.index(sys.executable) + 1
     return [*server[:at], MARKER, *server[at:]]
 
@@ -58,7 +60,7 @@ def command(server: list[str]) -> list[str]:
 def window(
     browser: Browser, code_server: CodeServer, command: list[str], project: Path, artifacts: Path
 ) -> Iterator[Open]:
-    """Opens windows of the project, with settings of the server and of VS Code."""
+    """Return a function that opens windows of the project, with settings of the server and of VS Code."""
     opened: list[Window] = []
 
     def open_(
@@ -83,12 +85,12 @@ def window(
 
 @pytest.fixture
 def plain(project: Path) -> str:
-    """The file before anything was typed."""
+    """Return the content of the file before anything is typed."""
     return (project / FILE).read_text(encoding="utf-8")
 
 
-def written(plain: str, line: str) -> str:
-    """The file in which a text, its indent apart, stands in the line where the tests type."""
+def with_line(plain: str, line: str) -> str:
+    """Return the file's content with another text, after the indentation, in the line where the tests type."""
     lines = plain.splitlines(keepends=True)
     old = lines[LINE - 1]
     indent = old[: len(old) - len(old.lstrip())]
@@ -96,29 +98,31 @@ def written(plain: str, line: str) -> str:
     return "".join(lines)
 
 
-def test_ghost_text_is_seen_and_accepted(window: Open, project: Path, plain: str) -> None:
+def test_ghost_text_is_shown_and_accepted(window: Open, project: Path, plain: str) -> None:
     made = window()
     made.open(FILE, "Python")
-    made.await_status(r"Mercury$")  # the model is there: the latency has no part of its loading
+    # The model is loaded, so that the latency does not include that.
+    made.await_status(r"Mercury$")
     made.rewrite(LINE, TYPED)
     ghost = made.await_ghost(TYPED)
     made.await_status(r"Mercury \d+(\.\d)? ms")
     made.picture("ghost")
     made.press("Tab")
     until(lambda: not made.ghost, "the end of the ghost text")
-    assert made.save(project / FILE) == written(plain, TYPED + ghost)
+    assert made.save(project / FILE) == with_line(plain, TYPED + ghost)
 
 
-def test_a_word_or_a_line_is_accepted(window: Open, project: Path, plain: str) -> None:
+def test_ghost_text_can_be_accepted_by_word_or_by_line(window: Open, project: Path, plain: str) -> None:
     made = window({"multiline": "always"})
     made.open(FILE, "Python")
     for typed in ("while self.", "if self.", "raise ", TYPED):
         made.rewrite(LINE, typed)
         ghost = made.await_ghost(typed)
-        if re.search(r"\w\W+\w", ghost):  # more than a word
+        # The ghost text has more than one word.
+        if re.search(r"\w\W+\w", ghost):
             break
     made.press("Control+ArrowRight")
-    text = until_changed(made, project / FILE, written(plain, typed))
+    text = until_changed(made, project / FILE, with_line(plain, typed))
     word = text.splitlines()[LINE - 1].strip().removeprefix(typed)
     assert word and len(word) < len(ghost) and ghost.startswith(word)
     ghost = made.await_ghost(typed + word)
@@ -128,12 +132,12 @@ def test_a_word_or_a_line_is_accepted(window: Open, project: Path, plain: str) -
 
 
 def until_changed(made: Window, file: Path, old: str) -> str:
-    """The file once it is not as it was."""
+    """Save the file until its content differs from ``old``; return the content."""
     until(lambda: made.save(file) != old, "a change of the file")
     return made.save(file)
 
 
-def test_typing_what_is_suggested_keeps_it(window: Open) -> None:
+def test_typing_along_the_ghost_text_keeps_its_rest(window: Open) -> None:
     made = window()
     made.open(FILE, "Python")
     made.rewrite(LINE, TYPED)
@@ -144,7 +148,7 @@ def test_typing_what_is_suggested_keeps_it(window: Open) -> None:
         until(lambda typed=typed: made.ghost == ghost[typed:], f"{ghost[typed:]!r}, not {made.ghost!r}", 30)
 
 
-def test_several_suggestions_are_gone_through(window: Open) -> None:
+def test_the_user_can_cycle_through_several_suggestions(window: Open) -> None:
     made = window()
     made.open(FILE, "Python")
     made.rewrite(LINE, "return ")
@@ -158,7 +162,7 @@ def test_several_suggestions_are_gone_through(window: Open) -> None:
     until(lambda: made.ghost == first, "the first suggestion again")
 
 
-def test_a_server_that_died_is_started_anew(window: Open, project: Path, plain: str) -> None:
+def test_a_killed_server_is_started_again(window: Open, project: Path, plain: str) -> None:
     made = window()
     made.open(FILE, "Python")
     until(lambda: servers(MARKER), "the server")
@@ -173,25 +177,27 @@ def test_a_server_that_died_is_started_anew(window: Open, project: Path, plain: 
     ghost = made.await_ghost(TYPED)
     made.press("Tab")
     until(lambda: not made.ghost, "the end of the ghost text")
-    assert made.save(project / FILE) == written(plain, TYPED + ghost)
+    assert made.save(project / FILE) == with_line(plain, TYPED + ghost)
 
 
-def test_nothing_is_suggested_in_a_file_of_secrets(window: Open) -> None:
+def test_nothing_is_suggested_in_a_private_file(window: Open) -> None:
     made = window()
     made.open(FILE, "Python")
     made.rewrite(LINE, TYPED)
-    made.await_ghost(TYPED)  # it could
+    # The server suggests in other files.
+    made.await_ghost(TYPED)
     made.open(".env", "")
     made.press("Control+End")
     made.type("PASSWORD=")
     made.press(ASK)
-    made.command("Mercury: Explain Why Nothing Is Suggested Here")  # answered after what was asked before
+    # This is answered after the request above.
+    made.command("Mercury: Explain Why Nothing Is Suggested Here")
     made.notification("Nothing is suggested in this document")
     assert not made.ghost
     made.picture("secrets")
 
 
-def test_a_language_is_paused(window: Open, code_server: CodeServer) -> None:
+def test_suggestions_in_a_language_can_be_paused_from_the_menu(window: Open, code_server: CodeServer) -> None:
     made = window()
     made.open(FILE, "Python")
     made.rewrite(LINE, TYPED)
@@ -207,7 +213,7 @@ def test_a_language_is_paused(window: Open, code_server: CodeServer) -> None:
     made.notification("Nothing is suggested in this document")
 
 
-def test_the_users_own_file_counts_where_nothing_is_set_in_the_editor(
+def test_the_users_own_settings_file_applies_if_the_editor_sets_nothing(
     window: Open, command: list[str], tmp_path: Path
 ) -> None:
     own = tmp_path / "mercury-lsp" / "config.json"
@@ -222,7 +228,7 @@ def test_the_users_own_file_counts_where_nothing_is_set_in_the_editor(
     made.notification("Nothing is suggested in this document")
 
 
-def test_suggestions_are_paused_and_resumed_by_the_menu(window: Open) -> None:
+def test_suggestions_can_be_paused_and_resumed_from_the_menu(window: Open) -> None:
     made = window()
     made.await_status(r"Mercury$")
     for row, after in (("Pause for Ten Minutes", r"until \d"), ("Resume Suggestions", r"Mercury$")):
@@ -233,7 +239,8 @@ def test_suggestions_are_paused_and_resumed_by_the_menu(window: Open) -> None:
 
 @pytest.mark.parametrize("theme", ["Dark", "Light"])
 def test_statistics_are_shown(window: Open, command: list[str], tmp_path: Path, theme: str) -> None:
-    own = ["env", f"XDG_STATE_HOME={tmp_path}", *command]  # where nothing else is counted
+    # A history of its own, without other events.
+    own = ["env", f"XDG_STATE_HOME={tmp_path}", *command]
     made = window(
         {"history_days": 90, "server.command": own},
         {"workbench.colorTheme": f"Default {theme} Modern"},
@@ -241,7 +248,8 @@ def test_statistics_are_shown(window: Open, command: list[str], tmp_path: Path, 
     )
     made.open(FILE, "Python")
     made.await_status(r"Mercury$")
-    for _ in range(2):  # what became of one is certain once the next has ended
+    # The outcome of a suggestion is recorded when the next one ends.
+    for _ in range(2):
         made.rewrite(LINE, TYPED)
         made.await_ghost(TYPED)
         made.press("Tab")
@@ -257,7 +265,8 @@ def test_statistics_are_shown(window: Open, command: list[str], tmp_path: Path, 
 
 
 def test_the_walkthrough_opens(window: Open) -> None:
-    made = window(size=(1400, 800))  # where there is less room, there are no pictures
+    # In a smaller window there are no pictures.
+    made = window(size=(1400, 800))
     made.await_status("Mercury")
     made.press("Control+B")
     made.command("Mercury: Get Started")
@@ -271,7 +280,7 @@ def test_the_walkthrough_opens(window: Open) -> None:
     made.picture("walkthrough")
 
 
-def test_drafts_are_drawn_while_they_sharpen_and_then_gone(window: Open) -> None:
+def test_drafts_are_drawn_during_denoising_and_then_removed(window: Open) -> None:
     made = window({"drafts": True, "multiline": "always"})
     made.open(FILE, "Python")
     made.await_status(r"Mercury$")
@@ -286,7 +295,7 @@ def test_drafts_are_drawn_while_they_sharpen_and_then_gone(window: Open) -> None
     assert any(MASK in drawn for drawn in made.decorations), made.decorations
 
 
-def test_no_draft_is_drawn_unasked(window: Open) -> None:
+def test_no_draft_is_drawn_by_default(window: Open) -> None:
     made = window({"multiline": "always"})
     made.open(FILE, "Python")
     made.record()
@@ -295,9 +304,9 @@ def test_no_draft_is_drawn_unasked(window: Open) -> None:
     assert not any(made.decorations)
 
 
-def test_a_server_that_is_missing_is_installed(window: Open, server: list[str], tmp_path: Path) -> None:
+def test_a_missing_server_can_be_installed(window: Open, server: list[str], tmp_path: Path) -> None:
     wheel = tmp_path / "mercury_lsp-0.0.1-py3-none-any.whl"
-    start_ours(wheel, [*server[:-1]])
+    make_wheel(wheel, [*server[:-1]])
     python = {"server.python": sys.executable, "server.package": str(wheel)}
     made = window({"server.command": [], **python})
     made.await_status("not installed")
@@ -311,8 +320,8 @@ def test_a_server_that_is_missing_is_installed(window: Open, server: list[str], 
     assert made.await_ghost(TYPED)
 
 
-def start_ours(wheel: Path, command: list[str]) -> None:
-    """Make a wheel whose program runs the server of this checkout; the real one is what `test_release` installs."""
+def make_wheel(wheel: Path, command: list[str]) -> None:
+    """Make a wheel whose program runs the server of this checkout; `test_release` installs the real wheel."""
     about = "Metadata-Version: 2.1\nName: mercury-lsp\nVersion: 0.0.1\n"
     files = {
         "installed_mercury.py": "import os, sys\n"
@@ -331,7 +340,7 @@ def start_ours(wheel: Path, command: list[str]) -> None:
 RENAMED = "def spent(count, price):\n    total = count * price\n    return total, count\n\n\nx = 'count'\n"
 
 
-def test_a_parameter_is_renamed_by_tabs(window: Open, project: Path) -> None:
+def test_tab_applies_the_next_edits_of_a_renamed_parameter(window: Open, project: Path) -> None:
     file = project / "renamed.py"
     file.write_text(RENAMED, encoding="utf-8")
     made = window()

@@ -1,7 +1,7 @@
-"""Real VS Code in a browser, with the extension that `npm run package` makes: started, and driven as a user would.
+"""Drives a real VS Code in a browser, with the extension that `npm run package` builds, as a user would.
 
-Owns how VS Code is started and where things are on its screen. Knows nothing of what should be suggested. A page is a
-window of its own, with a server of its own, which takes the settings as they are when it opens.
+Knows how VS Code is started and where things are on its screen, but nothing of suggestions. Each page is a window with
+a server of its own, which uses the settings at the time the page opens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .installs import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSION = ROOT / "editors/vscode"
-PATIENCE = 120.0  # seconds; only what fails takes as long
+# Seconds after which a wait fails.
+PATIENCE = 120.0
 QUIET = {
     "files.autoSave": "off",
     "editor.quickSuggestions": {"other": "off", "comments": "off", "strings": "off"},
@@ -41,10 +42,10 @@ QUIET = {
     "window.menuBarVisibility": "hidden",
     "workbench.colorTheme": "Default Dark Modern",
 }
-# VS Code's own are Alt with \, ] and [. Where those lie it guesses in a browser without a head, and not always well.
+# VS Code's own keys are Alt with \, ] and [, but in a headless browser it may guess their places wrongly.
 ASK, NEXT, PREVIOUS = "Alt+F9", "Alt+F10", "Alt+F11"
 KEYS = {ASK: "trigger", NEXT: "showNext", PREVIOUS: "showPrevious"}
-# Keeps what decorations of extensions say behind the text, from one frame to the next.
+# Records the texts of the decorations that extensions draw after the text, whenever they change.
 RECORDER = """
 window.recorded = [];
 const look = () => {
@@ -59,7 +60,7 @@ look();
 
 
 def package(node: Path, folder: Path) -> Path:
-    """The extension's file, built in a copy of its folder, for a build leaves much behind."""
+    """Build the extension in a copy of its folder, because a build leaves many files; return the extension's file."""
     copy = folder / "editors/vscode"
     shutil.copytree(EXTENSION, copy, ignore=shutil.ignore_patterns("node_modules", "dist", "*.vsix"))
     shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
@@ -71,7 +72,7 @@ def package(node: Path, folder: Path) -> Path:
 
 
 def until(holds: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for something. Fails with `what` where it does not come."""
+    """Wait until a condition holds. Fails after ``seconds`` with a message that names ``what``."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"waited in vain for {what}"
@@ -79,7 +80,7 @@ def until(holds: Callable[[], object], what: str, seconds: float = PATIENCE) -> 
 
 
 class CodeServer:
-    """One that serves VS Code to browsers on this machine, with user data and extensions of its own."""
+    """A code-server that serves VS Code to browsers on this machine, with its own user data and extensions."""
 
     def __init__(self, program: Program, folder: Path) -> None:
         self._folder = folder
@@ -97,7 +98,7 @@ class CodeServer:
         assert done.returncode == 0 and "successfully installed" in done.stdout, done.stdout + done.stderr
 
     def start(self, env: Mapping[str, str]) -> None:
-        """Serve until `stop`. ``env``: what extensions find in their environment."""
+        """Serve until `stop`. ``env``: variables in the environment of the extensions."""
         options = ["--disable-telemetry", "--disable-update-check", "--disable-workspace-trust"]
         options += [
             "--auth",
@@ -118,20 +119,19 @@ class CodeServer:
         until(self._answers, f"code-server; see {log.name}")
 
     def stop(self) -> None:
-        """End it, with the processes of its windows."""
+        """End the server with the processes of its windows."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGTERM)
             self._process.wait(20)
 
     def address(self, workspace: Path) -> str:
-        """Where a window with a folder is."""
+        """Return the URL of a window with a folder."""
         return f"http://127.0.0.1:{self._port}/?folder={workspace}"
 
     def configure(self, settings: Mapping[str, object]) -> None:
-        """Write the user's settings; a window that opens later has them.
+        """Write the settings; windows that open later use them.
 
-        Those of the machine's scope are not taken from the user, who is at the browser's end, but from a file of the
-        machine's own.
+        Settings with the scope of the machine are read from a file of the machine instead of the user's.
         """
         own = {name: value for name, value in settings.items() if name.startswith("mercury.server.")}
         users = {**QUIET, **{name: value for name, value in settings.items() if name not in own}}
@@ -149,7 +149,7 @@ class CodeServer:
         return self._folder / "user/User/settings.json"
 
     def _env(self) -> dict[str, str]:
-        # Started from a terminal of VS Code, it would take itself for that one's command.
+        # With the variables of a VS Code terminal, it would act as the command line of that VS Code.
         ours = {name: value for name, value in os.environ.items() if not name.startswith("VSCODE_")}
         return ours | dict(self._program.env)
 
@@ -163,7 +163,7 @@ class CodeServer:
 
 
 class Window:
-    """One window of VS Code: a page, and the folder that is open in it."""
+    """One window of VS Code: a page with an open folder."""
 
     def __init__(
         self, browser: Browser, address: str, artifacts: Path, size: tuple[int, int] = (900, 560)
@@ -175,11 +175,11 @@ class Window:
         self.page.wait_for_selector(".monaco-workbench .part.statusbar")
 
     def close(self) -> None:
-        """Leave without questions about what is not saved."""
+        """Close the page without a question about unsaved files."""
         self.page.close(run_before_unload=False)
 
     def picture(self, name: str) -> None:
-        """Keep what is on the screen."""
+        """Save a picture of the screen."""
         self.page.screenshot(path=self._artifacts / f"vscode-{name}.png")
 
     def press(self, *keys: str) -> None:
@@ -191,18 +191,18 @@ class Window:
         self.page.keyboard.type(text, delay=pause)
 
     def open(self, name: str, language: str) -> None:
-        """Open a file of the folder by the quick pick, and wait until its language is known."""
+        """Open a file of the folder through the quick pick, and wait until its language is known."""
         self._pick("Control+P", name, name)
         self.page.wait_for_selector(f'.tab.active[data-resource-name="{name}"]')
         self.page.wait_for_selector(".monaco-editor.focused")
         self.page.wait_for_selector(f'.statusbar-item:has-text("{language}")')
 
     def command(self, title: str) -> None:
-        """Run a command by its name in the palette."""
+        """Run a command by its name in the command palette."""
         self._pick("F1", f">{title}", title)
 
     def _pick(self, key: str, typed: str, row: str) -> None:
-        """Pick a row of the quick input that a key opens; a key may be lost while a page is drawn anew."""
+        """Pick a row of the quick input that a key opens. The key is repeated, as a page that redraws may lose it."""
         box = self.page.locator(".quick-input-widget:visible input[type=text]")
         found = self.page.locator(".quick-input-list .monaco-list-row.focused", has_text=row)
 
@@ -220,7 +220,7 @@ class Window:
         self.press("Enter")
 
     def rewrite(self, line: int, text: str) -> None:
-        """Put a text in place of a line's, but for its indent, as by hand."""
+        """Replace a line after its indentation, by typing."""
         self.press("Control+G")
         box = self.page.locator(".quick-input-widget:visible input")
         box.wait_for()
@@ -235,7 +235,7 @@ class Window:
 
     @property
     def ghost(self) -> str:
-        """The ghost text on the screen, "" where there is none; its lines are joined by newlines."""
+        """The ghost text on the screen with its newlines; "" if there is none."""
         script = """() => {
             const inline = [...document.querySelectorAll('.view-lines .ghost-text-decoration')].map(e => e.textContent);
             const below = [...document.querySelectorAll('.suggest-preview-text .view-line, .ghost-text .view-line')];
@@ -246,15 +246,15 @@ class Window:
 
     @property
     def decorations(self) -> list[str]:
-        """What extensions drew behind the text since `record`, in order, "" for nothing."""
+        """The texts that extensions drew after the text since `record`, in order; "" for none."""
         return [str(told) for told in self.page.evaluate("window.recorded")]
 
     def record(self) -> None:
-        """Begin to keep what extensions draw behind the text."""
+        """Start to record the texts that extensions draw after the text."""
         self.page.evaluate(RECORDER)
 
     def webview(self, words: str) -> str:
-        """The text of the page that an extension shows, once it has some words."""
+        """Wait until an extension's page contains ``words``; return its text."""
         body = (
             self.page.frame_locator("iframe.webview.ready")
             .frame_locator("iframe#active-frame")
@@ -264,7 +264,7 @@ class Window:
         return body.inner_text()
 
     def await_ghost(self, text: str) -> str:
-        """The ghost text behind what was typed; the model may still be loading, so it is asked for again."""
+        """Wait for ghost text after the typed text and return it; request it again, as the model may still load."""
 
         def asked() -> bool:
             self.press(ASK)
@@ -278,11 +278,12 @@ class Window:
             time.sleep(0.05)
         if not self.ghost:
             until(asked, f"ghost text behind {text!r}")
-        time.sleep(0.2)  # a screen that is drawn in parts
+        # The screen may be drawn in parts.
+        time.sleep(0.2)
         return self.ghost
 
     def save(self, file: Path) -> str:
-        """Save, and read the file from the disk."""
+        """Save the file, and return its content on the disk."""
         dirty = self.page.locator(".tab.active.dirty")
         if dirty.count():
             self.press("Control+S")
@@ -295,7 +296,7 @@ class Window:
         return self.page.locator('.statusbar-item[id="mercury-lsp.mercury-lsp.mercury.status"]')
 
     def await_status(self, pattern: str) -> str:
-        """The status-bar item's words, once they are as a pattern says."""
+        """Wait until the text of the item in the status bar matches a pattern; return the text."""
         self.page.locator(".part.statusbar").wait_for()
         until(
             lambda: self.status.count() and re.search(pattern, self.status.inner_text()),
@@ -304,14 +305,14 @@ class Window:
         return self.status.inner_text()
 
     def notification(self, words: str) -> Locator:
-        """A message at the corner."""
+        """Wait for a notification that contains ``words``; return it."""
         found = self.page.locator(".notification-toast", has_text=words).first
         found.wait_for()
         return found
 
 
 def servers(marker: str) -> list[int]:
-    """Processes that have a marker among their command's words and run the server: the ids, oldest first."""
+    """Return the sorted ids of the server processes with a marker among the words of their command."""
     found = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
