@@ -1,4 +1,4 @@
-"""`mercury-lsp arena` from end to end: recorded edits, real repositories, and a terminal with somebody at it."""
+"""`mercury-lsp arena` from end to end: recorded edits, real repositories, and sessions in a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PATIENCE = 120.0  # seconds
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[str]:
-    """Folders of two models, each of which writes its name."""
+    """Return the folders of two models, each of which writes its name."""
     folders = [tmp_path_factory.mktemp("models", numbered=True) / word for word in ("value", "other")]
     for folder in folders:
         folder.mkdir()
@@ -57,7 +57,7 @@ def settings(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
-    """Six recorded edits."""
+    """Return a file with six recorded edits."""
     path = tmp_path / "edits.jsonl"
     path.write_text("".join(f"{edit.to_json()}\n" for edit in places(6)), encoding="utf-8")
     return path
@@ -76,7 +76,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int
     return status, err
 
 
-def test_what_was_written_decides_over_recorded_edits(
+def test_the_truth_judge_compares_answers_with_recorded_edits(
     capsys: pytest.CaptureFixture[str], models: list[str], record: Path, settings: Path
 ) -> None:
     found = answer(capsys, *models, "--edits", record, "--judge", "truth", "--settings", settings)
@@ -87,10 +87,12 @@ def test_what_was_written_decides_over_recorded_edits(
     assert other["rating"] < other["interval"][1] + 1 < 1000
     assert found["shown_first"] is None and not ballots.ballots_file().exists()
     again = answer(capsys, *models, "--edits", record, "--limit", 2, "--settings", settings)
-    assert again["places"] == 2, "the limit draws a sample; with no terminal, what was written decides"
+    assert again["places"] == 2, (
+        "the limit should draw a sample, and without a terminal the truth should judge"
+    )
 
 
-def test_edits_are_recorded_from_a_repository_and_compared_at(
+def test_recorded_edits_give_the_same_result_as_the_repository(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     models: list[str],
@@ -114,7 +116,7 @@ def test_edits_are_recorded_from_a_repository_and_compared_at(
     assert every["places"] == 2
 
 
-def test_for_people_there_are_two_tables(
+def test_the_report_is_printed_as_tables(
     capsys: pytest.CaptureFixture[str], models: list[str], record: Path, settings: Path
 ) -> None:
     assert main(["arena", *models, "--edits", str(record), "--settings", str(settings)]) == 0
@@ -123,7 +125,7 @@ def test_for_people_there_are_two_tables(
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_bad_usage_is_one_sentence(
+def test_wrong_usage_is_refused_with_one_sentence(
     capsys: pytest.CaptureFixture[str], models: list[str], record: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     (tmp_path / "bad.jsonl").write_text("{}\n")
@@ -144,9 +146,11 @@ def test_bad_usage_is_one_sentence(
     ):
         status, sentence = refused(capsys, *arguments)
         assert status == 2 and says in sentence
-    assert refused(capsys, *models, tmp_path)[0] == 1  # no repository
+    # This folder is not a repository.
+    assert refused(capsys, *models, tmp_path)[0] == 1
     assert refused(capsys, "nowhere", models[0], "--edits", record)[0] == 1
-    assert refused(capsys, "--report")[0] == 1  # nothing chosen yet
+    # There are no ballots yet.
+    assert refused(capsys, "--report")[0] == 1
     monkeypatch.setenv("MERCURY_MODEL", "small")
     assert "MERCURY_MODEL" in refused(capsys, *models, "--edits", record)[1]
 
@@ -163,16 +167,17 @@ def test_private_and_secret_records_are_left_out(
     assert found["places"] == 1 and found["left_out"] == {"private, or with secrets": 2}
 
 
-def test_a_long_line_is_shown_as_one() -> None:
+def test_a_long_line_is_cut_and_not_wrapped() -> None:
     one = replace(places(1)[0], prefix=f"long = '{'x' * 200}'\ntotal = ")
     console = Console(width=60, file=io.StringIO(), record=True)
     answer = ContestantAnswer("value", len(one.prefix), 1.0, 1, 1, True)
     console.print(arena_screen.render_place(one, answer, replace(answer, shown=""), 3))
     told = console.export_text()
-    assert told.count("x" * 30) == 2 and "…" in told and "nothing" in told  # it is above both
+    # The line is shown above both answers.
+    assert told.count("x" * 30) == 2 and "…" in told and "nothing" in told
 
 
-def test_colors_leave_the_code_as_long_as_it_is() -> None:
+def test_highlighting_does_not_change_the_text() -> None:
     for code in ("", "\n\nx = (1\n\n", "def f(a):\n    return '", "\t\n"):
         assert highlight(code, "python").plain == code
     assert highlight("x = 1", "no such language").plain == "x = 1"
@@ -181,7 +186,7 @@ def test_colors_leave_the_code_as_long_as_it_is() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
 class TestAtATerminal:
     class Session:
-        """`arena` in a terminal of 100 columns. `press` sends a key once the screen shows a new place."""
+        """`arena` in a terminal of 100 columns."""
 
         def __init__(self, *arguments: str) -> None:
             import fcntl
@@ -203,11 +208,11 @@ class TestAtATerminal:
 
         @property
         def seen(self) -> str:
-            """All that was written until now, without colors."""
+            """The whole output so far, without colors."""
             return re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", self._raw).decode(errors="replace")
 
         def until(self, text: str) -> str:
-            """What is written up to a text, from where the last such call ended."""
+            """Wait for a text; return the output up to it since the last such call."""
             start = self._known
             while (found := self.seen.find(text, start)) < 0:
                 assert self._more(), f"ended without {text!r}: {self.seen[start:]!r}"
@@ -215,20 +220,20 @@ class TestAtATerminal:
             return self.seen[start : self._known]
 
         def press(self, key: str) -> str:
-            """The screen at which the key was pressed."""
+            """Press a key when the screen shows a new place; return that screen."""
             screen = self.until("q quit")
             os.write(self._ours, key.encode())
             return screen
 
         def interrupt(self) -> None:
-            """Ctrl-C, again where the first came a moment before the process waits for a key: Python may lose it."""
+            """Press Ctrl-C until the process ends: Python may lose one that arrives just before it waits for a key."""
             while self.process.poll() is None and time.monotonic() < self._end:
                 os.write(self._ours, b"\x03")
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(2)
 
         def rest(self) -> str:
-            """What is written up to the end."""
+            """Wait for the end of the process; return the rest of the output."""
             while self._more():
                 pass
             self.process.wait(PATIENCE)
@@ -236,19 +241,20 @@ class TestAtATerminal:
             return self.seen[self._known :]
 
         def _more(self) -> bool:
-            """Whether there was more, which is waited for."""
+            """Wait for output; return whether there was more before the end."""
             left = max(0.0, self._end - time.monotonic())
             assert select.select([self._ours], [], [], left)[0], (
                 f"nothing follows {self.seen[self._known :]!r}"
             )
             try:
                 chunk = os.read(self._ours, 1 << 16)
-            except OSError:  # Linux's end of file
+            # On Linux, this is the end of the file.
+            except OSError:
                 chunk = b""
             self._raw += chunk
             return bool(chunk)
 
-    def test_a_session_is_blind_kept_at_once_and_gone_on_with(
+    def test_a_session_is_blind_saves_each_ballot_and_can_be_continued(
         self, capsys: pytest.CaptureFixture[str], models: list[str], record: Path, settings: Path
     ) -> None:
         arguments = (*models, "--edits", str(record), "--settings", str(settings))
@@ -256,7 +262,8 @@ class TestAtATerminal:
         screens = [session.press(key) for key in ("1", "=", "x0")]
         for screen in screens:
             picture = screen[screen.index("lib/a") :]
-            assert "value" in picture and "other" in picture  # what they wrote
+            # The models' texts.
+            assert "value" in picture and "other" in picture
             assert "diffusion" not in picture and " ms" not in picture and "/models" not in picture
             assert re.search(r"total_\d = ", picture) and "print(size)" in picture
         assert session.press("q")
@@ -268,8 +275,9 @@ class TestAtATerminal:
         assert [ballot.choice for ballot in kept] == ["1", "tie", "neither"] and damaged == 0
         text = ballots.ballots_file().read_text()
         for piece in ("total", "size", "print", "lib/", "a0.py", "=", *models):
-            assert piece not in text, "a record has code or a path"
-        assert '"other@' in text and '"value@' in text  # models' names, not what they wrote
+            assert piece not in text, "a ballot should contain neither code nor paths"
+        # The names of the models, not their texts.
+        assert '"other@' in text and '"value@' in text
         first = kept[0].one.id.partition("@")[0]
         assert (
             screens[0].index("─ 1 ─")
@@ -279,7 +287,7 @@ class TestAtATerminal:
 
         session = self.Session(*arguments)
         screen = session.press("2")
-        assert not any(edit.path in screen for edit in places(3)), "a place is asked about again"
+        assert not any(edit.path in screen for edit in places(3)), "a judged place should not be shown again"
         session.until("q quit")
         session.interrupt()
         session.rest()
@@ -291,7 +299,7 @@ class TestAtATerminal:
         assert set(found["contestants"]) == {"value", "other"}
         assert answer(capsys, "--clear") == {"deleted": 4}
 
-    def test_identical_answers_are_kept_and_not_shown(
+    def test_identical_answers_are_recorded_and_not_shown(
         self, models: list[str], record: Path, settings: Path
     ) -> None:
         session = self.Session(models[0], models[0], "--edits", str(record), "--settings", str(settings))

@@ -1,4 +1,4 @@
-"""The record of choices: written at once, read whole, without code."""
+"""The file of ballots: appended at once, read completely, private, and tolerant of damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_what_is_kept_is_read() -> None:
+def test_appended_ballots_are_read_and_can_be_deleted() -> None:
     assert ballots.read_ballots() == ([], 0)
     every = [ballot(A, B, choice, f"p{choice}") for choice in ballots.CHOICES]
     for one in every:
@@ -37,7 +37,7 @@ def test_what_is_kept_is_read() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
-def test_only_the_user_may_read_it() -> None:
+def test_only_the_user_may_read_the_file_of_ballots() -> None:
     before = os.umask(0)
     try:
         ballots.append_ballot(ballot(A, B, "1"))
@@ -46,7 +46,7 @@ def test_only_the_user_may_read_it() -> None:
     assert stat.S_IMODE(ballots.ballots_file().stat().st_mode) == 0o600
 
 
-def test_damaged_lines_cost_themselves_alone() -> None:
+def test_damaged_lines_are_counted_and_the_others_are_read() -> None:
     ballots.append_ballot(ballot(A, B, "1"))
     whole = ballots.ballots_file().read_text()
     spoilt = (whole[:50], "[]", "nothing", '{"one": {}}', whole.strip().replace('"1"}', '"9"}'))
@@ -54,7 +54,7 @@ def test_damaged_lines_cost_themselves_alone() -> None:
     assert ballots.read_ballots() == ([ballot(A, B, "1")] * 2, len(spoilt))
 
 
-def test_sessions_at_the_same_time_do_not_mix_lines() -> None:
+def test_concurrent_sessions_do_not_mix_lines() -> None:
     def work(number: int) -> None:
         for i in range(50):
             ballots.append_ballot(ballot(A, B, "tie", f"{number}-{i}"))
@@ -68,7 +68,7 @@ def test_sessions_at_the_same_time_do_not_mix_lines() -> None:
     assert damaged == 0 and len({one.place for one in found}) == 200
 
 
-def test_where_nothing_can_be_written_that_is_told(state: Path) -> None:
+def test_a_file_that_cannot_be_written_or_read_is_a_failure(state: Path) -> None:
     (state / "mercury-lsp").write_text("a file where the folder should be")
     with pytest.raises(Failure, match="cannot be kept"):
         ballots.append_ballot(ballot(A, B, "1"))

@@ -1,4 +1,4 @@
-"""A user's edits, from real repositories."""
+"""A user's edits from real git repositories."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Repo:
         return done.stdout
 
     def commit(self, by: str = ME, **files: str | bytes) -> None:
-        """Names have __ for / and _dot_ for a point."""
+        """Write and commit files. In their names, __ stands for / and _dot_ for a dot."""
         for name, content in files.items():
             path = self.top / name.replace("__", "/").replace("_dot_", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class Repo:
 
 
 def make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
-    """An empty repository of `ME`, whatever git is told elsewhere."""
+    """Create an empty repository of `ME`, independent of git's global configuration."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     made = Repo(folder)
@@ -72,7 +72,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repo:
     return make(tmp_path / "project", monkeypatch)
 
 
-def test_only_the_users_own_commits_count(repo: Repo) -> None:
+def test_only_commits_of_the_author_are_read(repo: Repo) -> None:
     repo.commit(by=OTHER, lib__a_dot_py=CODE.format(1))
     repo.commit(lib__b_dot_py=CODE.format(2))
     edits, _ = repo.edits(Repository(repo.top).user_email)
@@ -84,14 +84,14 @@ def test_only_the_users_own_commits_count(repo: Repo) -> None:
     assert edits[0].full_text == CODE.format(2)
 
 
-def test_an_address_is_no_pattern(repo: Repo) -> None:
-    """`ME` is the end of the other address, and has points."""
+def test_the_authors_address_is_not_a_pattern(repo: Repo) -> None:
+    """As a pattern, `ME` would match both other addresses: as the end of one, and because of its dots."""
     repo.commit(by=OTHER, a_dot_py=CODE.format(1))
     repo.commit(by="me@exampleXorg", b_dot_py=CODE.format(1))
     assert repo.edits()[0] == []
 
 
-def test_the_newest_come_first_and_more_begin_with_less(repo: Repo) -> None:
+def test_the_newest_edits_come_first_and_a_limit_gives_a_prefix(repo: Repo) -> None:
     for i in range(4):
         repo.commit(**{f"a{i}_dot_py": CODE.format(i)})
     every = repo.edits()[0]
@@ -101,7 +101,7 @@ def test_the_newest_come_first_and_more_begin_with_less(repo: Repo) -> None:
     assert any(repo.edits(seed=seed)[0] != every for seed in range(1, 5))
 
 
-def test_what_is_private_ignored_or_secret_is_left_out(repo: Repo) -> None:
+def test_private_and_ignored_files_and_secrets_are_left_out(repo: Repo) -> None:
     repo.commit(
         _dot_gitignore="ignored.py\n",
         _dot_mercuryignore="mine/\n",
@@ -121,7 +121,7 @@ def test_what_is_private_ignored_or_secret_is_left_out(repo: Repo) -> None:
     assert not any(TOKEN in edit.full_text for edit in edits)
 
 
-def test_what_no_person_writes_is_left_out(repo: Repo) -> None:
+def test_generated_binary_and_large_files_and_large_commits_are_left_out(repo: Repo) -> None:
     repo.commit(
         latin_dot_py="naïve = compute(1)\n".encode("latin-1"),
         nul_dot_py=b"value = compute(1)\n\0",
@@ -139,7 +139,7 @@ def test_what_no_person_writes_is_left_out(repo: Repo) -> None:
     assert out == {"files: large, generated, or no text": 5, "commits: many files": 1}
 
 
-def test_renames_and_moves_are_not_written(repo: Repo) -> None:
+def test_renamed_files_and_moved_lines_give_no_edits(repo: Repo) -> None:
     body = "".join(CODE.format(i) for i in range(10))
     repo.commit(by=OTHER, old_dot_py=body, from_dot_py=CODE.format(77) + "x = 1\n")
     repo.git("mv", "old.py", "new.py")
@@ -150,7 +150,7 @@ def test_renames_and_moves_are_not_written(repo: Repo) -> None:
     assert edits[0].middle in "total = area_1(2, 3)"
 
 
-def test_merges_are_not_written_but_what_was_merged_is(repo: Repo) -> None:
+def test_merge_commits_give_no_edits_but_merged_commits_do(repo: Repo) -> None:
     repo.commit(by=OTHER, a_dot_py="first = compute(1)\n")
     repo.git("checkout", "-qb", "side")
     repo.commit(b_dot_py="second = compute(2)\n")
@@ -161,7 +161,7 @@ def test_merges_are_not_written_but_what_was_merged_is(repo: Repo) -> None:
     assert len(repo.edits(ANY_AUTHOR)[0]) == 3
 
 
-def test_only_what_changed_is_cut_in_a_file_with_carriage_returns(repo: Repo) -> None:
+def test_in_a_file_with_crlf_only_changed_lines_give_edits(repo: Repo) -> None:
     before = CODE.format(1).replace("\n", "\r\n")
     repo.git("config", "core.autocrlf", "false")
     repo.commit(by=OTHER, a_dot_py=before)
@@ -172,7 +172,7 @@ def test_only_what_changed_is_cut_in_a_file_with_carriage_returns(repo: Repo) ->
     assert not edit.middle.endswith("\r")
 
 
-def test_strange_names_are_read(repo: Repo) -> None:
+def test_unusual_file_names_are_read(repo: Repo) -> None:
     for name in ("with space.py", "größe.py", ":colon.py", 'quo"te.py', "new\nline.py"):
         (repo.top / name).write_text(CODE.format(len(name)))
     repo.git("add", "-A")
@@ -181,7 +181,7 @@ def test_strange_names_are_read(repo: Repo) -> None:
     assert found == {"with space.py", "größe.py", ":colon.py", 'quo"te.py', "new\nline.py"}
 
 
-def test_no_commit_and_no_file_has_too_much_weight(repo: Repo) -> None:
+def test_edits_per_commit_and_per_file_are_limited(repo: Repo) -> None:
     spread = "".join(f"old_{i} = 1\n" for i in range(40))
     repo.commit(by=OTHER, **{f"f{i}_dot_py": spread for i in range(6)})
     changed = spread.replace("old_", "value = 2\nold_")
@@ -194,19 +194,19 @@ def test_no_commit_and_no_file_has_too_much_weight(repo: Repo) -> None:
     )
 
 
-def test_only_what_is_below_the_folder_counts(repo: Repo) -> None:
+def test_only_files_below_the_given_folder_are_read(repo: Repo) -> None:
     repo.commit(a_dot_py=CODE.format(1), lib__b_dot_py=CODE.format(2))
     assert [edit.path for edit in repo.edits(folder="lib")[0]] == ["lib/b.py"]
 
 
-def test_the_oldest_commit_of_a_shallow_clone_is_not_written(repo: Repo, tmp_path: Path) -> None:
+def test_the_oldest_commit_of_a_shallow_clone_gives_no_edits(repo: Repo, tmp_path: Path) -> None:
     for i in range(3):
         repo.commit(**{f"a{i}_dot_py": CODE.format(i)})
     repo.git("clone", "-q", "--depth", "2", repo.top.as_uri(), str(tmp_path / "clone"))
     assert [edit.path for edit in Repo(tmp_path / "clone").edits()[0]] == ["a2.py"]
 
 
-def test_nothing_of_the_repositorys_settings_is_run(repo: Repo, tmp_path: Path) -> None:
+def test_programs_in_the_repositorys_configuration_are_not_run(repo: Repo, tmp_path: Path) -> None:
     trap, sprung = tmp_path / "trap.sh", tmp_path / "sprung"
     trap.write_text(f"#!/bin/sh\ntouch {sprung}\ncat\n")
     trap.chmod(0o755)
@@ -228,7 +228,7 @@ def test_nothing_of_the_repositorys_settings_is_run(repo: Repo, tmp_path: Path) 
     assert not sprung.exists()
 
 
-def test_where_there_is_no_repository(tmp_path: Path) -> None:
+def test_a_folder_without_a_repository_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="no git repository"):
         Repository(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Who takes part, and what they answer."""
+"""The contestants of the arena, and their answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTED = Config(threads=1, remote_url="https://models.example/v1", remote_model=
 
 
 class RemoteBacked:
-    """Stands for a hosted model: no code of ours runs there."""
+    """Engine that stands for a hosted model and writes a text or raises an exception."""
 
     name, device, threads = "coder", "remote", 0
 
@@ -47,7 +47,7 @@ def hosted(text: str | Exception) -> Player:
     return Player(contestant, there, "")
 
 
-def test_names_and_modes(tiny_model: Path) -> None:
+def test_contestants_have_names_models_and_modes(tiny_model: Path) -> None:
     found = parse_contestants(
         ["small", "small:autoregressive", "mini:diffusion", str(tiny_model)], Config(threads=3)
     )
@@ -61,13 +61,13 @@ def test_names_and_modes(tiny_model: Path) -> None:
     assert all(one.config.threads == 3 and not one.remote for one in found)
 
 
-def test_the_same_twice_has_a_number() -> None:
+def test_equal_contestants_are_numbered() -> None:
     assert [one.name for one in parse_contestants(["small", "small", "mini", "small"], Config())] == [
         "small", "small (2)", "mini", "small (3)",
     ]  # fmt: skip
 
 
-def test_a_hosted_model_is_that_of_the_settings_or_named() -> None:
+def test_a_hosted_contestant_is_the_model_of_the_settings_or_a_named_one() -> None:
     found = parse_contestants(["remote", "remote:large:v2"], HOSTED)
     assert [(one.name, one.config.remote_model, one.remote) for one in found] == [
         ("remote:coder", "coder", True),
@@ -75,18 +75,18 @@ def test_a_hosted_model_is_that_of_the_settings_or_named() -> None:
     ]
 
 
-def test_a_local_contestant_asks_nobody_else_whatever_the_settings() -> None:
+def test_a_local_contestant_uses_no_hosted_model_whatever_the_settings() -> None:
     (one,) = parse_contestants(["small"], replace(HOSTED, remote="fallback"))
     assert one.config.remote == "off" and not one.remote
 
 
 @pytest.mark.parametrize(("spec", "says"), [("small:magic", "mode"), ("remote", "remote_url")])
-def test_what_makes_no_sense_is_told(spec: str, says: str) -> None:
+def test_invalid_contestants_are_refused(spec: str, says: str) -> None:
     with pytest.raises(BadUsage, match=says):
         parse_contestants([spec], Config())
 
 
-def test_an_answer_is_what_the_server_would_show(model: Path) -> None:
+def test_an_answer_is_the_suggestion_that_the_server_would_show(model: Path) -> None:
     (contestant,) = parse_contestants([str(model)], Config(threads=1))
     loaded = load_player(contestant)
     answer = loaded.answer(places(1)[0])
@@ -95,30 +95,31 @@ def test_an_answer_is_what_the_server_would_show(model: Path) -> None:
     assert loaded.id.startswith(f"{model.name}@") and len(loaded.id) == len(model.name) + 9
 
 
-def test_what_does_not_fit_gets_a_line_of_its_own(model: Path) -> None:
+def test_a_text_that_does_not_fit_the_line_is_suggested_on_a_new_line(model: Path) -> None:
     (contestant,) = parse_contestants([str(model)], Config(threads=1))
     repeated = Edit("a.py", "python", "total = ", "value\n", "x")
     answer = load_player(contestant).answer(repeated)
-    assert answer.shown == "value\nvalue" and answer.passes > 0  # after the rest of the line
+    # The suggestion follows the rest of the line.
+    assert answer.shown == "value\nvalue" and answer.passes > 0
 
 
-def test_a_hosted_model_answers_through_the_same_door() -> None:
+def test_a_hosted_model_answers_through_the_same_pipeline() -> None:
     answer = hosted("value").answer(places(1)[0])
     assert (answer.shown, answer.passes) == ("value", 1)
 
 
-def test_what_goes_wrong_elsewhere_is_no_answer() -> None:
+def test_a_failure_of_a_hosted_model_is_no_answer() -> None:
     with pytest.raises(NoAnswer, match="remote:coder gave no answer: too many requests"):
         hosted(Unanswered("too many requests")).answer(places(1)[0])
 
 
-def test_what_goes_wrong_here_is_not_hidden() -> None:
+def test_an_exception_of_a_local_engine_is_not_hidden() -> None:
     broken: Any = RemoteBacked(RuntimeError("a fault of ours"))
     with pytest.raises(RuntimeError, match="a fault of ours"):
         Player(Contestant("small", Config()), broken, "").answer(places(1)[0])
 
 
-def test_a_hosted_model_is_never_stood_in_for_by_a_local_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hosted_contestant_is_never_replaced_by_a_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
     local: Any = RemoteBacked("value")
     local.device = "cpu"
     monkeypatch.setattr(contestants.engines, "load", lambda config: local)
@@ -127,14 +128,14 @@ def test_a_hosted_model_is_never_stood_in_for_by_a_local_one(monkeypatch: pytest
     assert local.asked == 0
 
 
-def test_a_hosted_model_is_asked_nothing_before_the_first_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_a_hosted_contestant_makes_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     there: Any = RemoteBacked("value")
     monkeypatch.setattr(contestants.engines, "load", lambda config: there)
     load_player(parse_contestants(["remote"], HOSTED)[0])
     assert there.asked == 0
 
 
-def test_what_would_be_shown_unasked_is_the_servers_choice(model: Path) -> None:
+def test_likely_says_whether_an_automatic_request_would_show_the_answer(model: Path) -> None:
     (contestant,) = parse_contestants([str(model)], Config(threads=1))
     sure, (edit,) = load_player(contestant), places(1)[:1]
     never = replace(

@@ -1,4 +1,4 @@
-"""Where a user's text is cut out again, and the records of that."""
+"""Edits: the places where text of the user is cut out, and their records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def drawn(text: str, runs: list[range], seeds: int = 60) -> list[Edit]:
     ]
 
 
-def test_runs_are_the_lines_that_were_not_there() -> None:
+def test_added_runs_are_the_new_lines() -> None:
     lines = NEW.split("\n")
     new = {lines[n] for run in added_runs(OLD, NEW) for n in run if lines[n]}
     assert new == set(lines) - set(OLD.split("\n"))
@@ -44,27 +44,27 @@ def test_runs_are_the_lines_that_were_not_there() -> None:
     assert added_runs(OLD, OLD) == []
 
 
-def test_blanks_and_line_endings_are_no_difference() -> None:
+def test_changes_of_whitespace_and_line_endings_are_no_added_runs() -> None:
     indented = OLD.replace("    return", "\treturn").replace("\n", "\r\n")
     assert added_runs(OLD, indented) == []
     assert added_runs(OLD, OLD + "\n\n\n") == []
 
 
-def test_moved_lines_are_not_written() -> None:
-    """The function goes from one file to another, with one new line in its midst."""
+def test_moved_lines_are_no_added_runs() -> None:
+    """The function moves from one file to another, with one new line inside."""
     moved = removed_lines("def area(w, h):\n    return w * h\n", "")
     after = "def area(w, h):\n    check(w)\n    return w * h"
     assert added_runs("", after, moved) == [range(1, 2)]
 
 
-def test_long_runs_have_several_edits() -> None:
+def test_long_runs_are_split_into_several_edits() -> None:
     text = "".join(f"value_{i} = compute({i})\n" for i in range(2 * RUN_LINES + 5))
     runs = added_runs("", text)
     assert [len(run) for run in runs] == [RUN_LINES, RUN_LINES, 5]
     assert len(sample_edits("a.py", "python", text, runs, "0")) == 3
 
 
-def test_an_edit_is_the_file_but_for_what_is_missing() -> None:
+def test_an_edit_is_the_whole_file_with_a_middle_cut_out() -> None:
     edits = drawn(NEW, EVERY)
     assert len(edits) == 60
     assert {edit.kind for edit in edits} >= {"line", "within"}
@@ -74,8 +74,8 @@ def test_an_edit_is_the_file_but_for_what_is_missing() -> None:
         assert edit.middle.strip() == edit.middle
 
 
-def test_kinds_are_cut_as_told() -> None:
-    """The comment is never a place, and a block is the whole of a short run."""
+def test_each_kind_cuts_out_the_documented_text() -> None:
+    """A comment is never cut out, and a block is a whole short run."""
     edits = drawn(NEW, [range(4, 7)])
     assert set(Counter(edit.kind for edit in edits)) == set(KINDS)
     for edit in edits:
@@ -90,7 +90,7 @@ def test_kinds_are_cut_as_told() -> None:
             assert edit.middle == "size = width * height\n    return size"
 
 
-def test_blocks_are_short() -> None:
+def test_blocks_have_limited_lines_and_characters() -> None:
     text = "".join(f"value_{i} = compute({i})\n" for i in range(RUN_LINES))
     assert all(edit.kind != "block" for edit in drawn(text, [range(RUN_LINES)]))
     short = drawn(text, [range(MAX_BLOCK_LINES)])
@@ -98,21 +98,21 @@ def test_blocks_are_short() -> None:
     assert any(edit.kind == "block" for edit in short)
 
 
-def test_line_endings_stay_as_they_are() -> None:
+def test_edits_keep_the_line_endings_of_the_file() -> None:
     for edit in drawn(NEW.replace("\n", "\r\n"), EVERY):
         assert edit.full_text == NEW.replace("\n", "\r\n")
         assert edit.suffix.startswith("\r\n")
         assert not edit.prefix.endswith("\r")
 
 
-def test_the_draw_depends_on_the_seed_and_the_place_alone() -> None:
+def test_the_sample_depends_only_on_the_seed_and_the_place() -> None:
     one = sample_edits("a.py", "python", NEW, [range(4, 7), range(9, 11)], "7")
     other = sample_edits("a.py", "python", NEW, [range(9, 11)], "7")
     assert one[1:] == other
     assert len({edit.key for edit in drawn(NEW, EVERY)}) > 5
 
 
-def test_lines_without_code_are_no_places() -> None:
+def test_lines_without_code_are_not_cut_out() -> None:
     text = '"""What this is."""\n\n# nothing\n)\n'
     assert sample_edits("a.py", "python", text, [range(5)], "0") == []
 
@@ -136,6 +136,6 @@ def test_a_record_is_read_as_it_was_written() -> None:
         ('{"path": "a", "language": "b", "prefix": "", "suffix": "", "middle": " "}', "blank"),
     ],
 )
-def test_what_is_no_edit_is_told_with_its_line(line: str, says: str) -> None:
+def test_an_invalid_record_is_an_error_with_its_line_number(line: str, says: str) -> None:
     with pytest.raises(InvalidEdit, match=rf"line 2: .*{says}"):
         list(read_edits(["", line]))

@@ -1,4 +1,4 @@
-"""Who meets whom, in which order, and what becomes of it."""
+"""Matches: the pairs of contestants, their order, and the resulting ballots."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORDS = ("value", "other", "count")
 
 @pytest.fixture(scope="module")
 def players(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[Player]:
-    """Three models, each of which writes its name."""
+    """Load three models, each of which writes its name."""
     top = tmp_path_factory.mktemp("models")
     folders = [top / word for word in WORDS]
     for folder in folders:
@@ -44,7 +44,7 @@ def players(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> list[
 
 @pytest.fixture
 def quick() -> list[Player]:
-    """Three that write a word each without computing, where it is about order and not about models."""
+    """Return three players without a model, each of which writes a word, for tests of the order."""
     return [replace(hosted(word), contestant=Contestant(word, Config()), fingerprint="0") for word in WORDS]
 
 
@@ -52,7 +52,7 @@ def never(error: NoAnswer) -> None:
     raise AssertionError(error)
 
 
-def test_the_truth_decides_between_every_pair(players: list[Player]) -> None:
+def test_the_truth_judge_compares_every_pair(players: list[Player]) -> None:
     made = [ballot for edit in places(2) for ballot in matches.judge_by_truth(players, edit, 0)]
     assert len(made) == 2 * 3
     found = compute_standings(made, [one.id for one in players])
@@ -73,8 +73,8 @@ def test_identical_contestants_are_all_ties(tiny_model: Path) -> None:
     assert len(found["contestants"]) == 2
 
 
-def test_diffusion_meets_its_autoregressive_twin(tiny_model: Path) -> None:
-    """Verified to the last token it writes the same as the twin, in fewer passes or as many."""
+def test_diffusion_and_autoregressive_decoding_of_one_model_tie(tiny_model: Path) -> None:
+    """With all tokens verified, diffusion writes the same text in at most as many passes."""
     both = [
         load_player(one)
         for one in parse_contestants([str(tiny_model), f"{tiny_model}:autoregressive"], SHORT)
@@ -85,7 +85,7 @@ def test_diffusion_meets_its_autoregressive_twin(tiny_model: Path) -> None:
     assert all(0 < ballot.one.passes <= ballot.two.passes for ballot in made)
 
 
-def test_a_user_sees_each_place_once_in_an_order_that_tells_nothing(quick: list[Player]) -> None:
+def test_the_user_sees_each_place_once_with_the_answers_in_random_order(quick: list[Player]) -> None:
     edits = places(60)
     seen: list[tuple[Edit, str, str]] = []
 
@@ -104,7 +104,7 @@ def test_a_user_sees_each_place_once_in_an_order_that_tells_nothing(quick: list[
     assert found["shown_first"]["share"] == 1
 
 
-def test_pairs_of_three_take_turns_and_go_on_where_they_have_not_met(quick: list[Player]) -> None:
+def test_all_pairs_take_turns_and_continue_at_places_not_yet_compared(quick: list[Player]) -> None:
     edits = places(12)
     made: list[Any] = []
     for _ in range(4):
@@ -116,14 +116,14 @@ def test_pairs_of_three_take_turns_and_go_on_where_they_have_not_met(quick: list
     assert len(first_round) == 3
 
 
-def test_a_pair_has_met_whoever_was_shown_first(quick: list[Player]) -> None:
+def test_a_compared_place_counts_in_either_order_of_the_answers(quick: list[Player]) -> None:
     one, two, other = (side(player.id) for player in quick)
     ballots = [ballot(one, two, "1", "p"), ballot(two, one, "skip", "q"), ballot(one, other, "1", "r")]
     met = matches.compared_places(quick, ballots)
     assert met[frozenset((one.id, two.id))] == {"p", "q"} and met[frozenset((two.id, other.id))] == set()
 
 
-def test_what_is_alike_is_not_asked_and_the_user_may_stop(quick: list[Player]) -> None:
+def test_equal_answers_are_not_shown_and_the_user_may_stop(quick: list[Player]) -> None:
     same = replace(quick[0], contestant=replace(quick[0].contestant, name="value (2)"))
     alike = matches.judge_by_user([quick[0], same], places(3), {}, 0, lambda *_: pytest.fail("asked"), never)
     assert [ballot.choice for ballot in alike] == ["same"] * 3
@@ -132,7 +132,7 @@ def test_what_is_alike_is_not_asked_and_the_user_may_stop(quick: list[Player]) -
     assert [ballot.choice for ballot in made] == ["1", "skip"]
 
 
-def test_where_a_hosted_model_gives_no_answer_there_is_no_match(players: list[Player]) -> None:
+def test_without_an_answer_of_a_hosted_model_there_is_no_ballot(players: list[Player]) -> None:
     silent = hosted(Unanswered("busy"))
     with pytest.raises(NoAnswer):
         matches.judge_by_truth([players[0], silent], places(1)[0], 0)

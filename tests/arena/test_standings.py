@@ -1,4 +1,4 @@
-"""Figures of ballots, against counts by hand."""
+"""Standings computed from ballots, checked against manual counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BALLOTS = [
 ]
 
 
-def test_figures_by_hand() -> None:
+def test_standings_match_manual_counts() -> None:
     found = compute_standings(BALLOTS, IDS)
     counts = ("places", "comparisons", "same", "neither", "skipped")
     assert [found[name] for name in counts] == [7, 7, 1, 1, 1]
@@ -49,7 +49,7 @@ def test_figures_by_hand() -> None:
     assert found["shown_first"]["chosen"] == 3 and found["shown_first"]["share"] == 0.6667
 
 
-def test_the_order_of_being_shown_changes_no_result() -> None:
+def test_the_order_of_the_answers_changes_no_result() -> None:
     turned = {"1": "2", "2": "1"}
     other = [ballot(b.two, b.one, turned.get(b.choice, b.choice), b.place) for b in BALLOTS]
     one, two = compute_standings(BALLOTS, IDS), compute_standings(other, IDS)
@@ -57,14 +57,14 @@ def test_the_order_of_being_shown_changes_no_result() -> None:
     assert one["shown_first"] != two["shown_first"]
 
 
-def test_only_alike_is_a_rating_of_no_difference() -> None:
+def test_only_equal_answers_give_equal_ratings() -> None:
     found = compute_standings([ballot(A, B, "same", f"p{i}") for i in range(9)], IDS)
     assert [own["rating"] for own in found["contestants"].values()] == [ANCHOR_RATING, ANCHOR_RATING]
     assert found["contestants"]["mini"]["interval"] == [ANCHOR_RATING, ANCHOR_RATING]
     assert found["shown_first"] is None
 
 
-def test_an_answer_that_met_several_counts_once() -> None:
+def test_an_answer_compared_with_several_others_counts_once() -> None:
     c = side("third")
     made = [
         ballot(A, B, "1", "p", "truth"),
@@ -77,13 +77,13 @@ def test_an_answer_that_met_several_counts_once() -> None:
     assert found["shown_first"] is None
 
 
-def test_names_have_their_weights_only_where_they_would_be_the_same() -> None:
+def test_names_include_the_fingerprint_only_if_they_are_ambiguous() -> None:
     other = side("small@cc")
     found = compute_standings([ballot(A, other, "1")], [A.id, other.id])
     assert list(found["contestants"]) == ["small@aa", "small@cc"]
 
 
-def test_of_nothing_there_are_no_figures() -> None:
+def test_without_ballots_there_are_no_figures() -> None:
     found = compute_standings([], IDS)
     assert found["places"] == 0 and found["pairs"] == []
     mini = found["contestants"]["mini"]
@@ -95,7 +95,7 @@ def test_of_nothing_there_are_no_figures() -> None:
     )
 
 
-def test_who_met_is_told_by_first_appearance_and_others_are_left_out() -> None:
+def test_contestants_are_listed_by_first_appearance_and_others_are_ignored() -> None:
     made = [*BALLOTS, ballot(side("x"), side("y"), "1", "p9")]
     assert contestant_ids(made) == [*IDS, "x", "y"]
     assert compute_standings(made, IDS)["comparisons"] == pytest.approx(len(BALLOTS))

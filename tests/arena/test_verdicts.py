@@ -1,4 +1,4 @@
-"""Who of two was better, by what the user wrote."""
+"""The comparison of two answers with the text that the user wrote."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def answer(text: str, end: int = START) -> ContestantAnswer:
         ("", False, 0.0),
     ],
 )
-def test_what_an_answer_is_worth(text: str, exact: bool, share: float) -> None:
+def test_agreement_is_exactness_and_the_share_of_the_text(text: str, exact: bool, share: float) -> None:
     assert measure_agreement(EDIT, answer(text)) == Agreement(exact, pytest.approx(share))  # type: ignore[arg-type]
 
 
-def test_what_is_replaced_behind_the_cursor_is_part_of_both() -> None:
+def test_text_that_an_answer_replaces_is_part_of_the_comparison() -> None:
     assert measure_agreement(EDIT, answer("width * height)", START + 1)).exact
     assert not measure_agreement(EDIT, answer("width * height", START + 1)).exact
 
 
-def test_of_a_block_all_lines_count() -> None:
+def test_all_lines_of_a_block_are_compared() -> None:
     block = Edit("a.py", "python", "", "\r\n", "a = 1\r\nb = 2")
     assert measure_agreement(block, answer("a = 1\r\nb = 2", 0)) == Agreement(True, 1.0)
     assert measure_agreement(block, answer("a = 1\nb = 2", 0)).exact
@@ -56,14 +56,12 @@ def test_of_a_block_all_lines_count() -> None:
         (Agreement(False, 0.0), Agreement(False, 0.0), 0.5),
     ],
 )
-def test_exact_beats_a_longer_start_and_what_is_near_ties(
-    one: Agreement, two: Agreement, wins: float
-) -> None:
+def test_an_exact_answer_wins_and_similar_shares_tie(one: Agreement, two: Agreement, wins: float) -> None:
     assert score_pair(one, two) == wins
     assert score_pair(two, one) == 1 - wins
 
 
-def test_alike_is_what_looks_so() -> None:
+def test_answers_that_look_the_same_are_alike() -> None:
     assert look_alike(answer("a = 1  "), answer("a = 1"))
     assert look_alike(answer("a\r\nb"), answer("a\nb"))
     assert look_alike(answer("", START + 1), answer(""))
