@@ -1,4 +1,4 @@
-"""Replicas on a real Ray of this machine: affinity, overflow, a replica's death, a rolling restart, autoscaling."""
+"""Replicas on a real local Ray: affinity, overflow, killed replicas, a rolling restart, and autoscaling."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """The address of Ray Serve on this machine, with nothing on it."""
+    """Start an empty Ray Serve on this machine; yield its address."""
     from mercury_lsp.cluster.command import ray_session
 
     with socket.socket() as free:
@@ -41,20 +41,21 @@ def url() -> Iterator[str]:
     with ray_session(cpus=4, port=port):
         from ray import cloudpickle
 
-        cloudpickle.register_pickle_by_value(replica_backends)  # Ray's processes do not see the tests
+        # Ray's processes cannot import the tests.
+        cloudpickle.register_pickle_by_value(replica_backends)
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
 def slow(url: str) -> Any:
-    """The replicas' handle."""
+    """Deploy two slow replicas; return their handle."""
     from mercury_lsp.cluster.deploy import Scale, deploy
 
     return deploy(replica_backends.Slow, "slow", Scale(**SCALE))
 
 
 def names() -> list[str]:
-    """The live replicas."""
+    """Return the names of the live replicas."""
     import ray
 
     every = ray.util.list_named_actors(all_namespaces=True)
@@ -74,7 +75,7 @@ def kill(name: str) -> None:
 
 
 def running(name: str) -> int:
-    """How many requests a replica works at."""
+    """Return the number of requests that a replica is working on."""
     import ray
 
     return int(ray.get(actor(name).get_num_ongoing_requests.remote()))
@@ -83,13 +84,14 @@ def running(name: str) -> int:
 def until(true: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
-        assert time.monotonic() < end, "it did not come about in time"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.1)
 
 
 def served_by(handle: Any, key: str) -> str:
-    """The replica that a task of this key goes to."""
-    task = Task(replica_backends.ALL.rpartition("w")[0], key=key)  # one word is left
+    """Return the replica that answers a task with this key."""
+    # One word is left to write.
+    task = Task(replica_backends.ALL.rpartition("w")[0], key=key)
     updates = list(handle.options(stream=True).run.remote(task))
     assert updates[-1].finish == "stop"
     return str(updates[-1].replica)
@@ -99,7 +101,7 @@ def complete(url: str, prompt: str = "a", **more: object) -> httpx.Response:
     return httpx.post(f"{url}/v1/completions", json={"prompt": prompt, **more}, timeout=PATIENCE)
 
 
-def test_a_key_stays_at_its_replica_and_the_keys_are_shared_out(slow: Any) -> None:
+def test_each_key_stays_at_one_replica_and_the_keys_are_distributed(slow: Any) -> None:
     live = names()
     assert len(live) == 2
     keys = [f"key-{number}" for number in range(12)]
@@ -110,7 +112,7 @@ def test_a_key_stays_at_its_replica_and_the_keys_are_shared_out(slow: Any) -> No
 
 
 def test_a_full_replica_overflows_to_the_other(slow: Any) -> None:
-    """Each takes three at once: of five with one key, sent one after the other, two go to the other one."""
+    """Each replica runs three tasks at once: of five with one key, two go to the other replica."""
     handle, task = slow.options(stream=True), Task("a", key="one")
     streams = [handle.run.remote(task) for _ in range(5) if not time.sleep(0.1)]  # type: ignore[func-returns-value]
     homes = Counter(list(stream)[-1].replica for stream in streams)
@@ -118,7 +120,7 @@ def test_a_full_replica_overflows_to_the_other(slow: Any) -> None:
     assert homes == {first: 3, second: 2}
 
 
-def test_too_many_are_refused(slow: Any, url: str) -> None:
+def test_requests_above_the_queue_limit_are_refused_with_429(slow: Any, url: str) -> None:
     with ThreadPoolExecutor(30) as pool:
         replies = list(pool.map(lambda _: complete(url, user="one"), range(30)))
     statuses = Counter(reply.status_code for reply in replies)
@@ -127,8 +129,8 @@ def test_too_many_are_refused(slow: Any, url: str) -> None:
     assert refused.json()["error"]["type"] == "rate_limit_error" and refused.headers["retry-after"] == "1"
 
 
-def test_http_is_as_that_of_one_process(slow: Any, url: str) -> None:
-    """The same requests to the same application over the same backend without Ray."""
+def test_http_answers_equal_those_of_a_single_process(slow: Any, url: str) -> None:
+    """Send the same requests to the same application and backend without Ray."""
     from starlette.testclient import TestClient
 
     from mercury_lsp.http.app import application
@@ -162,17 +164,19 @@ def test_http_is_as_that_of_one_process(slow: Any, url: str) -> None:
             assert ours == told(alone.request(method, path, **more)), (path, body)
 
 
-def test_a_client_that_goes_away_frees_the_replica(slow: Any, url: str) -> None:
-    for _ in range(8):  # more than both replicas take
+def test_a_client_that_disconnects_frees_the_replica(slow: Any, url: str) -> None:
+    # More requests than both replicas accept.
+    for _ in range(8):
         with httpx.stream("POST", f"{url}/v1/completions", json={"prompt": "a", "stream": True}) as reply:
             next(reply.iter_lines())
     began = time.monotonic()
     assert complete(url, replica_backends.ALL[: replica_backends.ALL.rindex("w")]).status_code == 200
-    assert time.monotonic() - began < 10  # nothing had to be waited out
+    # The request did not wait for the end of the abandoned ones.
+    assert time.monotonic() - began < 10
 
 
 def answered_by(url: str) -> Counter[str]:
-    """Tasks that each replica has answered."""
+    """Return the number of tasks that each replica has answered."""
     lines = httpx.get(f"{url}/metrics").text.splitlines()
     found = [line for line in lines if line.startswith("mercury_replica_tasks_total{")]
     return Counter({line.split('"')[1]: int(float(line.split()[-1])) for line in found})
@@ -184,7 +188,7 @@ def counter(url: str, name: str) -> float:
 
 
 def home(url: str, user: str) -> str:
-    """The replica that answers this user."""
+    """Return the replica that answers this user."""
     before = answered_by(url)
     assert complete(url, replica_backends.ALL.rpartition("w")[0], user=user).status_code == 200
     (replica,) = answered_by(url) - before
@@ -192,12 +196,12 @@ def home(url: str, user: str) -> str:
 
 
 def both_answer(url: str) -> bool:
-    """Whether two replicas do; of so many users, all having one home is less likely than one in 500,000."""
+    """Return whether both replicas answer. That 20 users share a replica by chance is less likely than 1 in 500,000."""
     homes = set[str]()
     return any(len(homes := homes | {home(url, f"v{number}")}) == 2 for number in range(20))
 
 
-def test_a_stream_whose_replica_is_killed_goes_on_where_it_was(slow: Any, url: str) -> None:
+def test_a_stream_whose_replica_is_killed_continues_without_a_gap(slow: Any, url: str) -> None:
     until(lambda: len(names()) == 2)
     counters = ("mercury_retries_total", "mercury_lost_total")
     (retried, lost), text, replica = (counter(url, name) for name in counters), "", home(url, "one")
@@ -212,30 +216,32 @@ def test_a_stream_whose_replica_is_killed_goes_on_where_it_was(slow: Any, url: s
     assert [counter(url, name) for name in counters] == [retried + 1, lost]
 
 
-def test_no_request_is_lost_where_a_replica_is_killed(slow: Any, url: str) -> None:
+def test_no_request_is_lost_when_a_replica_is_killed(slow: Any, url: str) -> None:
     until(lambda: len(set(names())) == 2 and both_answer(url))
     before, live = counter(url, "mercury_retries_total"), names()
     with ThreadPoolExecutor(4) as pool:
         replies = []
         for number in range(4):
             replies.append(pool.submit(complete, url, "gently", user=f"u{number}"))
-            time.sleep(0.1)  # what Ray has yet to place counts as waiting
+            # A request that Ray has not placed yet counts as waiting.
+            time.sleep(0.1)
         until(lambda: any(map(running, live)))
         kill(max(live, key=running))
     answers = [reply.result() for reply in replies]
     assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
     assert [answer.json()["choices"][0]["text"] for answer in answers] == [replica_backends.ALL] * 4
     assert counter(url, "mercury_retries_total") > before
-    until(lambda: len(set(names())) == 2)  # Ray replaces it
+    # Ray replaces the killed replica.
+    until(lambda: len(set(names())) == 2)
 
 
-def test_where_every_replica_fails_the_answer_is_503(slow: Any, url: str) -> None:
+def test_if_every_replica_fails_the_answer_is_503(slow: Any, url: str) -> None:
     reply = complete(url, "unavailable")
     assert (reply.status_code, reply.json()["error"]["message"]) == (503, "It is out of order.")
     assert counter(url, "mercury_lost_total") >= 1
 
 
-def test_replicas_are_replaced_in_turn_while_requests_are_answered(slow: Any, url: str) -> None:
+def test_a_rolling_restart_replaces_all_replicas_and_fails_no_request(slow: Any, url: str) -> None:
     from mercury_lsp.cluster.deploy import Scale, deploy
 
     old, stop = set(names()), threading.Event()
@@ -252,11 +258,12 @@ def test_replicas_are_replaced_in_turn_while_requests_are_answered(slow: Any, ur
     thread.join(PATIENCE)
     until(lambda: len(names()) == 2)
     assert not old & set(names())
-    assert set(statuses) == {200}  # as many as come meanwhile
+    # All requests during the restart were answered.
+    assert set(statuses) == {200}
 
 
-def test_ray_adds_replicas_where_they_have_too_much_to_do(slow: Any, url: str) -> None:
-    """From one, which is what is left of the others; down again it goes after a while, which is not waited for."""
+def test_ray_adds_a_replica_under_load(slow: Any, url: str) -> None:
+    """Scale up from one replica. The test does not wait until Ray scales down again."""
     from mercury_lsp.cluster.deploy import Scale, deploy
 
     few = replace(
@@ -278,8 +285,8 @@ def test_ray_adds_replicas_where_they_have_too_much_to_do(slow: Any, url: str) -
         assert len(names()) == 2
 
 
-def test_the_engine_answers_from_a_replica_as_from_this_process(url: str, packed_model: Path) -> None:
-    """The last test: it replaces what the others use. The second time the text is in the replica's cache."""
+def test_an_engine_in_a_replica_answers_as_in_this_process(url: str, packed_model: Path) -> None:
+    """Compare the answers of a real engine. The second prompt is cached. Must run last: it replaces the deployment."""
     from starlette.testclient import TestClient
 
     from mercury_lsp.cluster.deploy import Scale, deploy

@@ -1,4 +1,4 @@
-"""Which failures of replicas a task outlives, without Ray's processes: a handle whose replies are written down."""
+"""Failures of replicas that a task survives, tested with a scripted handle instead of Ray's processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FULL = BackPressureError(num_queued_requests=2, max_queued_requests=2)
 
 
 class Handle:
-    """Gives each call of ``run`` the next of the replies: updates, or an exception after those before it."""
+    """Answers each call of ``run`` with the next scripted reply: updates, possibly followed by an exception."""
 
     def __init__(self, *replies: list[Update | Exception]) -> None:
         self.run, self.remote, self.asked = self, self._remote, list[tuple[Task, tuple[str, ...]]]()
@@ -47,26 +47,26 @@ async def updates(handle: Handle) -> list[Update]:
     return [update async for update in forward.ForwardingBackend(handle, "model").run(Task("", max_tokens=9))]
 
 
-async def test_the_next_replica_goes_on_behind_what_is_settled() -> None:
+async def test_the_next_replica_continues_after_the_committed_text() -> None:
     handle = Handle([HALF, RayActorError()], [REST])
     last = (await updates(handle))[-1]
     assert (last.text, last.committed, last.tokens, last.forward_passes) == ("one two three", 13, 3, 3)
     assert handle.asked[1] == (Task("one ", max_tokens=8), ("a",))
 
 
-async def test_whoever_is_new_is_refused_where_there_is_no_room() -> None:
+async def test_a_new_task_is_refused_if_the_replicas_are_full() -> None:
     backend = forward.ForwardingBackend(Handle([FULL], [REST]), "model")
     with pytest.raises(Busy):
         await anext(backend.run(Task("")))
     assert "mercury_lost_total 0.0" in backend.metrics()
 
 
-async def test_whoever_lost_a_replica_waits_for_room() -> None:
+async def test_a_task_that_lost_its_replica_waits_for_room() -> None:
     handle = Handle([HALF, RayActorError()], [FULL], [FULL], [FULL], [FULL], [REST])
     assert (await updates(handle))[-1].text == "one two three"
 
 
-async def test_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_wait_of_a_task_that_lost_its_replica_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "MAX_ROOM_WAIT_SECONDS", 0.0)
     backend = forward.ForwardingBackend(Handle([RayActorError()], [FULL], [REST]), "model")
     with pytest.raises(Busy):

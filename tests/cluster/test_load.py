@@ -1,4 +1,4 @@
-"""The load test, against a small server on loopback."""
+"""The load test against a small local server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FAST = Typing(gap=0.02, spread=0.5, burst=10, pause=0.1)
 
 @contextmanager
 def serving(pause: float = 0.0, fails: bool = False) -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """The address of a service that answers after a while, and the bodies that it was sent."""
+    """Start a service that answers after ``pause`` seconds; yield its address and the bodies it receives."""
     seen: list[dict[str, object]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -48,7 +48,8 @@ def serving(pause: float = 0.0, fails: bool = False) -> Iterator[tuple[str, list
                 self.end_headers()
                 self.wfile.write(text.encode())
             except OSError:
-                pass  # superseded
+                # The request was superseded.
+                pass
 
         def log_message(self, *_: object) -> None:
             pass
@@ -64,16 +65,17 @@ def serving(pause: float = 0.0, fails: bool = False) -> Iterator[tuple[str, list
         server.server_close()
 
 
-def test_a_page_is_typed_from_its_scene_on() -> None:
+def test_a_page_is_typed_key_by_key_from_its_scene() -> None:
     page, scene = Page(3), scenes()[3]
     pages = [page.key() for _ in range(len(scene.text))]
     for number, (before, after) in enumerate(pages[:5], 1):
         assert before == scene.text[: scene.start + number]
         assert after == scene.text[scene.text.find("\n", scene.start + number) :]
-    assert pages[len(scene.text) - scene.start - 1] == pages[0]  # and then again
+    # At the end, the typing starts again.
+    assert pages[len(scene.text) - scene.start - 1] == pages[0]
 
 
-def test_every_request_comes_to_something_and_is_counted() -> None:
+def test_every_request_is_answered_and_counted() -> None:
     plan = Plan(3, 1.0, FAST, patient=True)
     with serving() as (url, seen):
         run = Run(url, plan)
@@ -91,11 +93,12 @@ def test_a_newer_key_cancels_the_request_of_the_one_before() -> None:
         run = Run(url, Plan(1, 1.0, FAST))
         asyncio.run(run.drive())
     found = figures(run)
-    assert found["superseded"] > found["answered"] >= 1  # the last one at least
+    # At least the last request is answered.
+    assert found["superseded"] > found["answered"] >= 1
     assert found["sent"] == found["superseded"] + found["answered"]
 
 
-def test_in_a_closed_loop_each_waits_for_its_answer() -> None:
+def test_in_a_closed_loop_each_typist_waits_for_the_answer() -> None:
     with serving(pause=0.1) as (url, seen):
         run = Run(url, Plan(2, 0.5, closed=True, first=7))
         asyncio.run(run.drive())
@@ -104,7 +107,7 @@ def test_in_a_closed_loop_each_waits_for_its_answer() -> None:
     assert [request.first for request in run.requests].count(True) == 2
 
 
-def test_what_is_not_answered_is_lost_and_the_status_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_requests_are_lost_and_set_the_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(fails=True) as (url, _):
         status = load.main([url, "--closed", "--typists", "1", "--seconds", "0.5", "--json"])
     (report,) = json.loads(capsys.readouterr().out)["runs"]
@@ -116,7 +119,7 @@ def test_what_is_not_answered_is_lost_and_the_status_says_so(capsys: pytest.Capt
     assert "answers/s" in capsys.readouterr().out
 
 
-def test_where_nobody_listens_all_are_lost() -> None:
+def test_without_a_server_all_requests_are_lost() -> None:
     run = Run("http://127.0.0.1:9", Plan(1, 0.2, closed=True))
     asyncio.run(run.drive())
     assert figures(run)["errors"] == {"ConnectError": len(run.requests)} != {"ConnectError": 0}
@@ -126,7 +129,7 @@ def test_where_nobody_listens_all_are_lost() -> None:
     "arguments",
     [[], ["http://x", "--replicas", "2"], ["http://x", "--kill-one-at", "3"], ["http://x", "--typists", "0"]],
 )
-def test_what_makes_no_sense_is_refused(arguments: list[str]) -> None:
+def test_invalid_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         load.main(arguments)
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""How many replicas so many programmers need."""
+"""The number of replicas that a number of programmers needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.loadtest.typing_model import Typing
 GIVEN = argparse.Namespace(sessions=256, stop_ms=10, seed=0, percentile=95, target_ms=100)
 
 
-def test_the_fewest_replicas_are_enough_and_one_less_is_not() -> None:
+def test_the_fewest_replicas_meet_the_target() -> None:
     times = Times((40.0,), 0.0, (40.0,))
     replicas, found = fewest(40, Typing(), times, Fleet(1, ongoing=4), GIVEN)
     assert replicas > 1
@@ -25,22 +25,26 @@ def test_the_fewest_replicas_are_enough_and_one_less_is_not() -> None:
     arrivals_met = fewest(
         40, Typing(), times, Fleet(1, ongoing=4), argparse.Namespace(**vars(GIVEN) | {"target_ms": 60})
     )
-    assert arrivals_met[0] >= replicas  # a stricter target needs no fewer
+    # A stricter target needs at least as many replicas.
+    assert arrivals_met[0] >= replicas
 
 
-def test_batches_that_spare_nothing_are_none() -> None:
+def test_batch_sizes_that_save_no_time_are_dropped() -> None:
     assert list(Times((40.0,), 0, (40, 80, 120)).service(1, 0, 0).batches) == [1.0]
     assert list(Times((40.0,), 0, (40, 60, 80)).service(1, 0, 0).batches) == [1.0, 1.5, 2.0]
 
 
-def test_an_answer_that_takes_too_long_alone_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_misses_the_target_without_load_is_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert queueing.main(["--service-ms", "200", "--people", "2"]) == 1
     told = capsys.readouterr().err
-    assert "it is 210 ms instead of 100." in told  # with the wait for the end of a superseded pass
+    # This includes the wait for the end of a superseded pass.
+    assert "it is 210 ms instead of 100." in told
     assert "alone takes too long here; give a larger --target-ms." in told
 
 
-def test_the_table_has_a_row_for_each_and_a_price_only_where_one_is_given(
+def test_there_is_a_row_for_each_number_of_people_and_a_price_only_if_given(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     few = ["--people", "2,10", "--service-ms", "30", "--cold-ms", "50", "--batch-ms", "30,40"]
@@ -57,7 +61,7 @@ def test_the_table_has_a_row_for_each_and_a_price_only_where_one_is_given(
     assert "people per replica" in capsys.readouterr().out
 
 
-def test_a_service_is_measured() -> None:
+def test_the_times_of_a_service_are_measured() -> None:
     with serving(pause=0.02) as (url, seen):
         times = asyncio.run(measure(url, 2, 2.0, "", 8))
     assert len(times.batches) == 2 and len(times.alone) >= 3
@@ -78,7 +82,7 @@ def test_a_service_that_fails_is_not_measured() -> None:
 @pytest.mark.parametrize(
     "arguments", [[], ["--url", "http://x", "--service-ms", "3"], ["--service-ms", "3", "--gap", "0"]]
 )
-def test_what_makes_no_sense_is_refused(arguments: list[str]) -> None:
+def test_invalid_arguments_are_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         queueing.main(arguments)
     assert ended.value.code == 2
