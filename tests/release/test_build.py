@@ -1,4 +1,4 @@
-"""The build hook: which machines get a kernel, how it is compiled, and what the wheel is told of it."""
+"""The build hook: the platforms with a kernel, its compilation, and the tag of the wheel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOCAL = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), 
 
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The hook's module. The build backend need not be installed, for of it only a class's name is used."""
+    """Load the hook's module. The build backend need not be installed, because the hook only subclasses its class."""
     for name in ("hatchling", *(f"hatchling.{rest}" for rest in PARENTS)):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     interface = sys.modules[f"hatchling.{PARENTS[-1]}"]
@@ -40,27 +40,28 @@ PARENTS = ("builders", "builders.hooks", "builders.hooks.plugin", "builders.hook
 
 
 def hook_of(build: ModuleType, warnings: list[str]) -> Any:
-    """The hook as the backend makes it."""
+    """Create the hook as the build backend does."""
     hook = build.Hook()
     hook.root = str(ROOT)
     hook.app = SimpleNamespace(display_warning=warnings.append)
     return hook
 
 
-def test_the_library_is_where_the_server_looks_for_it(build: ModuleType) -> None:
+def test_the_library_is_built_where_the_server_loads_it(build: ModuleType) -> None:
     assert build.LIBRARY == mapping.LIBRARY
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert f"/{build.LIBRARY.relative_to(ROOT).as_posix()}" in ignored
 
 
-def test_every_instruction_set_is_one_that_processors_are_asked_for(build: ModuleType) -> None:
+def test_the_compiled_instruction_sets_are_those_detected_at_run_time(build: ModuleType) -> None:
     names = set(" ".join(re.findall(r'"([a-z0-9 ]*plain)"', (FOLDER / "sets.c").read_text())).split())
     compiled = {name for sets in build.SETS.values() for name in sets}
     assert names == compiled
-    assert all("plain" in sets for sets in build.SETS.values())  # what any machine of a kind can run
+    # Any machine of an architecture can run this set.
+    assert all("plain" in sets for sets in build.SETS.values())
 
 
-def test_each_set_is_compiled_for_itself_and_linked_once(
+def test_each_instruction_set_is_compiled_separately_and_all_are_linked_once(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     library = tmp_path / "kernel.lib"
@@ -84,8 +85,8 @@ def test_each_set_is_compiled_for_itself_and_linked_once(
     assert library.read_bytes() == b"made"
 
 
-def test_fast_mathematics_is_not_asked_for(build: ModuleType) -> None:
-    """It would let a row's sums depend on where the row stands."""
+def test_the_kernel_is_compiled_without_fast_mathematics(build: ModuleType) -> None:
+    """With fast mathematics, the sums of a row could depend on its position in a batch."""
     assert not {"-ffast-math", "-Ofast", "-funsafe-math-optimizations"} & set(build.FLAGS)
 
 
@@ -100,7 +101,7 @@ def test_fast_mathematics_is_not_asked_for(build: ModuleType) -> None:
         ("win32", "ARM64", ("aarch64", "windows-gnu"), "win_arm64"),
     ],
 )
-def test_a_wheel_with_a_kernel_is_for_its_platform(
+def test_a_wheel_with_a_kernel_has_the_tag_of_its_platform(
     build: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
     system: str,
@@ -114,14 +115,16 @@ def test_a_wheel_with_a_kernel_is_for_its_platform(
     assert told(build, monkeypatch, "") == (target, tag)
 
 
-def test_a_linux_of_musl_gets_its_own_kernel(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_linux_with_musl_gets_a_kernel_of_its_own(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(sysconfig, "get_config_var", lambda _: "x86_64-pc-linux-musl")
     assert told(build, monkeypatch, "") == (("x86_64", "linux-musl"), "musllinux_1_2_x86_64")
 
 
-def test_another_platform_can_be_named(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_can_name_another_platform(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = told(build, monkeypatch, "macos-aarch64")
     assert found == (("aarch64", "macos.11.0-none"), "macosx_11_0_arm64")
     assert set(ALL) == {f"{system}-{machine}" for system in build.SYSTEMS for machine in build.SETS}
@@ -130,7 +133,7 @@ def test_another_platform_can_be_named(build: ModuleType, monkeypatch: pytest.Mo
 
 
 def told(build: ModuleType, monkeypatch: pytest.MonkeyPatch, wanted: str) -> tuple[tuple[str, str], str]:
-    """What is compiled, and the wheel's platform."""
+    """Run the hook; return the target that is compiled and the wheel's platform tag."""
     built: list[tuple[str, str]] = []
     monkeypatch.setattr(build, "build", lambda *target: built.append(target))
     monkeypatch.setenv(build.TARGET, wanted)
@@ -142,7 +145,7 @@ def told(build: ModuleType, monkeypatch: pytest.MonkeyPatch, wanted: str) -> tup
 
 
 @pytest.mark.parametrize(("system", "machine"), [("linux", "riscv64"), ("freebsd14", "x86_64")])
-def test_other_machines_get_a_wheel_without(
+def test_unsupported_machines_get_a_wheel_without_a_kernel(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, system: str, machine: str
 ) -> None:
     monkeypatch.setattr(sys, "platform", system)
@@ -154,7 +157,9 @@ def test_other_machines_get_a_wheel_without(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
-def test_the_kernel_compiles_here(build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_kernel_compiles_on_this_machine(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     if LOCAL not in build.SETS or build.chosen()[0] not in build.SYSTEMS:
         pytest.skip(f"there is no kernel for {LOCAL} on {sys.platform}")
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernel.lib")

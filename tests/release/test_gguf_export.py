@@ -1,4 +1,4 @@
-"""A checkpoint as a GGUF file: names, shapes, the order of rows, the tokenizer."""
+"""The export of a checkpoint to GGUF: names, shapes, the order of rows, and the tokenizer."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def written(unpacked_model: Path, tmp_path_factory: pytest.TempPathFactory) -> o
     return gguf.GGUFReader(file)
 
 
-def test_all_tensors_are_there_by_llamas_names(written: object) -> None:
+def test_all_tensors_have_the_names_and_shapes_of_llama(written: object) -> None:
     shapes = {tensor.name: tuple(tensor.shape.tolist()) for tensor in written.tensors}  # type: ignore[attr-defined]
     width, kv = TINY.width, TINY.kv_heads * TINY.head_width
-    block = {  # GGUF counts columns first
+    # In GGUF, the number of columns comes first.
+    block = {
         "attn_norm": (width,),
         "attn_q": (width, width),
         "attn_k": (width, kv),
@@ -44,7 +45,7 @@ def test_all_tensors_are_there_by_llamas_names(written: object) -> None:
     assert shapes == expected
 
 
-def test_weights_come_back(written: object, unpacked_model: Path) -> None:
+def test_the_exported_weights_equal_the_originals(written: object, unpacked_model: Path) -> None:
     ours = checkpoint.read_checkpoint(unpacked_model).weights()
     theirs = {tensor.name: tensor.data for tensor in written.tensors}  # type: ignore[attr-defined]
     queries = TINY.heads * TINY.head_width
@@ -59,8 +60,8 @@ def test_weights_come_back(written: object, unpacked_model: Path) -> None:
     assert theirs["blk.0.attn_norm.weight"].dtype == np.float32
 
 
-def test_rows_in_their_order_turn_as_ours_do() -> None:
-    """llama.cpp turns the values 2i and 2i + 1 of a head by the angle i."""
+def test_rotary_embedding_of_the_reordered_rows_equals_ours() -> None:
+    """llama.cpp rotates the values 2i and 2i + 1 of a head by the angle i."""
     heads, width = 2, 8
     torch.manual_seed(0)
     weight, x = torch.randn(heads * width, 16), torch.randn(16)
@@ -72,7 +73,7 @@ def test_rows_in_their_order_turn_as_ours_do() -> None:
     assert torch.allclose(turned.transpose(1, 2).reshape(heads, width), ours, atol=1e-5)
 
 
-def test_what_llama_is_told(written: object, tokenizer: Tokenizer) -> None:
+def test_the_metadata_describes_model_and_tokenizer(written: object, tokenizer: Tokenizer) -> None:
     def told(name: str) -> object:
         return written.get_field(name).contents()  # type: ignore[attr-defined]
 
@@ -94,7 +95,7 @@ def test_what_llama_is_told(written: object, tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize(("pure", "embedding"), [(False, "Q8_0"), (True, "Q4_0")])
-def test_q4_0_spares_the_embedding_unless_pure(
+def test_q4_0_keeps_the_embedding_in_q8_0_unless_pure(
     unpacked_model: Path, tmp_path: Path, pure: bool, embedding: str
 ) -> None:
     export(checkpoint.read_checkpoint(unpacked_model), tmp_path / "q4.gguf", "q4_0", pure)
@@ -104,7 +105,7 @@ def test_q4_0_spares_the_embedding_unless_pure(
     assert kinds["blk.0.ffn_norm.weight"] == "F32"
 
 
-def test_the_command_line(
+def test_the_command_line_exports_or_fails_with_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], unpacked_model: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "tiny.gguf"

@@ -1,4 +1,4 @@
-"""A release: its files are built, have what they should, and work where there is nothing else; versions are in step."""
+"""A release: its files, their contents, their use in an empty environment, and equal versions everywhere."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def toml(path: Path) -> dict[str, object]:
     return tomllib.loads(path.read_text(encoding="utf-8"))["project"]  # type: ignore[no-any-return]
 
 
-def test_versions_are_in_step() -> None:
+def test_all_packages_and_editors_have_the_same_version() -> None:
     mini = toml(release.MINI / "pyproject.toml")
     assert mini["version"] == __version__
     extras = toml(ROOT / "pyproject.toml")["optional-dependencies"]
@@ -52,11 +52,11 @@ def test_versions_are_in_step() -> None:
         assert {"".join(version) for version in stated} <= {__version__}, path
 
 
-def test_what_is_shipped_apart_has_the_same_licence() -> None:
+def test_the_package_mini_has_the_same_licence() -> None:
     assert (release.MINI / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
-def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
     large = tmp_path / "large.whl"
     with large.open("wb") as file:
         file.truncate(release.LARGEST + 1)
@@ -66,12 +66,12 @@ def test_what_is_too_large_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The files of a release for this machine. `release` checks their sizes and metadata."""
+    """Build the files of a release for this machine. `release` checks their sizes and metadata."""
     return release.release(tmp_path_factory.mktemp("dist"))
 
 
 def contents(file: Path) -> dict[str, bytes]:
-    """By name below the archive's top: for an sdist, the folder in it."""
+    """Return the files of an archive by name; of an sdist, by the name below its top folder."""
     if file.suffix == ".whl":
         with zipfile.ZipFile(file) as wheel:
             return {name: wheel.read(name) for name in wheel.namelist()}
@@ -84,7 +84,7 @@ def contents(file: Path) -> dict[str, bytes]:
 
 
 def fingerprint(files: Mapping[str, bytes], folder: str) -> str:
-    """As `checkpoint.fingerprint`, of a folder in an archive."""
+    """Return the fingerprint of a folder in an archive, computed as by `checkpoint.fingerprint`."""
     names = sorted(name for name in files if name.startswith(folder) and name.endswith(".safetensors"))
     digest = hashlib.sha256()
     for name in [*names, f"{folder}tokenizer.json"]:
@@ -92,7 +92,7 @@ def fingerprint(files: Mapping[str, bytes], folder: str) -> str:
     return digest.hexdigest()
 
 
-def test_the_files_have_what_they_should_and_nothing_else(built: list[Path]) -> None:
+def test_the_archives_contain_exactly_the_expected_files(built: list[Path]) -> None:
     sdist, wheel, mini_sdist, mini = (contents(file) for file in built)
     for files, folder, model in (
         (sdist, "mercury_lsp/weights/small/", "small"),
@@ -119,7 +119,8 @@ def test_the_files_have_what_they_should_and_nothing_else(built: list[Path]) -> 
         "mercury_lsp/engine/kernel/kernel.lib",
     }
     assert {"CHANGELOG.md", "README.md", "mercury_lsp/engine/kernel/kernel.c"} <= sdist.keys()
-    if "manylinux" in built[1].name:  # the tag promises what the library asks of the system
+    # The tag limits the version of glibc that the library may need.
+    if "manylinux" in built[1].name:
         glibc = re.findall(rb"GLIBC_2\.(\d+)", wheel["mercury_lsp/engine/kernel/kernel.lib"])
         assert glibc and max(map(int, glibc)) <= 28
 
@@ -127,7 +128,7 @@ def test_the_files_have_what_they_should_and_nothing_else(built: list[Path]) -> 
 def test_the_wheel_serves_in_an_empty_environment(
     built: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wheel was built from the sdist. There is no torch, and no checkout: Python does not see the folder."""
+    """The wheel was built from the sdist. There is no torch, and the checkout is not on Python's path."""
     venv.create(tmp_path / "venv", with_pip=True)
     folder = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
     for name in ("PYTHONPATH", "MERCURY_MODEL", "VIRTUAL_ENV"):
@@ -166,7 +167,7 @@ def test_the_wheel_serves_in_an_empty_environment(
 
 
 async def _suggested(program: str) -> str:
-    """What a server suggests, of a file that is opened in an editor."""
+    """Start a server, open a file, and return its suggestion."""
     scene = scenes()[0]
     async with Editor.start(
         SAMPLES_FOLDER, {"show_likelihood": 0, "deadline_ms": 60000}, (program, "--stdio")

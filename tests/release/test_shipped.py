@@ -1,4 +1,4 @@
-"""The weights that the package carries: each loads, and mini is worth its name."""
+"""The shipped weights: each model loads and completes, and mini is small enough."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUESTION = Prompt("sum.py", "def add(a, b):\n    ret", "", "\n\n\nprint(add(1, 2
 
 
 @pytest.mark.parametrize("name", ["small", "mini"])
-def test_a_shipped_model_loads_and_finishes_a_word(name: str) -> None:
+def test_a_shipped_model_loads_and_completes_a_word(name: str) -> None:
     engine = load_local_engine(name, "cpu", 1)
     assert engine.name == name
     found = engine.infill(QUESTION, Sampling(single_line=True))
@@ -23,7 +23,7 @@ def test_a_shipped_model_loads_and_finishes_a_word(name: str) -> None:
     assert found.finished
 
 
-def test_mini_takes_at_most_half_of_what_small_computes_in_a_pass() -> None:
+def test_a_pass_of_mini_takes_at_most_half_the_compute_of_small() -> None:
     small, mini = (
         Shape(**checkpoint.read_config(checkpoint.SHIPPED / name)["shape"])  # type: ignore[call-overload]
         for name in ("small", "mini")
@@ -32,7 +32,7 @@ def test_mini_takes_at_most_half_of_what_small_computes_in_a_pass() -> None:
 
 
 @pytest.mark.parametrize("name", ["small", "mini"])
-def test_a_shipped_model_has_its_card(name: str) -> None:
+def test_a_shipped_model_has_a_model_card(name: str) -> None:
     card = (checkpoint.SHIPPED / name / "README.md").read_text(encoding="utf-8")
     assert "License: Apache-2.0" in card
     assert "## Limits" in card
