@@ -1,4 +1,4 @@
-"""The documents are true: links, commands, options, files, modules, the import order and the attention mask."""
+"""Checks of the documents: links, commands, options, files, modules, the import order and the attention mask."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def text_of(name: str) -> str:
 
 
 def section(document: str, heading: str) -> str:
-    """The text below a heading of the second level."""
+    """Return the text below a heading of the second level."""
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", document, re.MULTILINE | re.DOTALL)
     assert found is not None, heading
     return found[1]
 
 
 def anchors(document: str) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
+    """Return the anchors of a document's headings, in GitHub's form."""
     headings = re.findall(r"^#{1,6} (.*)$", FENCE.sub("", document), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
@@ -52,12 +52,12 @@ def options_in(text: str) -> set[str]:
 
 
 def options_of(help_: str) -> set[str]:
-    """The options that a help text describes; those it merely mentions are not at the beginning of a line."""
+    """Return the options that a help text describes; options it only mentions are not at the start of a line."""
     return set(re.findall(r"^  (?:-h, )?(--[a-z-]+)", help_, re.MULTILINE)) - {"--help"}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_links_lead_to_files_and_headings(name: str) -> None:
+def test_links_point_to_existing_files_and_headings(name: str) -> None:
     document = FENCE.sub("", text_of(name))
     for path, anchor in LINK.findall(document):
         target = ((ROOT / name).parent / path).resolve() if path else ROOT / name
@@ -92,7 +92,7 @@ def test_named_files_and_folders_exist(name: str) -> None:
             assert (ROOT / path).exists(), path
 
 
-def test_readme_is_short_and_links_to_every_document() -> None:
+def test_the_readme_is_short_and_links_to_every_document() -> None:
     readme = text_of("README.md")
     assert len(readme.encode()) <= README_BYTES
     linked = {path for path, _ in LINK.findall(readme)}
@@ -100,7 +100,7 @@ def test_readme_is_short_and_links_to_every_document() -> None:
     assert documents <= linked
 
 
-def test_the_figures_of_readme_are_those_of_the_benchmarks() -> None:
+def test_the_figures_in_the_readme_are_in_the_benchmarks() -> None:
     benchmarks = text_of("docs/benchmarks.md")
     begin, end = benchmarks.index("<!-- figures: begin"), benchmarks.index("<!-- figures: end -->")
     measured = benchmarks[begin:end]
@@ -109,14 +109,14 @@ def test_the_figures_of_readme_are_those_of_the_benchmarks() -> None:
     assert all(figure in measured and command in measured for figure, command in rows), rows
 
 
-def test_commits_are_checked_by_the_parts_of_make_check() -> None:
+def test_the_pre_commit_hooks_are_the_parts_of_make_check() -> None:
     parts = re.search(r"^check: ([a-z ]+?) *##", text_of("Makefile"), re.MULTILINE)
     assert parts is not None
     hooks = re.findall(r"entry: make ([a-z]+)$", text_of(".pre-commit-config.yaml"), re.MULTILINE)
     assert hooks == parts[1].split()
 
 
-def test_the_options_of_readme_are_there_with_their_defaults() -> None:
+def test_the_options_in_the_readme_exist_with_their_defaults() -> None:
     table = section(text_of("README.md"), "Options")
     found = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \| ", table, re.MULTILINE))
     assert len(found) == 8
@@ -124,7 +124,7 @@ def test_the_options_of_readme_are_there_with_their_defaults() -> None:
     assert found == {name: defaults.get(name) for name in found}
 
 
-def test_each_command_is_there_and_described(capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
     commands = re.findall(r"^    ([a-z]+) ", help_of(capsys), re.MULTILINE)
     assert commands == COMMAND_NAMES
     document = text_of("docs/cli.md")
@@ -132,12 +132,12 @@ def test_each_command_is_there_and_described(capsys: pytest.CaptureFixture[str])
         assert f"| `mercury-lsp {command}" in section(document, "Overview"), command
 
 
-def test_the_options_of_the_language_server_are_described(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_of_the_language_server_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
     assert options_in(section(text_of("docs/cli.md"), "Language server")) == options_of(help_of(capsys))
 
 
 @pytest.mark.parametrize("command", COMMAND_NAMES)
-def test_the_options_of_each_command_are_described(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_options_of_each_command_are_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     help_ = help_of(capsys, command)
     actions = ("list", "download", "select", "remove") if command == "models" else ()
     options = options_of(help_).union(*(options_of(help_of(capsys, command, action)) for action in actions))
@@ -145,28 +145,28 @@ def test_the_options_of_each_command_are_described(command: str, capsys: pytest.
     assert options_in(section(text_of("docs/cli.md"), command)) == options
 
 
-def test_the_servers_own_messages_are_described() -> None:
+def test_the_servers_own_messages_are_documented() -> None:
     document = text_of("docs/protocol.md")
     assert set(re.findall(r"^\| `(mercury\.\w+)` \|", document, re.MULTILINE)) == set(COMMANDS)
     for method in (*NOTIFICATIONS, *REQUESTS, "mercury/draft"):
         assert f'"method": "{method}"' in document, method
 
 
-def test_the_architecture_has_each_folder() -> None:
+def test_the_architecture_lists_each_folder() -> None:
     table = section(text_of("docs/architecture.md"), "Folders")
     packages = {path.parent.relative_to(ROOT).as_posix() for path in ROOT.glob("mercury_lsp/**/__init__.py")}
     missing = {name for name in packages if f"`{name}`" not in table and f"`{name[12:]}`" not in table}
     assert missing == {"mercury_lsp"}
 
 
-def test_the_architecture_has_the_import_order_of_the_contract() -> None:
+def test_the_documented_import_order_is_that_of_the_contract() -> None:
     block = FENCE.search(section(text_of("docs/architecture.md"), "Import order"))
     assert block is not None
     contract = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"][0]
     assert block[0].splitlines()[1:-1] == [line.replace("mercury_lsp.", "") for line in contract["layers"]]
 
 
-def test_the_architecture_names_real_threads() -> None:
+def test_the_documented_threads_exist() -> None:
     table = section(text_of("docs/architecture.md"), "Threads and state")
     names = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) + re.findall(
         r"`(mercury-\w+)` threads?", table
@@ -176,7 +176,7 @@ def test_the_architecture_names_real_threads() -> None:
     assert [name for name in names if f'"{name}"' not in sources] == []
 
 
-def test_the_drawn_mask_is_the_attention_rule() -> None:
+def test_the_documented_attention_mask_is_the_real_one() -> None:
     drawn = re.findall(r"^[kdam]\d +(\d+) +((?:[x.] *)+)$", text_of("docs/architecture.md"), re.MULTILINE)
     rows = TokenLayout.join(TokenLayout.clean(10, 3), TokenLayout.block(12, 2))
     keys = TokenLayout.join(TokenLayout.clean(0, 10), rows)
@@ -187,5 +187,5 @@ def test_the_drawn_mask_is_the_attention_rule() -> None:
     assert (shown[:, 1:] == mask[:, 10:]).all()
 
 
-def test_the_changelog_has_this_version() -> None:
+def test_the_changelog_has_an_entry_for_this_version() -> None:
     assert f"\n## {__version__}" in text_of("CHANGELOG.md")

@@ -1,4 +1,4 @@
-"""The examples run, and the messages in docs/protocol.md have the shape of a real session's."""
+"""The examples run, and the messages in docs/protocol.md have the form of those in a real session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLIENT = EXAMPLES / "client_minimal.py"
 COMMAND = [sys.executable, "-m", "mercury_lsp", "--stdio"]
 NAMES = {"lua": "init.lua", "elisp": "init.el", "toml": "languages.toml", "json": "settings.json"}
 SECONDS = 120.0
-"""After which a process is stuck; nothing here measures time."""
+"""Seconds after which a process counts as stuck; no test here measures time with it."""
 
 Message = dict[str, Any]
 
@@ -53,7 +53,7 @@ def test_the_minimal_client_prints_a_suggestion(model: Path) -> None:
     assert run(sys.executable, str(CLIENT), *COMMAND, MERCURY_MODEL=str(model)).strip() == WORD
 
 
-def test_curl_gets_a_middle() -> None:
+def test_the_curl_example_gets_an_infill() -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     with served(service()) as client:
@@ -61,18 +61,18 @@ def test_curl_gets_a_middle() -> None:
     assert answer["choices"][0]["message"]["content"] == "width * height"
 
 
-def test_openais_client_gets_a_completion() -> None:
+def test_the_openai_example_gets_a_completion() -> None:
     with served(service()) as client:
         printed = run(sys.executable, str(EXAMPLES / "openai_client.py"), str(client.base_url).rstrip("/"))
     assert printed == "width * height\n"
 
 
 @pytest.mark.parametrize(("language", "name"), NAMES.items())
-def test_the_configurations_are_those_of_the_document(language: str, name: str) -> None:
+def test_the_example_configurations_are_those_in_the_document(language: str, name: str) -> None:
     assert blocks("docs/editors.md", language) == [(EXAMPLES / name).read_text(encoding="utf-8")]
 
 
-def test_the_configurations_set_real_options() -> None:
+def test_the_example_configurations_set_existing_options() -> None:
     helix = tomllib.loads((EXAMPLES / "languages.toml").read_text(encoding="utf-8"))
     wanted = helix["language-server"]["mercury"]["config"]
     assert parse_settings(wanted)[1] == ()
@@ -87,7 +87,7 @@ def test_the_configurations_set_real_options() -> None:
 
 
 class Session:
-    """Sends the messages of the document to a real server, and keeps its notifications."""
+    """Sends the messages of the document to a real server and records its notifications."""
 
     def __init__(self, model: Path) -> None:
         self.process = subprocess.Popen(
@@ -100,7 +100,7 @@ class Session:
         self.notifications: list[Message] = []
 
     def send(self, message: Message) -> Message | None:
-        """Send a message; returns the answer of a request."""
+        """Send a message; return the answer if it is a request."""
         assert self.process.stdin is not None
         body = json.dumps(message).encode()
         self.process.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
@@ -112,7 +112,7 @@ class Session:
         return answer
 
     def wait_for_model(self) -> None:
-        """Ask for the status until the model is loaded."""
+        """Request the status until the model is loaded."""
         status: Message = {"jsonrpc": "2.0", "id": "ready", "method": "mercury/status"}
         while (answer := self.send(status)) is not None and answer["result"]["state"] == "loading":
             time.sleep(0.02)
@@ -136,7 +136,7 @@ def session(model: Path) -> Iterator[Session]:
 
 
 def shape(value: object) -> object:
-    """A message without its values: names, and kinds of values; of a list its first item. Null may be a string."""
+    """Replace the values of a message with their types; of a list, keep the first item. Null counts as a string."""
     match value:
         case dict():
             return {name: shape(part) for name, part in value.items()}
@@ -151,7 +151,7 @@ def shape(value: object) -> object:
     raise TypeError(type(value).__name__)
 
 
-def test_the_messages_of_the_protocols_document_are_true(session: Session) -> None:
+def test_the_documented_messages_have_the_form_of_a_real_session(session: Session) -> None:
     messages = [json.loads(block) for block in blocks("docs/protocol.md", "json")]
     answered = {message["id"] for message in messages if "method" in message and "id" in message}
     documented = {message["id"]: message for message in messages if "method" not in message}

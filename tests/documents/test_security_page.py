@@ -1,4 +1,4 @@
-"""Tests that docs/security.md names exist."""
+"""The tests that docs/security.md names exist."""
 
 from __future__ import annotations
 
