@@ -181,11 +181,11 @@ def _serve(arguments: argparse.Namespace) -> NoReturn:
     if arguments.socket is not None and sys.platform == "win32":
         raise BadUsage("There are no Unix sockets here: use --stdio or --tcp.")
     from mercury_lsp.cli.loading import read_options, tokens_of
-    from mercury_lsp.lsp import lean
+    from mercury_lsp.lsp import fast_import
 
     tokens = {} if arguments.stdio else tokens_of(arguments.token_file)
 
-    with lean.imports():
+    with fast_import.skip_generated_methods():
         from mercury_lsp.lsp import process
 
     overrides = None if arguments.settings is None else read_options(arguments.settings)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class Consent:
     """Asks for consent to the settings of one client.
 
-    `spawn` runs a coroutine as a task; `changed` is called when settings take effect because the user has allowed them.
+    `spawn` runs a coroutine as a task; `on_allowed` is called after the user has allowed settings.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class Consent:
         server: LanguageServer,
         session: Session,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        changed: Callable[[], None],
+        on_allowed: Callable[[], None],
     ) -> None:
-        self._server, self._session, self._spawn, self._changed = server, session, spawn, changed
+        self._server, self._session, self._spawn, self._on_allowed = server, session, spawn, on_allowed
         self._asked: set[Claim] = set()
 
-    def look(self) -> None:
+    def ask_if_needed(self) -> None:
         """Ask for consent to the session's claim, unless it was already asked for."""
         claim = self._session.claim
         if claim is None or claim in self._asked:
@@ -69,7 +69,7 @@ class Consent:
             log.warning("The answer cannot be kept in %s: %s.", self._session.answers.file, error.strerror)
         if answer:
             self._session.allow(claim)
-            self._changed()
+            self._on_allowed()
 
     async def _answer(self, claim: Claim) -> bool | None:
         """Return the user's answer, or None if the user gives none or the client cannot ask."""

@@ -78,7 +78,7 @@ class Session:
         if settings is not None and not isinstance(settings, Mapping):
             self.problems += parse(settings)[1]
 
-    def place(self, roots: Sequence[str]) -> None:
+    def set_folders(self, roots: Sequence[str]) -> None:
         """Set the paths of the workspace folders. Settings that come from the workspace need the user's consent."""
         if self.roots != tuple(roots):
             self.roots = tuple(roots)

@@ -16,7 +16,7 @@ from mercury_lsp.edits.region import Change, region_around
 from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.lsp.status import edits_sent, sent
+from mercury_lsp.lsp.status import describe_edits_sent, describe_sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 from mercury_lsp.syntax.document import Document
@@ -49,7 +49,7 @@ def _completion(report: Report) -> dict[str, Any]:
     except RemoteError as error:
         report.wrong(str(error).rstrip("."), _FIX, fatal)
         return facts
-    facts["sent"] = sent(config.remote, engine.remote_status)
+    facts["sent"] = describe_sent(config.remote, engine.remote_status)
     facts["key"] = _key(report, config)
     if not address.keeps_secrets:
         report.wrong(f"text goes to {address.host} in clear, for all on the way to read", "use https")
@@ -82,7 +82,7 @@ def _edits(report: Report) -> dict[str, Any]:
     except RemoteError as error:
         report.wrong(str(error).rstrip("."), _FIX_EDITS)
         return facts
-    facts["sent"], facts["key"] = edits_sent(model.remote_status), _key(report, report.config)
+    facts["sent"], facts["key"] = describe_edits_sent(model.remote_status), _key(report, report.config)
     began = time.perf_counter()
     try:
         answer = model.ask(prompt, 128, never_cancelled)
