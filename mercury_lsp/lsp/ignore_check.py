@@ -70,7 +70,7 @@ class IgnoreCheck:
 
         workspace.busy = lambda: self._scheduler.computing
         workspace.show = lambda fraction: later(self._show, fraction)
-        workspace.rules = lambda: later(self.check_all)
+        workspace.on_rules_changed = lambda: later(self.check_all)
         workspace.guard = self._guard
         workspace.start()
 
@@ -80,7 +80,7 @@ class IgnoreCheck:
 
     def check_all(self) -> None:
         """Check all documents again, because the rules may have changed."""
-        for uri in self._session.with_files:
+        for uri in self._session.uris_with_files:
             self._check(uri)
 
     def pending(self, uri: str) -> bool:
@@ -103,7 +103,7 @@ class IgnoreCheck:
         return replace(snapshot, ignored=known.ignored, private=known.private, indentation=known.indentation)
 
     def _check(self, uri: str, opened: bool = False) -> None:
-        self._session.admit(uri, None)
+        self._session.set_access(uri, None)
         task = self._pending[uri] = self._spawn(self._apply_access(uri, opened))
         task.add_done_callback(partial(self._done, uri))
 
@@ -111,10 +111,10 @@ class IgnoreCheck:
         session = self._session
         with self._guard("looking whether a file is ignored"):
             file = session.file(uri)
-            examine = partial(copy_context().run, session.workspace.examine, file)
+            examine = partial(copy_context().run, session.workspace.check_access, file)
             access = await asyncio.get_running_loop().run_in_executor(self._threads, examine)
             if self._pending.get(uri) is asyncio.current_task() and file == session.file(uri):
-                session.admit(uri, replace(access, inside=access.inside and convert.is_local(uri)))
+                session.set_access(uri, replace(access, inside=access.inside and convert.is_local(uri)))
                 if opened and (snapshot := session.snapshot(uri)):
                     self._scheduler.opened(snapshot)
 

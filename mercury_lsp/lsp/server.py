@@ -31,7 +31,7 @@ from mercury_lsp.lsp.handlers import commands, documents, next_edit, workspace
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.protocol import Protocol, Writer
 from mercury_lsp.lsp.status import Status
-from mercury_lsp.session.notebooks import moved
+from mercury_lsp.session.notebooks import shift_reply
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.telemetry.requests import Journal, Request
@@ -282,9 +282,9 @@ class Server(LanguageServer):
         """
         if commands.is_declined(self, request):
             return None
-        snapshot, start = self.session.joined(request.snapshot)
+        snapshot, start = self.session.join_notebook(request.snapshot)
         reply = await self.scheduler.completion(snapshot, request.offset + start, arrival)
-        answer = request.answer(moved(reply, start))
+        answer = request.answer(shift_reply(reply, start))
         if answer is None:
             return None
         answer = convert.inserted(answer, request.snapshot.document)

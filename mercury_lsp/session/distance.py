@@ -16,7 +16,7 @@ def distance(folder: str, places: Sequence[str]) -> int:
     return min(steps, default=len(here))
 
 
-def making_room(
+def files_to_drop(
     sizes: Mapping[str, int], size: int, limit: int, away: int, places: Sequence[str]
 ) -> list[str] | None:
     """Return the files to drop so that one more of ``size`` bytes, ``away`` steps away, fits into ``limit`` bytes.

@@ -19,7 +19,7 @@ from mercury_lsp.completion.types import Cause
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.status import STATUS, Status, explain_outcome, local_time
-from mercury_lsp.session.notebooks import moved
+from mercury_lsp.session.notebooks import shift_reply
 from mercury_lsp.session.session import MAX_DOCUMENT_CHARACTERS, Session
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.requests import Journal, Request
@@ -98,8 +98,8 @@ async def explain(ls: ServerContext, *arguments: object) -> str:
         and last.cause is not Cause.SNOOZED
     ):
         return explain_outcome(ls.session, last)
-    whole, start = ls.session.joined(snapshot)
-    request.answer(moved(await ls.scheduler.completion(whole, cursor + start), start))
+    whole, start = ls.session.join_notebook(snapshot)
+    request.answer(shift_reply(await ls.scheduler.completion(whole, cursor + start), start))
     return explain_outcome(ls.session, request)
 
 

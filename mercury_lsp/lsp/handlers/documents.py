@@ -43,7 +43,7 @@ def did_change(ls: ServerContext, params: types.DidChangeTextDocumentParams) -> 
     follows = ls.journal.follows(uri)
     for change in params.content_changes:
         if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-            if (document := ls.session.kept(uri)) is None:
+            if (document := ls.session.stored_document(uri)) is None:
                 # The old text is not kept: the places of earlier edits are unknown now.
                 ls.next_edits.forget(uri)
             else:
@@ -53,7 +53,7 @@ def did_change(ls: ServerContext, params: types.DidChangeTextDocumentParams) -> 
             ls.session.rewrite(uri, version, change.text)
             # A whole new text does not tell the position of the change.
             typed = None
-        elif (document := ls.session.kept(uri)) is not None:
+        elif (document := ls.session.stored_document(uri)) is not None:
             start, end = convert.span(document, change.range, ls.encoding)
             if follows:
                 edits.append(Edit(start, document.text[start:end], change.text))
@@ -63,7 +63,7 @@ def did_change(ls: ServerContext, params: types.DidChangeTextDocumentParams) -> 
     ls.journal.changed(uri, edits)
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
         cursor = convert.cursor(snapshot.document, *typed)
-        snapshot, start = ls.session.joined(snapshot)
+        snapshot, start = ls.session.join_notebook(snapshot)
         ls.scheduler.changed(snapshot, cursor + start)
 
 

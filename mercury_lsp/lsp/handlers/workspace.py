@@ -104,7 +104,7 @@ def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersP
 def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:
     """Reread files that have changed on disk; if rules have changed, check all documents again."""
     paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
-    if ls.session.workspace.touch(paths):
+    if ls.session.workspace.reread(paths):
         ls.ignore_check.check_all()
 
 

@@ -42,7 +42,7 @@ def session(there: planted.Planted) -> Iterator[Session]:
         uri = file.as_uri()
         text = file.read_text(encoding="utf-8")
         session.open(uri, convert.name(uri, session.roots), "", 1, text, convert.file(uri))
-        session.admit(uri, session.workspace.examine(convert.file(uri)))
+        session.set_access(uri, session.workspace.check_access(convert.file(uri)))
         session.replace(uri, 2, 0, 0, "\n")
         session.snapshot(uri)
     for file in (there.usable[-1], there.usable[0]):  # what is used last is read when something else is
@@ -127,10 +127,10 @@ def test_until_it_is_known_whether_a_document_is_ignored_it_counts_as_ignored(th
     session.open(uri, "main.py", "python", 1, "x = ", convert.file(uri))
     snapshot = session.snapshot(uri)
     assert snapshot is not None and declined(snapshot)
-    session.admit(uri, session.workspace.examine(convert.file(uri)))
+    session.set_access(uri, session.workspace.check_access(convert.file(uri)))
     snapshot = session.snapshot(uri)
     assert snapshot is not None and declined(snapshot) is None
-    session.admit(uri, None)
+    session.set_access(uri, None)
     snapshot = session.snapshot(uri)
     assert snapshot is not None and declined(snapshot)
 
@@ -180,8 +180,8 @@ def test_uris_of_every_platform(uri: str, private: bool) -> None:
     session = Session()
     session.open(uri, convert.name(uri, ()), "", 1, "x = ", convert.file(uri))
     assert convert.file(uri)
-    access = session.workspace.examine(convert.file(uri))
-    session.admit(uri, replace(access, ignored=False, private=False))  # the name alone is enough
+    access = session.workspace.check_access(convert.file(uri))
+    session.set_access(uri, replace(access, ignored=False, private=False))  # the name alone is enough
     snapshot = session.snapshot(uri)
     assert snapshot is not None and (declined(snapshot) is not None) == private
     assert access.ignored == private

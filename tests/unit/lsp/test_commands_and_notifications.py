@@ -166,7 +166,7 @@ async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
     other = "file:///w/b.py"
     for uri in (URI, other):
         ls.session.open(uri, uri.rpartition("/")[2], "python", 1, "", uri.removeprefix("file://"))
-        ls.session.admit(uri, FileAccess(ignored=False, inside=True))
+        ls.session.set_access(uri, FileAccess(ignored=False, inside=True))
     assert ls.session.workspace.library.opened == ("b.py", "a.py")
     actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
     actions.did_focus(ls, structured({"textDocument": {"uri": "file:///w/none.py"}}))

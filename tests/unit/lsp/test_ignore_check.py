@@ -106,7 +106,7 @@ async def test_as_much_of_the_workspace_is_read_as_the_option_says(
     there.ignore_check.set_folders([f"file://{there.root}"])
     workspace, (uri, other) = there.session.workspace, (there.open("a.py"), there.open("c.py"))
     assert not await there.wait(uri) and not await there.wait(other)
-    workspace.used(other)
+    workspace.use(other)
     workspace.start()
     async with asyncio.timeout(WAIT):
         while not workspace.idle:
@@ -129,7 +129,7 @@ async def test_rules_that_change_count_for_open_documents(there: There) -> None:
     uri = there.open("a.py")
     assert not await there.wait(uri)
     (there.root / ".mercuryignore").write_text("a.py\n", encoding="utf-8")
-    assert there.session.workspace.touch([f"{there.root}/.mercuryignore"])
+    assert there.session.workspace.reread([f"{there.root}/.mercuryignore"])
     there.ignore_check.check_all()
     assert there.ignored(uri)
     assert await there.wait(uri)
@@ -198,7 +198,7 @@ async def test_indentation_is_as_the_project_says_now(there: There) -> None:
     assert before.indentation == NO_INDENTATION
     assert (await there.ignore_check.wait(before)).indentation == Indentation(None, 3)
     told.write_text("[*.py]\nindent_size = 8\n", encoding="utf-8")
-    assert there.session.workspace.touch([str(told)])
+    assert there.session.workspace.reread([str(told)])
     there.ignore_check.check_all()
     assert (await there.ignore_check.wait(before)).indentation == Indentation(None, 8)
     assert before != there.snapshot(uri)  # what was suggested before does not hold any more
