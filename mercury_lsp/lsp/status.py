@@ -148,7 +148,7 @@ def explain_outcome(session: Session, request: Request) -> str:
 def describe_sent(mode: str, remote_status: RemoteStatus) -> str:
     """Describe what is sent to which host by the option `remote`, and whether that is so now."""
     if not remote_status.host:
-        return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
+        return f"Nothing is sent to a hosted model. {remote_status.last_error}".rstrip()
     text = f"the text around the cursor is sent to {remote_status.host}."
     sentence = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
     return sentence + _describe_failures(remote_status)
@@ -157,7 +157,7 @@ def describe_sent(mode: str, remote_status: RemoteStatus) -> str:
 def describe_edits_sent(remote_status: RemoteStatus) -> str:
     """Describe what is sent to which host for the next edit, and whether that is so now."""
     if not remote_status.host:
-        return f"No hosted model is asked for the next edit. {remote_status.trouble}".rstrip()
+        return f"No hosted model is asked for the next edit. {remote_status.last_error}".rstrip()
     sentence = (
         f"For the next edit, recent edits and the lines around the cursor are sent to {remote_status.host}."
     )
@@ -169,8 +169,8 @@ def _describe_failures(remote_status: RemoteStatus) -> str:
     sentences = ""
     if remote_status.breaker == "open":
         sentences += f" For now nothing is: {remote_status.host} is left alone for a while."
-    if remote_status.trouble:
-        sentences += f" The last request was in vain: {remote_status.trouble}"
+    if remote_status.last_error:
+        sentences += f" The last request was in vain: {remote_status.last_error}"
     return sentences
 
 

@@ -145,7 +145,7 @@ async def test_on_a_disk_that_hangs_a_document_stays_ignored(
         assert go_on.wait(WAIT)
         return FileAccess(ignored=False, inside=True)
 
-    monkeypatch.setattr(there.session.workspace, "examine", hang)
+    monkeypatch.setattr(there.session.workspace, "check_access", hang)
     uri = there.open("a.py")
     assert await there.wait(uri)
     go_on.set()
@@ -162,7 +162,7 @@ async def test_a_disk_that_hangs_keeps_nothing_else_waiting(
         assert go_on.wait(2 * WAIT)
         return FileAccess(ignored=False, inside=True)
 
-    monkeypatch.setattr(there.session.workspace, "examine", hang)
+    monkeypatch.setattr(there.session.workspace, "check_access", hang)
     # More than the threads that all others share.
     for number in range(40):
         there.open(f"{number}.py")
