@@ -18,7 +18,7 @@ from pygls.lsp.server import LanguageServer
 CURRENT_SERVER: ContextVar[LanguageServer | None] = ContextVar("current_server", default=None)
 
 
-def tell(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
+def show_message(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
     """Show the user a message."""
     server.window_show_message(types.ShowMessageParams(kind, f"mercury: {sentences}"))
 

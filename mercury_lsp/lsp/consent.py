@@ -15,7 +15,7 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from mercury_lsp.lsp.client import tell
+from mercury_lsp.lsp.client import show_message
 from mercury_lsp.models.selection import config_file
 from mercury_lsp.session.session import Session
 from mercury_lsp.trust import Claim
@@ -56,7 +56,7 @@ class Consent:
         answer = await self._answer(claim) if claim.askable else None
         if answer is None:
             what = claim.readable() if claim.askable else "Settings of the editor"
-            tell(
+            show_message(
                 self._server,
                 types.MessageType.Warning,
                 f"Not used until you allow it: {what}. A workspace may have set this. "

@@ -19,7 +19,7 @@ from typing import Any
 from mercury_lsp.lsp.protocol import (
     FramingError,
     Writer,
-    framed,
+    encode_message,
     refusal_response,
     strict_frame,
     strict_frames,
@@ -103,7 +103,7 @@ class ConnectionGate:
                 log.info("Let in a client%s.", f" called {name}" if name else "")
                 return json.dumps(message).encode()
         log.warning("Refused a connection: %s", sentence)
-        writer.write(framed(refusal_response(message.get("id") if message else None, sentence)))
+        writer.write(encode_message(refusal_response(message.get("id") if message else None, sentence)))
         return None
 
     def _reject(self, writer: asyncio.StreamWriter, reason: str) -> None:

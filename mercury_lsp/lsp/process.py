@@ -18,7 +18,7 @@ from typing import BinaryIO, NoReturn
 from mercury_lsp.engine.system import wait_for_exit
 from mercury_lsp.lsp.listening import ConnectionGate, tcp_socket, unix_socket
 from mercury_lsp.lsp.protocol import Writer, frames
-from mercury_lsp.lsp.server import boundary, serve
+from mercury_lsp.lsp.server import error_boundary, serve
 from mercury_lsp.session.session import Session
 from mercury_lsp.tokens import Tokens
 
@@ -48,7 +48,7 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
                 loop.call_soon_threadsafe(reader.feed_eof)
 
         return await serve(
-            frames(reader), OutputWriter(stdout), overrides, lambda id_: watch(id_, end), exit_soon
+            frames(reader), OutputWriter(stdout), overrides, lambda id_: watch_process(id_, end), exit_soon
         )
 
     with suppress(KeyboardInterrupt):
@@ -99,7 +99,7 @@ def _run(
     gate = ConnectionGate(Tokens(tokens), serve_client)
 
     async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with boundary("serving a client"):
+        with error_boundary("serving a client"):
             await gate.serve_connection(reader, writer)
 
     async def main() -> None:
@@ -110,7 +110,7 @@ def _run(
     exit_now(130)
 
 
-def watch(process: int, end: Callable[[], None]) -> None:
+def watch_process(process: int, end: Callable[[], None]) -> None:
     """Call `end` when the editor's process ends, and end this process within `EXIT_SECONDS` whatever it is doing.
 
     The end of stdin is not a sufficient sign: another process may have inherited the other end of the pipe.

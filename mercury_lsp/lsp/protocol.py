@@ -120,7 +120,7 @@ async def strict_frame(reader: asyncio.StreamReader, max_bytes: int) -> bytes | 
         return None
 
 
-def framed(message: object) -> bytes:
+def encode_message(message: object) -> bytes:
     """Return the bytes of a message with its header."""
     body = json.dumps(message).encode()
     return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)

@@ -25,7 +25,7 @@ from mercury_lsp.completion.types import Cause, Completion
 from mercury_lsp.config import SECTION
 from mercury_lsp.engine.worker import EngineState
 from mercury_lsp.lsp import client_quirks, convert
-from mercury_lsp.lsp.client import CURRENT_SERVER, ClientLog, Progress, tell
+from mercury_lsp.lsp.client import CURRENT_SERVER, ClientLog, Progress, show_message
 from mercury_lsp.lsp.consent import Consent
 from mercury_lsp.lsp.handlers import commands, documents, next_edit, workspace
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
@@ -49,16 +49,16 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def boundary(doing: str, on_error: Callable[[Exception], object] | None = None) -> Iterator[None]:
+def error_boundary(activity: str, on_error: Callable[[Exception], object] | None = None) -> Iterator[None]:
     """Log an unexpected exception of the enclosed code with its traceback, and let the server go on.
 
-    This is the only place where unexpected errors end. `doing` describes the activity in the log; `on_error` is called
-    with the exception.
+    This is the only place where unexpected errors end. `activity` is for the log; `on_error` is called with the
+    exception.
     """
     try:
         yield
     except Exception as error:
-        log.exception("An unexpected error while %s.", doing)
+        log.exception("An unexpected error while %s.", activity)
         if on_error is not None:
             on_error(error)
 
@@ -82,14 +82,14 @@ class Server(LanguageServer):
         self.scheduler = CompletionScheduler()
         self.history = History()
         self.journal = Journal(self.history)
-        self.next_edits = next_edit.NextEdits(boundary)
-        self.status = Status(self.session, self.scheduler, self.next_edits.larger.hosted_status)
+        self.next_edits = next_edit.NextEdits(error_boundary)
+        self.status = Status(self.session, self.scheduler, self.next_edits.larger_model.hosted_status)
         self._progress = Progress(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._settings_request: asyncio.Task[None] | None = None
         self.consent = Consent(self, self.session, self.spawn, self._apply_allowed)
         self.ignore_check = IgnoreCheck(
-            self.session, self.scheduler, self.spawn, lambda: Progress(self), boundary
+            self.session, self.scheduler, self.spawn, lambda: Progress(self), error_boundary
         )
         for method, handler, options in workspace.FEATURES:
             self.feature(method, options)(handler)
@@ -129,7 +129,7 @@ class Server(LanguageServer):
         self.status.close()
         self.session.workspace.close(0)
         self.scheduler.close(0)
-        self.next_edits.larger.close()
+        self.next_edits.larger_model.close()
         self.journal.close()
         # These calls block, and the event loop may serve other clients, too.
         for wait in (self.session.workspace.close, self.scheduler.close):
@@ -143,7 +143,7 @@ class Server(LanguageServer):
             # The message was invalid, and the client has already received an error response.
             log.info("Refused a message: %s", cause)
             return
-        with boundary("handling a message"):
+        with error_boundary("handling a message"):
             raise error
 
     def _show_error(self, error: Exception) -> None:
@@ -151,7 +151,7 @@ class Server(LanguageServer):
         if not self._error_shown:
             self._error_shown = True
             sentence = f"There is no suggestion because of an error of ours ({type(error).__name__}); the log has more."
-            tell(self, types.MessageType.Error, sentence)
+            show_message(self, types.MessageType.Error, sentence)
 
     def configure(self, settings: object, first: bool = False) -> None:
         """Apply the client's settings, and tell the user about problems in them, each set of problems once."""
@@ -161,13 +161,13 @@ class Server(LanguageServer):
     def apply_settings(self) -> None:
         """Apply the session's settings to everything except what `load` handles: the model, consent and the history."""
         self.set_folders()
-        self.next_edits.larger.configure(self.session.config)
+        self.next_edits.larger_model.configure(self.session.config)
         level = logging.getLevelNamesMapping()[self.session.config.log_level.upper()]
         self.client_log.setLevel(max(logging.WARNING, level))
         if not self.shared:
             logging.getLogger("mercury_lsp").setLevel(level)
         if self.session.problems and self.session.problems != self._shown_problems:
-            tell(self, types.MessageType.Warning, " ".join(self.session.problems))
+            show_message(self, types.MessageType.Warning, " ".join(self.session.problems))
         self._shown_problems = self.session.problems
         self.status.changed()
 
@@ -190,7 +190,7 @@ class Server(LanguageServer):
 
     async def _request_settings(self) -> None:
         """Request and apply the client's settings, then load the model, even if the client answers with an error."""
-        with boundary("asking the client for its settings"):
+        with error_boundary("asking the client for its settings"):
             items = [types.ConfigurationItem(section=SECTION)]
             try:
                 answer = await self.workspace_configuration_async(types.ConfigurationParams(items))
@@ -214,7 +214,7 @@ class Server(LanguageServer):
                 self.session.workspace.index_with(self.scheduler.vocabulary)
             if state.kind == "failed":
                 sentence = state.detail.partition("\n")[0] or "The model cannot be loaded."
-                tell(self, types.MessageType.Error, sentence)
+                show_message(self, types.MessageType.Error, sentence)
 
         if self.scheduler.load(self.session.config, show):
             self._progress.end()
@@ -235,7 +235,7 @@ class Server(LanguageServer):
         own menu; `invoked`: the user asked for the suggestion. All code before the first `await` runs before the next
         message is read (see `serve`), so the snapshot is the text that the client had when it sent the request.
         """
-        with boundary("looking for a suggestion", self._show_error):
+        with error_boundary("looking for a suggestion", self._show_error):
             uri = params.text_document.uri
             snapshot = self.session.snapshot(uri)
             if snapshot is None:
@@ -247,7 +247,7 @@ class Server(LanguageServer):
             cursor = offset = convert.offset(document, params.position, self.encoding)
             snapshot = replace(snapshot, invoked=invoked, several=self.quirks.alternatives_delay is not None)
             if selected is not None:
-                assumed, offset = convert.accepted(document, selected, self.encoding)
+                assumed, offset = convert.accept_selected(document, selected, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
             request = Request(snapshot, offset, document, cursor)
             with self._record(request):
@@ -287,9 +287,9 @@ class Server(LanguageServer):
         answer = request.answer(shift_reply(reply, start))
         if answer is None:
             return None
-        answer = convert.inserted(answer, request.snapshot.document)
+        answer = convert.as_insertion(answer, request.snapshot.document)
         if selected is not None:
-            answer = convert.with_chosen(answer, request.document, selected, self.encoding)
+            answer = convert.with_selected(answer, request.document, selected, self.encoding)
         if answer is None:
             request.nothing(Cause.WITHHELD, "the editor would hide what replaces more than its own item")
         return answer
@@ -315,7 +315,7 @@ async def serve(
     status = 1
     try:
         async for body in messages:
-            with boundary("reading a message"):
+            with error_boundary("reading a message"):
                 server.protocol.receive(body)
             if server.protocol.exit_code is not None:
                 status = server.protocol.exit_code

@@ -19,11 +19,11 @@ MAX_DELETED_CHARACTERS = 1000
 def did_open(ls: ServerContext, params: types.DidOpenTextDocumentParams) -> None:
     """Open a document."""
     document = params.text_document
-    path = convert.name(document.uri, ls.session.roots)
+    path = convert.document_path(document.uri, ls.session.roots)
     language_id = document.language_id
     # lsprotocol does not check the type.
     language_id = language_id if isinstance(language_id, str) else ""
-    file = convert.file(document.uri)
+    file = convert.absolute_path(document.uri)
     version = 0 if document.version == NO_VERSION else document.version
     ls.next_edits.forget(document.uri)
     ls.session.open(document.uri, path, language_id, version, document.text, file)
@@ -62,7 +62,7 @@ def did_change(ls: ServerContext, params: types.DidChangeTextDocumentParams) -> 
             typed = (start, change.text) if change.text or end - start < MAX_DELETED_CHARACTERS else None
     ls.journal.changed(uri, edits)
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
-        cursor = convert.cursor(snapshot.document, *typed)
+        cursor = convert.guess_cursor(snapshot.document, *typed)
         snapshot, start = ls.session.join_notebook(snapshot)
         ls.scheduler.changed(snapshot, cursor + start)
 

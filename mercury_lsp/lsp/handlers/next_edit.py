@@ -63,7 +63,7 @@ class NextEdits:
         self._offers: dict[str, Offer] = {}
         self._numbers = count(1)
         self._searches: dict[str, asyncio.Task[Candidate | None]] = {}
-        self.larger = LargerModel()
+        self.larger_model = LargerModel()
 
     def changed(self, uri: str, start: int, removed: str, text: str) -> None:
         """Note a change of a document, and cancel a search in its old text."""
@@ -122,7 +122,7 @@ class NextEdits:
         found = await asyncio.to_thread(lambda: candidates(Syntax.of(document), edits, dismissed))
         if found and found[0].kind not in LEAST_GAIN:
             return found[0]
-        written = await self.larger.find(ls, snapshot, cursor, edits, dismissed)
+        written = await self.larger_model.find(ls, snapshot, cursor, edits, dismissed)
         if written is not None or not found:
             return written
 

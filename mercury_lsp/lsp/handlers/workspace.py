@@ -113,12 +113,14 @@ async def inline_completion(ls: Server, params: types.InlineCompletionParams) ->
     context = params.context
     invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     nothing = types.InlineCompletionList([])
-    return await ls.suggest(params, context.selected_completion_info, convert.inline, nothing, invoked)
+    return await ls.suggest(
+        params, context.selected_completion_info, convert.inline_completion_list, nothing, invoked
+    )
 
 
 async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
     """Return a suggestion as a menu entry, for clients without ghost text, which report each word as manual."""
-    render = partial(convert.plain, as_is=ls.quirks.as_is)
+    render = partial(convert.completion_list, as_is=ls.quirks.as_is)
     return await ls.suggest(params, None, render, types.CompletionList(True, []))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mercury_lsp.lsp import listening
 from mercury_lsp.lsp.listening import ConnectionGate
-from mercury_lsp.lsp.protocol import Writer, framed
+from mercury_lsp.lsp.protocol import Writer, encode_message
 from mercury_lsp.tokens import Tokens
 
 INITIALIZE = {
@@ -55,6 +55,6 @@ async def test_who_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     server, port = await port_of(ConnectionGate(Tokens({"t": "ann"}), chatter))
     async with server:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(framed(INITIALIZE))
+        writer.write(encode_message(INITIALIZE))
         await asyncio.wait_for(ended.wait(), 30)
         writer.close()
