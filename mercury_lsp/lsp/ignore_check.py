@@ -63,14 +63,14 @@ class IgnoreCheck:
         """Start to read the workspace in a thread."""
         loop, workspace = asyncio.get_running_loop(), self._session.workspace
 
-        def later(call: Callable[..., object], *arguments: object) -> None:
+        def call_on_loop(call: Callable[..., object], *arguments: object) -> None:
             # The loop is closed: the client has disconnected.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(call, *arguments)
 
         workspace.busy = lambda: self._scheduler.computing
-        workspace.show = lambda fraction: later(self._show, fraction)
-        workspace.on_rules_changed = lambda: later(self.check_all)
+        workspace.show = lambda fraction: call_on_loop(self._show, fraction)
+        workspace.on_rules_changed = lambda: call_on_loop(self.check_all)
         workspace.guard = self._guard
         workspace.start()
 

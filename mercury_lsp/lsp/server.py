@@ -44,7 +44,7 @@ NOTEBOOKS = types.NotebookDocumentSyncOptions(
     [types.NotebookDocumentFilterWithNotebook("*", [types.NotebookCellLanguage("*")])]
 )
 
-A = TypeVar("A", bound=types.InlineCompletionList | types.CompletionList)
+ListT = TypeVar("ListT", bound=types.InlineCompletionList | types.CompletionList)
 log = logging.getLogger(__name__)
 
 
@@ -225,10 +225,10 @@ class Server(LanguageServer):
         self,
         params: types.InlineCompletionParams | types.CompletionParams,
         selected: types.SelectedCompletionInfo | None,
-        render: Callable[[Completion, Document, str], A],
-        empty: A,
+        render: Callable[[Completion, Document, str], ListT],
+        empty: ListT,
         invoked: bool = False,
-    ) -> A:
+    ) -> ListT:
         """Return the rendered suggestion for a request, or `empty` if there is none or an error occurs.
 
         `render` turns the completion into the protocol's form; `selected` is the item that is selected in the editor's

@@ -34,7 +34,7 @@ SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
 # The default and the longest snooze, in minutes.
 SNOOZE_MINUTES, MAX_SNOOZE_MINUTES = 10, 7 * 24 * 60
 
-L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
+ListT = TypeVar("ListT", bound=types.InlineCompletionList | types.CompletionList)
 
 
 class ServerContext(Interface):
@@ -58,7 +58,7 @@ def declared_extensions(capabilities: types.ClientCapabilities) -> frozenset[str
     return frozenset(name for name in ("status", "drafts", "nextEdit") if _field(ours, name) is True)
 
 
-def with_accept_command(list_: L, ids: Sequence[str]) -> L:
+def with_accept_command(list_: ListT, ids: Sequence[str]) -> ListT:
     """Add to each item of a list the command that reports its acceptance, and return the list."""
     items: Sequence[types.InlineCompletionItem | types.CompletionItem] = list_.items
     for item, id_ in zip(items, ids, strict=True):
