@@ -89,7 +89,7 @@ def open_place(place: str, session: Session) -> tuple[Snapshot, int]:
     language = for_document("", name)
     uri, absolute = path.as_uri(), path.as_posix()
     session.open(uri, name, language.ids[0] if language else "plaintext", 1, text, absolute)
-    session.admit(uri, session.workspace.examine(absolute))
+    session.set_access(uri, session.workspace.check_access(absolute))
     snapshot = session.snapshot(uri)
     if snapshot is None:
         raise BadUsage(f"{file} is too large: the server completes documents of up to 2 million characters.")

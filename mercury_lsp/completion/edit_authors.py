@@ -17,7 +17,7 @@ from mercury_lsp.engine.api import Progress, Run, Sampling
 from mercury_lsp.engine.system import lower_priority
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Cancelled
-from mercury_lsp.remote.outgoing import anonymous, blanked
+from mercury_lsp.remote.outgoing import anonymous_name, blank_secrets
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ class HostedAuthor(Author):
 
     def clean(self, text: str) -> str:
         """See `Author`."""
-        return blanked(text)
+        return blank_secrets(text)
 
     def path(self, document: Document) -> str:
         """Return only the extension of the document's name."""
-        return anonymous(document.path)
+        return anonymous_name(document.path)
 
     def ask(
         self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]

@@ -62,9 +62,9 @@ class CompletionScheduler:
         self._newest: tuple[int, cache.Place | None] = (0, None)
         # Starts the prefetch at the place after an acceptance of the last suggestion.
         self._next: asyncio.TimerHandle | None = None
-        # Seconds from a change to the prefetch of further candidates; None if the client shows no others.
-        self.further: float | None = None
-        self._further: asyncio.TimerHandle | None = None
+        # Seconds from a change to the prefetch of alternatives; None if the client shows none.
+        self.alternatives_delay: float | None = None
+        self._alternatives_timer: asyncio.TimerHandle | None = None
         self._debounce = Debounce()
 
     def load(self, config: Config, show: Callable[[EngineState], None]) -> bool:
@@ -111,10 +111,10 @@ class CompletionScheduler:
 
         The second call may come from any thread and only waits.
         """
-        for timer in (self._next, self._further):
+        for timer in (self._next, self._alternatives_timer):
             if timer is not None:
                 timer.cancel()
-        self._next = self._further = None
+        self._next = self._alternatives_timer = None
         if self._worker is not None:
             self._worker.stop(timeout)
 
@@ -156,7 +156,7 @@ class CompletionScheduler:
     def work(self) -> dict[str, object]:
         """For debugging: the number of started jobs, and whether any work runs or is scheduled."""
         begun = self._worker.begun if self._worker else 0
-        return {"begun": begun, "busy": bool(self._next or self._further) or self.computing}
+        return {"begun": begun, "busy": bool(self._next or self._alternatives_timer) or self.computing}
 
     @property
     def computing(self) -> bool:
@@ -174,15 +174,17 @@ class CompletionScheduler:
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """Prefetch at the probable cursor of a document that has changed, ahead of the editor's request."""
         self._debounce = self._debounce.typed(asyncio.get_running_loop().time())
-        if self._further is not None:
-            self._further.cancel()
-            self._further = None
+        if self._alternatives_timer is not None:
+            self._alternatives_timer.cancel()
+            self._alternatives_timer = None
         if _ahead(snapshot.config) and not declined(snapshot):
             self._anticipate(snapshot, offset)
-            if self.further is not None:
+            if self.alternatives_delay is not None:
                 more = replace(snapshot, several=True)
                 loop = asyncio.get_running_loop()
-                self._further = loop.call_later(self.further, self._more, more, offset)
+                self._alternatives_timer = loop.call_later(
+                    self.alternatives_delay, self._anticipate_alternatives, more, offset
+                )
 
     def arrived(self) -> int:
         """Return the number of a request that has just arrived, which keeps the order of requests that wait."""
@@ -292,9 +294,9 @@ class CompletionScheduler:
             document = old.replace(start, completion.end, shown, old.version)
             self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
 
-    def _more(self, snapshot: Snapshot, offset: int) -> None:
-        """Prefetch further candidates after a pause in typing, unless the worker is busy."""
-        self._further = None
+    def _anticipate_alternatives(self, snapshot: Snapshot, offset: int) -> None:
+        """Prefetch alternatives after a pause in typing, unless the worker is busy."""
+        self._alternatives_timer = None
         if not self.computing:
             self._anticipate(snapshot, offset)
 

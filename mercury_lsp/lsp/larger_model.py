@@ -33,7 +33,7 @@ class LargerModel:
     def __init__(self) -> None:
         self._rewrites: Rewrites | None = None
         self._wanted: tuple[object, ...] | None = None
-        self._trouble = ""
+        self._last_error = ""
 
     async def find(
         self,
@@ -60,17 +60,17 @@ class LargerModel:
                 )
         if self._rewrites is None:
             return None
-        trouble = ""
+        last_error = ""
         try:
             return await self._rewrites.find(snapshot, cursor, edits, dismissed)
         except (Unanswered, Failure) as error:
-            trouble = str(error)
+            last_error = str(error)
             return None
         finally:
-            if trouble != self._trouble:
-                if trouble:
-                    log.warning("No next edit by %s: %s", config.next_edit, trouble)
-                self._trouble = trouble
+            if last_error != self._last_error:
+                if last_error:
+                    log.warning("No next edit by %s: %s", config.next_edit, last_error)
+                self._last_error = last_error
                 ls.status.changed()
 
     def configure(self, config: Config) -> None:
@@ -85,7 +85,7 @@ class LargerModel:
         author = self._rewrites.author if self._rewrites is not None else None
         if isinstance(author, edit_authors.HostedAuthor):
             return author.model.remote_status
-        return RemoteStatus(host(config.remote_url), trouble=self._trouble)
+        return RemoteStatus(host(config.remote_url), last_error=self._last_error)
 
     def close(self) -> None:
         """Close the model, if there is one."""

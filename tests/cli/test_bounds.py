@@ -18,7 +18,7 @@ from support.fuzz_cases import cases
 from mercury_lsp.completion.pipeline import complete, nothing
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.lsp.convert import plain
+from mercury_lsp.lsp.convert import completion_list
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import LANGUAGES
 
@@ -107,7 +107,7 @@ def worst(seed: int, count: int) -> tuple[float, dict[str, Any]]:
             Scripted(case["answer"]),  # type: ignore[arg-type]
         )
         if made is not None:
-            plain(made, document, "utf-16")
+            completion_list(made, document, "utf-16")
         took = process_time() - began
         case["text"] = f"{case['text'][:60]!r} and so on"
         found = max(found, (took, case), key=lambda one: one[0])

@@ -100,7 +100,7 @@ def test_the_likelier_one_counts_where_both_are_known(logp: float, text: str) ->
 def test_settings_that_make_no_sense_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     engine = engines.load(Config(remote="fallback"))
-    assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.trouble
+    assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.last_error
     assert engine.infill(PROMPT, Sampling()).text == WHOLE
 
 

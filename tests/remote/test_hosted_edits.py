@@ -19,8 +19,8 @@ from mercury_lsp.config import Config
 from mercury_lsp.edits.history import DocumentEdits
 from mercury_lsp.edits.search import Candidate
 from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.remote import connection
 from mercury_lsp.remote import edits as hosted_edits
-from mercury_lsp.remote import link
 from mercury_lsp.remote.address import RemoteError
 from mercury_lsp.remote.breaker import FAILURES_BEFORE_PAUSE
 from mercury_lsp.syntax.document import Document
@@ -33,7 +33,7 @@ ANSWER = "```\ndef f(b):\n    y = b\n    return y\n```"
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
-    monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(rewrites, "QUIET_SECONDS", 0.01)
 
 
@@ -245,7 +245,7 @@ def test_a_change_breaks_a_request_off(answer: Any) -> None:
         assert await asyncio.to_thread(hosted.left.wait, WAIT)
         author = asked.rewrites.author
         assert isinstance(author, edit_authors.HostedAuthor)
-        assert author.model.remote_status.trouble == ""
+        assert author.model.remote_status.last_error == ""
 
     with hosting(answer) as hosted:
         run(hosted, play)
@@ -300,7 +300,9 @@ def test_a_server_that_fails_is_left_alone_and_told_of() -> None:
             await asked.find()
         author = asked.rewrites.author
         assert isinstance(author, edit_authors.HostedAuthor)
-        assert author.model.remote_status.breaker == "open" and "(404)" in author.model.remote_status.trouble
+        assert (
+            author.model.remote_status.breaker == "open" and "(404)" in author.model.remote_status.last_error
+        )
 
     with hosting(refuse(404)) as hosted:
         run(hosted, play)

@@ -16,7 +16,7 @@ from mercury_lsp.edits.region import Change, region_around
 from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.lsp.status import edits_sent, sent
+from mercury_lsp.lsp.status import describe_edits_sent, describe_sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 from mercury_lsp.syntax.document import Document
@@ -51,7 +51,7 @@ def _check_completion(report: Report) -> dict[str, Any]:
     except RemoteError as error:
         report.add_problem(str(error).rstrip("."), _FIX, fatal)
         return facts
-    facts["sent"] = sent(config.remote, engine.remote_status)
+    facts["sent"] = describe_sent(config.remote, engine.remote_status)
     facts["key"] = _check_key(report, config)
     if not address.keeps_secrets:
         report.add_problem(f"text goes to {address.host} unencrypted", "use https")
@@ -84,7 +84,7 @@ def _check_next_edit(report: Report) -> dict[str, Any]:
     except RemoteError as error:
         report.add_problem(str(error).rstrip("."), _FIX_EDITS)
         return facts
-    facts["sent"], facts["key"] = edits_sent(model.remote_status), _check_key(report, report.config)
+    facts["sent"], facts["key"] = describe_edits_sent(model.remote_status), _check_key(report, report.config)
     began = time.perf_counter()
     try:
         answer = model.ask(prompt, 128, never_cancelled)

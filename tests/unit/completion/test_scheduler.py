@@ -445,7 +445,7 @@ async def test_the_pace_is_learned_from_changes_and_from_answers_of_the_model(
 async def test_further_candidates_are_worked_out_when_the_user_pauses(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    scheduler.further = 0.01
+    scheduler.alternatives_delay = 0.01
     snapshot, offset = place()
     scheduler.changed(snapshot, offset)
     await idle(scheduler)

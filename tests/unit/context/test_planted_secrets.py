@@ -41,8 +41,8 @@ def session(there: planted.Planted) -> Iterator[Session]:
     for file in (*there.forbidden, *links, there.root.parent / "above.py", *there.usable):
         uri = file.as_uri()
         text = file.read_text(encoding="utf-8")
-        session.open(uri, convert.name(uri, session.roots), "", 1, text, convert.file(uri))
-        session.admit(uri, session.workspace.examine(convert.file(uri)))
+        session.open(uri, convert.document_path(uri, session.roots), "", 1, text, convert.absolute_path(uri))
+        session.set_access(uri, session.workspace.check_access(convert.absolute_path(uri)))
         session.replace(uri, 2, 0, 0, "\n")
         session.snapshot(uri)
     for file in (there.usable[-1], there.usable[0]):  # what is used last is read when something else is
@@ -124,13 +124,13 @@ def test_nothing_is_suggested_in_private_documents_and_nothing_of_ignored_ones_i
 
 def test_until_it_is_known_whether_a_document_is_ignored_it_counts_as_ignored(there: planted.Planted) -> None:
     session, uri = Session({"complete_ignored": False}), there.usable[0].as_uri()
-    session.open(uri, "main.py", "python", 1, "x = ", convert.file(uri))
+    session.open(uri, "main.py", "python", 1, "x = ", convert.absolute_path(uri))
     snapshot = session.snapshot(uri)
     assert snapshot is not None and declined(snapshot)
-    session.admit(uri, session.workspace.examine(convert.file(uri)))
+    session.set_access(uri, session.workspace.check_access(convert.absolute_path(uri)))
     snapshot = session.snapshot(uri)
     assert snapshot is not None and declined(snapshot) is None
-    session.admit(uri, None)
+    session.set_access(uri, None)
     snapshot = session.snapshot(uri)
     assert snapshot is not None and declined(snapshot)
 
@@ -178,10 +178,10 @@ WINDOWS = [
 @pytest.mark.parametrize(("uri", "private"), WINDOWS)
 def test_uris_of_every_platform(uri: str, private: bool) -> None:
     session = Session()
-    session.open(uri, convert.name(uri, ()), "", 1, "x = ", convert.file(uri))
-    assert convert.file(uri)
-    access = session.workspace.examine(convert.file(uri))
-    session.admit(uri, replace(access, ignored=False, private=False))  # the name alone is enough
+    session.open(uri, convert.document_path(uri, ()), "", 1, "x = ", convert.absolute_path(uri))
+    assert convert.absolute_path(uri)
+    access = session.workspace.check_access(convert.absolute_path(uri))
+    session.set_access(uri, replace(access, ignored=False, private=False))  # the name alone is enough
     snapshot = session.snapshot(uri)
     assert snapshot is not None and (declined(snapshot) is not None) == private
     assert access.ignored == private
@@ -198,4 +198,4 @@ def test_only_this_machines_files_are_opened(tmp_path: Path) -> None:
         "vscode-remote://h/a",
     ):
         assert not convert.is_local(uri)
-    assert convert.file("untitled:Untitled-1") == ""
+    assert convert.absolute_path("untitled:Untitled-1") == ""

@@ -278,7 +278,7 @@ def test_nothing_ignored_private_or_secret_is_ever_in_the_memory(
     )
     put(tmp_path / "outside.py", "planted_outside = 1\n")
     (root / "link.py").symlink_to(tmp_path / "outside.py")
-    workspace.touch(
+    workspace.reread(
         [str(root / name) for name in (".gitignore", "secrets.py", "id_rsa.py", "link.py", ".env")]
     )
     until(lambda: "secrets.py" in workspace.library.entries)
@@ -298,7 +298,7 @@ def test_a_document_with_a_secret_that_is_open_tells_others_nothing_of_it(
         document = Document(f"file://{root}/{name}.py", f"{name}.py", "python", 1, text)
         workspace.open(document, str(root / f"{name}.py"))
         workspace.admit(document.uri, True)
-    workspace.used(f"file://{root}/b.py")
+    workspace.use(f"file://{root}/b.py")
     until(lambda: workspace.idle and "typed_a" in known(workspace, tokenizer))
     assert TOKEN not in known(workspace, tokenizer)
 
@@ -309,11 +309,11 @@ def test_rules_that_change_take_files_out_of_the_memory_at_once(
     root = tmp_path / "w"
     put(root / "a.py", "alpha = 1\n")
     put(root / "lib/b.py", "beta = 1\n")
-    workspace.touch([str(root / "a.py"), str(root / "lib/b.py")])
+    workspace.reread([str(root / "a.py"), str(root / "lib/b.py")])
     until(lambda: len(workspace.library.entries) == 2)
     assert "beta" in known(workspace, tokenizer)
     put(root / "lib/.gitignore", "*.py")
-    workspace.touch([str(root / "lib/.gitignore")])
+    workspace.reread([str(root / "lib/.gitignore")])
     assert workspace.memory is not None
     assert "lib/b.py" not in texts(workspace.memory, tokenizer)  # not even until the threads have looked
     until(lambda: set(workspace.library.entries) == {"a.py"})
@@ -323,7 +323,7 @@ def test_rules_that_change_take_files_out_of_the_memory_at_once(
 
 def test_without_room_nothing_is_indexed(tmp_path: Path, workspace: Workspace, tokenizer: Tokenizer) -> None:
     put(tmp_path / "w/a.py", "alpha = 1\n")
-    workspace.touch([str(tmp_path / "w/a.py")])
+    workspace.reread([str(tmp_path / "w/a.py")])
     assert "alpha" in known(workspace, tokenizer) or known(workspace, tokenizer) == ""
     workspace.configure([str(tmp_path / "w")], 0)
     assert workspace.memory is not None and texts(workspace.memory, tokenizer) == {}
