@@ -29,7 +29,7 @@ from mercury_lsp.bench.keystrokes import (
     working_ahead,
 )
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
-from mercury_lsp.completion.pipeline import complete, question
+from mercury_lsp.completion.pipeline import build_prompt, complete
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.engine.api import MODES
@@ -185,7 +185,7 @@ def _against(
 
     def ask(scene: Scene, single_line: bool) -> against.Question:
         snapshot = Snapshot(_document(scene), config)
-        return against.Question(question(snapshot, scene.start, engine), single_line)
+        return against.Question(build_prompt(snapshot, scene.start, engine), single_line)
 
     asked = progress.track([ask(scene, False) for scene in lines], description="long lines")
     questions = [ask(scene, True) for scene in scenes()] + against.long_questions(engine, asked, sampling)

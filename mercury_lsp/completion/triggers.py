@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w")
 _FINISHED = re.compile(r"(pass|break|continue)$")
 
 
-def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -> str | None:
+def refusal_reason(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -> str | None:
     """Return why nothing is suggested automatically at an offset, as a clause for the user; None if no rule applies."""
     document = syntax.document
     line, column = document.position(offset)
@@ -33,12 +33,12 @@ def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -
     inside = syntax.text_around(offset)
     if inside is not None and not in_strings_and_comments:
         return f"the cursor is in a {inside}, where in_strings_and_comments switches suggestions off"
-    if inside is None and not rest.strip() and _ended(syntax, offset, left):
+    if inside is None and not rest.strip() and _is_statement_complete(syntax, offset, left):
         return "the statement before the cursor is complete"
     return None
 
 
-def _ended(syntax: Syntax, offset: int, left: str) -> bool:
+def _is_statement_complete(syntax: Syntax, offset: int, left: str) -> bool:
     """Return whether a statement is complete at an offset at the end of a line, whose text so far is `left`."""
     if syntax.language is None:
         return False

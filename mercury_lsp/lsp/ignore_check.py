@@ -68,7 +68,7 @@ class IgnoreCheck:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(call, *arguments)
 
-        workspace.busy = lambda: self._scheduler.computing
+        workspace.busy = lambda: self._scheduler.busy
         workspace.show = lambda fraction: later(self._show, fraction)
         workspace.rules = lambda: later(self.look)
         workspace.guard = self._guard
@@ -116,7 +116,7 @@ class IgnoreCheck:
             if self._pending.get(uri) is asyncio.current_task() and file == session.file(uri):
                 session.admit(uri, replace(access, inside=access.inside and convert.is_local(uri)))
                 if opened and (snapshot := session.snapshot(uri)):
-                    self._scheduler.opened(snapshot)
+                    self._scheduler.on_open(snapshot)
 
     def _done(self, uri: str, task: asyncio.Task[None]) -> None:
         if self._pending.get(uri) is task:

@@ -240,22 +240,22 @@ class Server(LanguageServer):
             snapshot = self.session.snapshot(uri)
             if snapshot is None:
                 return nothing
-            arrival = self.scheduler.arrived()
+            request_number = self.scheduler.next_request_number()
             if self.ignore_check.pending(uri):
                 snapshot = await self.ignore_check.committed(snapshot)
             document = snapshot.document
             cursor = offset = convert.offset(document, params.position, self.encoding)
-            snapshot = replace(snapshot, invoked=invoked, several=self.client.further is not None)
+            snapshot = replace(snapshot, manual=invoked, wants_alternatives=self.client.further is not None)
             if chosen is not None:
                 assumed, offset = convert.accepted(document, chosen, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
             request = Request(snapshot, offset, document, cursor)
             with self._written_down(request):
-                completion = await self._completion(request, chosen, arrival)
+                completion = await self._completion(request, chosen, request_number)
                 if completion is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
                     return nothing
-                self.journal.offers(request, (completion, *completion.others))
+                self.journal.offers(request, (completion, *completion.alternatives))
                 return commands.commanded(render(completion, document, self.encoding), request.ids)
         return nothing
 
@@ -274,7 +274,7 @@ class Server(LanguageServer):
             self.status.answered(request)
 
     async def _completion(
-        self, request: Request, chosen: types.SelectedCompletionInfo | None, arrival: int
+        self, request: Request, chosen: types.SelectedCompletionInfo | None, request_number: int
     ) -> Completion | None:
         """Return the completion to show, in a form that the client can draw.
 
@@ -283,7 +283,7 @@ class Server(LanguageServer):
         if commands.quiet(self, request):
             return None
         snapshot, start = self.session.joined(request.snapshot)
-        reply = await self.scheduler.completion(snapshot, request.offset + start, arrival)
+        reply = await self.scheduler.complete(snapshot, request.offset + start, request_number)
         answer = request.answer(moved(reply, start))
         if answer is None:
             return None

@@ -104,7 +104,7 @@ class Journal(Feedback[Request]):
             language=_name(request.document.language_id),
             editor=_name(self.editor),
             model=_name(PurePath(request.model).name),
-            invoked=request.snapshot.invoked,
+            invoked=request.snapshot.manual,
             outcome=outcome,
             cause=request.cause,
             latency_ms=round(request.ms, 2),

@@ -39,7 +39,7 @@ class ProjectMemory:
         dead = (old | gone.intersection(s.paths) for s, old in zip(self.segments, self.dead, strict=True))
         return replace(self, dead=tuple(dead)) if gone else self
 
-    def beside(self, path: str, before: Ids, after: Ids) -> DocumentMemory:
+    def for_document(self, path: str, before: Ids, after: Ids) -> DocumentMemory:
         """Return the memory for an open document, whose own file in the memory is ignored.
 
         `before`: ids of the text up to the stem of the prompt. `after`: ids of the text from the cursor on. Takes some

@@ -93,14 +93,16 @@ class DocumentTokens:
         return [token for piece in pieces for token in encode(piece)] == encode(PROBE)
 
 
-class Reader:
+class MemoryReader:
     """Looks up documents in the project memory, in the worker's thread, and keeps the tokens of the last documents."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._documents: dict[str, DocumentTokens] = {}
 
-    def beside(self, memory: ProjectMemory, document: Document, offset: int, stem: int) -> DocumentMemory:
+    def for_document(
+        self, memory: ProjectMemory, document: Document, offset: int, stem: int
+    ) -> DocumentMemory:
         """Return the memory for a document with the cursor at an offset; `stem`: the length of the prompt's stem.
 
         A memory of another vocabulary counts as empty.
@@ -115,7 +117,7 @@ class Reader:
             del self._documents[next(iter(self._documents))]
         sides = tokens.sides(plain(before), plain(after), stem)
         known = memory if memory.vocabulary is self.vocabulary else EMPTY
-        return known.beside(document.path, *sides)
+        return known.for_document(document.path, *sides)
 
 
 def _common(one: str, other: str, at_end: bool) -> int:

@@ -16,7 +16,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from mercury_lsp.completion.idle import when_idle
-from mercury_lsp.completion.pipeline import declined, question
+from mercury_lsp.completion.pipeline import build_prompt, decline_reason
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.edits.candidates import candidates
 from mercury_lsp.edits.history import Edit, EditHistory
@@ -133,7 +133,7 @@ class NextEdits:
             best = judged(document, found, edits, local, cancelled)
             if local is not None and snapshot.config.anticipate:
                 # The judge's prompt took the place of the completion's: prefill that one again.
-                engine.prefill(question(snapshot, cursor, engine), cancelled)
+                engine.prefill(build_prompt(snapshot, cursor, engine), cancelled)
             return best
 
         if ls.scheduler.worker is None or ls.scheduler.worker.engine is None:
@@ -211,10 +211,10 @@ async def _offer(
         return None
     if ls.ignore_check.pending(uri):
         snapshot = await ls.ignore_check.committed(snapshot)
-    if declined(snapshot):
+    if decline_reason(snapshot):
         return None
     cursor = convert.offset(document, position, ls.encoding)
-    candidate = await ls.next_edits.find(ls, replace(snapshot, invoked=invoked), cursor)
+    candidate = await ls.next_edits.find(ls, replace(snapshot, manual=invoked), cursor)
     known = ls.session.document(uri)
     if candidate is None or known is None or known.version != document.version or known != document:
         return None

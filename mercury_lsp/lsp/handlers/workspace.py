@@ -57,7 +57,7 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
         ls.status.changed()
     if "drafts" in takes:
         send = partial(ls.protocol.notify, DRAFT)
-        ls.scheduler.draft = Drafts(ls.session.document, send, ls.encoding).take
+        ls.scheduler.on_preview = Drafts(ls.session.document, send, ls.encoding).take
     logging.getLogger("mercury_lsp").addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
         ls.register(

@@ -215,7 +215,7 @@ def look_up(
         text = next(source.text for source in files[package] if source.path == own.hole.path)
         before, after = text[: own.hole.start], text[own.hole.end :]
         sides = tokens.sides(before, after, own.hole.stem)
-        beside = memory.beside(own.hole.path, *sides)
+        beside = memory.for_document(own.hole.path, *sides)
         context = [*sides[0][-64:].tolist()]
         found += [(*pair, index) for pair in _looked_up(own, beside, context, tokenizer.specials.eot)]
         steps += _continued(own, beside, context)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mercury_lsp.completion.committed import Committed, likelihood
+from mercury_lsp.completion.committed import CommittedText, likelihood
 from mercury_lsp.completion.fitting.cutoff import worth_showing
-from mercury_lsp.completion.pipeline import Job, Kept, complete
+from mercury_lsp.completion.pipeline import Job, PipelineCache, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.api import Engine, Infill, ScoredToken
 from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated
@@ -42,11 +42,11 @@ class Offer:
     fits: tuple[Fit, ...]
 
     @classmethod
-    def of(cls, committed: Committed) -> Offer:
+    def of(cls, committed: CommittedText) -> Offer:
         """Create an offer from the model's text, with each line ending as one character."""
         infill, eol = committed.infill, committed.snapshot.document.eol
         ends = [i for i, character in enumerate(infill.text) if character == "\n" and infill.text[:i].strip()]
-        found = [(end, committed.fitting(infill.until(end))) for end in (*ends, len(infill.text))]
+        found = [(end, committed.fit(infill.until(end))) for end in (*ends, len(infill.text))]
         fits = [
             Fit(end, fit.shown.replace(eol, "\n"), fit.end - fit.start)
             for end, fit in found
@@ -100,14 +100,14 @@ class Offer:
 
 
 def written(
-    snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None = None
-) -> tuple[Completion | None, Committed | None]:
+    snapshot: Snapshot, offset: int, engine: Engine, kept: PipelineCache | None = None
+) -> tuple[Completion | None, CommittedText | None]:
     """Return a completion, and the model's committed text, None if the model was not asked. There is no deadline."""
-    told: list[Committed] = []
+    told: list[CommittedText] = []
 
-    def judge(committed: Committed) -> Completion:
+    def judge(committed: CommittedText) -> Completion:
         told.append(committed)
-        return committed.judged()
+        return committed.judge()
 
-    found = complete(snapshot, offset, engine, Job(kept=kept, judge=judge, patience=math.inf))
+    found = complete(snapshot, offset, engine, Job(cache=kept, judge=judge, search_seconds=math.inf))
     return found, told[0] if told else None

@@ -12,7 +12,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from mercury_lsp.context.memory import tokens as module
 from mercury_lsp.context.memory.project import EMPTY
-from mercury_lsp.context.memory.tokens import CUTS, PIECE, PROBE, DocumentTokens, Reader
+from mercury_lsp.context.memory.tokens import CUTS, PIECE, PROBE, DocumentTokens, MemoryReader
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 from mercury_lsp.engine.tokenizer import Tokenizer, Vocabulary
 from mercury_lsp.syntax.document import Document
@@ -141,7 +141,7 @@ def test_line_endings_are_those_of_the_prompt(tokenizer: Tokenizer, eol: str) ->
     text = "first = compute()\nsecond ="
     document = Document("uri", "a.py", "python", 1, (text + "\nthird\n").replace("\n", eol))
     offset = len(text.replace("\n", eol))
-    memory = Reader(tokenizer).beside(EMPTY, document, offset, 0)
+    memory = MemoryReader(tokenizer).for_document(EMPTY, document, offset, 0)
     assert memory.after[:2] == tokenizer.encode("\nthird\n")[:2]
     match = memory.follow(tokenizer.encode(text))
     assert match.length and match.path == "a.py"
@@ -149,4 +149,4 @@ def test_line_endings_are_those_of_the_prompt(tokenizer: Tokenizer, eol: str) ->
 
 def test_a_cursor_inside_of_a_line_ending_stands_before_it(tokenizer: Tokenizer) -> None:
     document = Document("uri", "a.py", "python", 1, "x\r\ny")
-    assert Reader(tokenizer).beside(EMPTY, document, 2, 0).after == tokenizer.encode("\ny")
+    assert MemoryReader(tokenizer).for_document(EMPTY, document, 2, 0).after == tokenizer.encode("\ny")

@@ -18,7 +18,7 @@ from mercury_lsp.context.memory import indexer as module
 from mercury_lsp.context.memory.indexer import Indexer
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.context.memory.segment import Segment
-from mercury_lsp.context.memory.tokens import Reader
+from mercury_lsp.context.memory.tokens import MemoryReader
 from mercury_lsp.context.retrieval.index import Entry, read
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 from mercury_lsp.engine.tokenizer import Tokenizer
@@ -122,7 +122,7 @@ def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
     until(lambda: whole.idle)
     whole.close(60)
     empty = np.array([], np.uint16)
-    step_by_step, at_once = (own.memory.beside("", empty, empty) for own in (indexer, whole))
+    step_by_step, at_once = (own.memory.for_document("", empty, empty) for own in (indexer, whole))
     for entry in given.values():
         ids = tokenizer.encode(entry.text)
         for end in range(1, len(ids), 7):
@@ -176,8 +176,8 @@ def test_another_model_begins_anew_and_none_keeps_nothing(indexer: Indexer, toke
     until(lambda: indexer.idle)
     assert indexer.memory.vocabulary is other and set(texts(indexer.memory, other)) == {"a"}
     document = Document("u", "b", "python", 1, "alpha")
-    assert Reader(other).beside(indexer.memory, document, 5, 0).segments
-    assert not Reader(tokenizer).beside(indexer.memory, document, 5, 0).segments
+    assert MemoryReader(other).for_document(indexer.memory, document, 5, 0).segments
+    assert not MemoryReader(tokenizer).for_document(indexer.memory, document, 5, 0).segments
     indexer.encode_with(None)
     assert indexer.memory.segments == () and indexer.idle
 
