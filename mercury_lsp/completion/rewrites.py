@@ -28,10 +28,10 @@ from mercury_lsp.edits.region import (
     Change,
     Clean,
     Region,
-    left_of_secrets,
+    edit_candidates,
+    lines_with_secret_remains,
     recent_changes,
     region_around,
-    rewritten,
 )
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.engine.worker import Cancelled, Unanswered
@@ -119,7 +119,7 @@ class Rewrites:
         """Return the next edit near the cursor, or None. Raises `Unanswered`, and the errors of `make`."""
         same = self._last_answer is not None and self._last_answer.region.document == snapshot.document
         if (answer := self._valid_answer(snapshot.document)) is not None:
-            left = rewritten(answer.region, answer.lines, answer.changes, dismissals)
+            left = edit_candidates(answer.region, answer.lines, answer.changes, dismissals)
             if left or (same and not snapshot.manual):
                 return left[0] if left else None
         if not snapshot.manual:
@@ -128,7 +128,7 @@ class Rewrites:
         if answer is None:
             return None
         self._last_answer = answer
-        found = rewritten(answer.region, answer.lines, answer.changes, dismissals)
+        found = edit_candidates(answer.region, answer.lines, answer.changes, dismissals)
         return found[0] if found else None
 
     async def _ask_when_idle(
@@ -170,7 +170,7 @@ class Rewrites:
         if snapshot.ignored and not model.here:
             return None
         characters = CHARACTERS_PER_TOKEN * snapshot.config.context_tokens
-        hidden = left_of_secrets(document, edits) if model.clean is not None else ()
+        hidden = lines_with_secret_remains(document, edits) if model.clean is not None else ()
         region = region_around(document, cursor, characters, model.clean, hidden)
         changes = recent_changes(document, edits, model.clean)
         if region is None or not changes:
@@ -197,7 +197,7 @@ class Rewrites:
         was = answer.region.document
         if document.text == was.text:
             return answer
-        for one in rewritten(answer.region, answer.lines, answer.changes):
+        for one in edit_candidates(answer.region, answer.lines, answer.changes):
             if was.text[: one.start] + one.text + was.text[one.end :] == document.text:
                 self._last_answer = replace(answer, region=_region_after_edit(answer.region, one, document))
                 return self._last_answer

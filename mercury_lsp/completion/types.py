@@ -42,7 +42,7 @@ class Snapshot:
     wants_alternatives: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
     indentation: Indentation = NO_INDENTATION
-    related: ranking.Related = ranking.USUAL
+    related: ranking.Related = ranking.DEFAULT_RELATED
     mode: str = "diffusion"
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from mercury_lsp.context.secrets import without
+from mercury_lsp.context.secrets import blank_secrets
 from mercury_lsp.engine.tokenizer import Prompt
 
 # The last lines of a private key that starts above the window.
@@ -34,7 +34,7 @@ def outgoing(prompt: Prompt) -> tuple[str, str] | None:
 
 def blanked(text: str) -> str:
     """Return the text with each line blanked that contains a part of a secret; its length stays the same."""
-    clean = without(text, strict=True)
+    clean = blank_secrets(text, strict=True)
     if (tail := _TAIL.search(text)) is not None:
         clean = clean[: tail.start()] + re.sub(r"[^\n]", " ", tail.group()) + clean[tail.end() :]
     return clean

@@ -328,4 +328,4 @@ def _completes_secret(fitted: Fitted, point: InsertionPoint) -> bool:
     rest = point.rest[fitted.end - point.offset :][:SECRET_CHARACTERS]
     start, end = len(left), len(left) + len(fitted.text)
     whole = left + fitted.text + rest
-    return any(first < end and last > start for first, last in secrets.find(whole))
+    return any(first < end and last > start for first, last in secrets.find_secrets(whole))

@@ -109,11 +109,16 @@ class Related:
     source: Source = opened
 
 
-USUAL = Related()
+DEFAULT_RELATED = Related()
 
 
 def choose(
-    document: Document, offset: int, shown: Prompt, library: Library, count: Count, related: Related = USUAL
+    document: Document,
+    offset: int,
+    shown: Prompt,
+    library: Library,
+    count: Count,
+    related: Related = DEFAULT_RELATED,
 ) -> tuple[Snippet, ...]:
     """Choose the related text for the window ``shown`` around an offset, the most relevant snippet last.
 
@@ -193,7 +198,7 @@ class Memory:
         shown: Prompt,
         library: Library,
         count: Count,
-        related: Related = USUAL,
+        related: Related = DEFAULT_RELATED,
     ) -> tuple[Snippet, ...]:
         """Return the earlier choice for the document if it still holds, or else that of the function `choose`."""
         line = document.position(offset)[0]

@@ -214,7 +214,7 @@ def look_up(
             memory = memory_of(near(files[package], paths), tokenizer)
         text = next(source.text for source in files[package] if source.path == own.hole.path)
         before, after = text[: own.hole.start], text[own.hole.end :]
-        sides = tokens.sides(before, after, own.hole.stem)
+        sides = tokens.encode_sides(before, after, own.hole.stem)
         beside = memory.for_document(own.hole.path, *sides)
         context = [*sides[0][-64:].tolist()]
         found += [(*pair, index) for pair in _looked_up(own, beside, context, tokenizer.specials.eot)]

@@ -24,7 +24,7 @@ from mercury_lsp.completion.committed import is_single_line
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import EMPTY, Library
-from mercury_lsp.context.retrieval.ranking import USUAL, Related
+from mercury_lsp.context.retrieval.ranking import DEFAULT_RELATED, Related
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -45,7 +45,7 @@ def measure(
     config: Config,
     library: Library = EMPTY,
     unasked: bool = False,
-    related: Related = USUAL,
+    related: Related = DEFAULT_RELATED,
 ) -> Record | None:
     """Make a suggestion at a cursor, and return its record; None if the server declines.
 
