@@ -60,7 +60,7 @@ class CommittedText:
         """Return whether a text at the cursor adds no syntax error; documents too large to parse always return True."""
         if len(self.snapshot.document.text) > postprocess.MAX_PARSED_CHARACTERS:
             return True
-        return self.syntax.replaced(self.offset, self.offset, text).errors() <= self.syntax.errors()
+        return self.syntax.replaced(self.offset, self.offset, text).error_count() <= self.syntax.error_count()
 
     def fit(self, infill: Infill) -> Completion | None:
         """Return a completion of the part of a text that fits, judged by the lines it shows; None if nothing fits."""
@@ -95,4 +95,4 @@ def likelihood_of(infill: Infill) -> float:
 
 def is_single_line(config: Config, syntax: Syntax, offset: int) -> bool:
     """Return whether a suggestion at an offset must not have several lines."""
-    return config.multiline == "never" or (config.multiline == "auto" and not syntax.multiline(offset))
+    return config.multiline == "never" or (config.multiline == "auto" and not syntax.allows_multiline(offset))

@@ -39,7 +39,7 @@ class PipelineCache:
     """State that the worker's thread keeps between completions: related text, and token indexes of documents."""
 
     def __init__(self) -> None:
-        self.related = ranking.Memory()
+        self.related = ranking.SnippetCache()
         self._memory_reader: MemoryReader | None = None
 
     def document_memory(
@@ -249,6 +249,6 @@ def build_prompt(
     # No other file is sent to a hosted model.
     if config.project_files == "none" or config.remote == "always":
         return prompt
-    choose = ranking.choose if cache is None else cache.related.choose
-    snippets = choose(document, offset, prompt, snapshot.library, engine.count, snapshot.related)
+    choose_snippets = ranking.choose_snippets if cache is None else cache.related.choose_snippets
+    snippets = choose_snippets(document, offset, prompt, snapshot.library, engine.count, snapshot.related)
     return replace(prompt, related=snippets)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from mercury_lsp.syntax.indentation import depth, joined
+from mercury_lsp.syntax.indentation import bracket_depth, join_stripped
 from mercury_lsp.syntax.tree import Syntax
 
 _WORD = re.compile(r"\w")
@@ -43,8 +43,8 @@ def _is_statement_complete(syntax: Syntax, offset: int, left: str) -> bool:
     if syntax.language is None:
         return False
     code = syntax.code(offset - len(left), offset)
-    statement = joined([code])
+    statement = join_stripped([code])
     # In shells `then` may follow a semicolon; within brackets the semicolon is in the head of a `for`.
     if statement.endswith(";") and syntax.language.line_comment == "//":
-        return depth(code) <= 0
+        return bracket_depth(code) <= 0
     return syntax.language.offside and _FINISHED.match(statement) is not None

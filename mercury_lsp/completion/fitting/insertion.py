@@ -223,7 +223,10 @@ class InsertionPoint:
             or len(here) + len(elsewhere) > self._error_count
             or unmatched > self._unmatched
             or (after.tree is None and self._opens_string(after, last))
-            or (after.strays(self._start, stop) and not self.syntax.strays(0, len(self.syntax.document.text)))
+            or (
+                after.count_strays(self._start, stop)
+                and not self.syntax.count_strays(0, len(self.syntax.document.text))
+            )
             or (after.language and after.language.offside and self._misindented(after, last))
             or not all(node.is_missing for node in here)
         )
@@ -241,7 +244,7 @@ class InsertionPoint:
 
     def _errors(self, syntax: Syntax, stop: int) -> tuple[list[Node], list[Node]]:
         """Return the errors that begin in the cursor's line or the text, up to `stop`, and all other errors."""
-        broken = list(syntax.broken())
+        broken = list(syntax.error_nodes())
         here = [node for node in broken if self._start <= node.start_byte <= stop]
         return here, [node for node in broken if not self._start <= node.start_byte <= stop]
 
@@ -303,7 +306,7 @@ class InsertionPoint:
             return False
         lines_above = self.syntax.lines(self.line - NEARBY_LINES, self.line)
         new = after.lines(self.line, after.document.position(last)[0] + 1)
-        blocks = Blocks(lines_above, self.syntax.opens)
+        blocks = Blocks(lines_above, self.syntax.opens_block)
         # The indentation of the cursor's line is the user's choice.
         if self.left.strip():
             blocks.step(new.pop(0))
@@ -313,7 +316,7 @@ class InsertionPoint:
             blocks.step(line)
         lines = self.syntax.lines(self.line + 1, self.line + NEARBY_LINES)
         below = next((line for line in lines if line.strip()), "")
-        blocks_before = Blocks(lines_above, self.syntax.opens)
+        blocks_before = Blocks(lines_above, self.syntax.opens_block)
         blocks_before.step(self.left)
         return blocks_before.fits(below) and not blocks.fits(below) and not blocks.opened
 

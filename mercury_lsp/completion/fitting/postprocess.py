@@ -22,9 +22,9 @@ from mercury_lsp.completion.fitting.repetition import (
     without_repeated_left,
 )
 from mercury_lsp.context import secrets
-from mercury_lsp.syntax.delimiters import balanced, leaves_open
+from mercury_lsp.syntax.delimiters import balance, leaves_open
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation, reindented, restyled, width
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation, reindent, restyle, width
 from mercury_lsp.syntax.tree import Syntax
 
 # Larger documents are not parsed for each cut: only `VICINITY_LINES` before and after the cursor are.
@@ -90,10 +90,10 @@ def fit(
         text = text[: text.rindex("\n")]
     point = _insertion_point(document, offset, syntax)
     text = _without_junk(text, point)
-    text = restyled(without_loops(text, point.left), f"{point.syntax.document.text}\n{point.left}.", project)
-    text = balanced(without_repeated_left(text, point), point.left, point.rest)
+    text = restyle(without_loops(text, point.left), f"{point.syntax.document.text}\n{point.left}.", project)
+    text = balance(without_repeated_left(text, point), point.left, point.rest)
     if not point.is_prose:
-        text = reindented(
+        text = reindent(
             text,
             point.left,
             point.nearest_line_above(),

@@ -295,7 +295,7 @@ def test_whatever_is_written(before: str, after: str, text: str, language_id: st
     assert offset <= found.end <= document.span(line)[1]
     assert set(document.eol) >= set(found.text) & {"\r", "\n"}
     assert not single_line or not set(found.text) & {"\r", "\n"}
-    assert Syntax.of(document.replace(offset, found.end, found.text, 2)).errors() <= syntax.errors()
+    assert Syntax.of(document.replace(offset, found.end, found.text, 2)).error_count() <= syntax.error_count()
 
 
 def test_no_secret_is_shown_nor_the_rest_of_one() -> None:

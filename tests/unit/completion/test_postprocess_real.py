@@ -73,7 +73,7 @@ def test_in_real_code(place: tuple[str, str, int, str, str], single_line: bool, 
     if found is None:
         return
     after = document.replace(offset, found.end, found.text, 2)
-    assert Syntax.of(after).errors() <= syntax.errors()
+    assert Syntax.of(after).error_count() <= syntax.error_count()
     assert "\n" not in found.text.replace(document.eol, "")
     number, column = document.position(offset)
     left, rest = document.line(number)[:column], document.line(number)[column:]

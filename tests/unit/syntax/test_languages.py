@@ -101,7 +101,7 @@ def test_strings_and_comments_are_the_grammars(
     language_id: str, text: str, found: dict[str, str | None]
 ) -> None:
     syntax = Syntax.of(Document("file:///a", "a", language_id, 1, text))
-    assert syntax.tree is not None and syntax.errors() == 0
+    assert syntax.tree is not None and syntax.error_count() == 0
     assert {part: syntax.text_around(text.index(part) + len(part) - 1) for part in found} == found
 
 
