@@ -68,7 +68,7 @@ def draft_hint(
 
 
 def _cache_key(snapshot: Snapshot) -> tuple[object, ...]:
-    """Return the parts of a snapshot, apart from its text, that must be equal for a completion to be shown again."""
+    """Return what must be equal in two snapshots, apart from the text, for a completion to be shown again."""
     document = snapshot.document
     own = (document.uri, document.path, document.language_id)
     return (*own, snapshot.config, snapshot.roots, snapshot.indentation)

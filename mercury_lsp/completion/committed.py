@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mercury_lsp.completion.fitting import postprocess
-from mercury_lsp.completion.fitting.cutoff import worth_showing
+from mercury_lsp.completion.fitting.cutoff import choose_cut
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.secrets import is_secret
@@ -44,7 +44,7 @@ class CommittedText:
         document = self.snapshot.document
         line, column = document.position(self.offset)
         rest = document.line(line)[column:]
-        part = worth_showing(self.infill, whole, self.fit, threshold, document.eol, rest, self.is_sound)
+        part = choose_cut(self.infill, whole, self.fit, threshold, document.eol, rest, self.is_sound)
         if part is not None:
             return part
         probability = likelihood_of(whole.infill)

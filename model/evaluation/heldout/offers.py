@@ -1,6 +1,6 @@
 """Records the model's text at a place and its fitting parts, so that a server's suggestion can be replayed.
 
-`cutoff.worth_showing` chooses the part to show, for any threshold and calibration.
+`cutoff.choose_cut` chooses the part to show, for any threshold and calibration.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mercury_lsp.completion.committed import CommittedText, likelihood
-from mercury_lsp.completion.fitting.cutoff import worth_showing
+from mercury_lsp.completion.fitting.cutoff import choose_cut
 from mercury_lsp.completion.pipeline import Job, PipelineCache, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.api import Engine, Infill, ScoredToken
@@ -87,7 +87,7 @@ class Offer:
         def fitting(part: Infill) -> Completion | None:
             return next((self._completion(fit) for fit in self.fits if fit.end == len(part.text)), None)
 
-        part = worth_showing(infill, self._completion(whole), fitting, least)
+        part = choose_cut(infill, self._completion(whole), fitting, least)
         return None if part is None else Fit(len(part.infill.text), part.shown or "", part.end)
 
     def _completion(self, fit: Fit) -> Completion:

@@ -27,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mercury_lsp.completion.committed import CommittedText, likelihood
-from mercury_lsp.completion.fitting.cutoff import cuts
+from mercury_lsp.completion.fitting.cutoff import rank_cuts
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config, parse
 from mercury_lsp.context.retrieval.index import Library
@@ -118,7 +118,7 @@ def _unprocessed(committed: CommittedText, least: float) -> str | None:
     """Return the part of the model's text with the highest expected gain, whether it fits or not; None if empty."""
     text = committed.text
     if least:
-        text = next((text[: cut.end] for cut in cuts(text, committed.infill.scored, least)), "")
+        text = next((text[: cut.end] for cut in rank_cuts(text, committed.infill.scored, least)), "")
     return text if text.strip() else None
 
 
