@@ -191,7 +191,7 @@ def test_time_length_and_room_are_bounded(folder: Path, monkeypatch: pytest.Monk
     writes(loaded.engine, monkeypatch, "x = 1", end=False)
     assert loaded.ask(prompt, region(), 24, lambda: False) is None, "without an end it is no answer"
     assert loaded.ask(prompt, region(), 100_000, lambda: False) is None
-    monkeypatch.setattr(edit_models, "WRITING_SECONDS", 0.0)
+    monkeypatch.setattr(edit_models, "ANSWER_SECONDS", 0.0)
     began = time.monotonic()
     assert loaded.ask(prompt, region(), 3_000, lambda: False) is None
     assert time.monotonic() - began < 5
@@ -208,7 +208,7 @@ def test_it_ends_when_it_is_cancelled(folder: Path) -> None:
 def test_it_waits_for_completions_and_is_offered_as_edits(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 0.0)
     config = Config(next_edit=str(folder / "sweep-next-edit-1.5B.gguf"), device="cpu", threads=1)
     busy = [True, True, False, True, False]
     made = edit_models.make(config)

@@ -34,7 +34,7 @@ ANSWER = "```\ndef f(b):\n    y = b\n    return y\n```"
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
     monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 0.01)
 
 
 class Asked:
@@ -239,7 +239,7 @@ def test_nothing_is_asked_of_a_closed_model() -> None:
 
 
 def test_what_is_typed_on_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 30.0)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 30.0)
 
     async def play(asked: Asked) -> None:
         task = asyncio.create_task(asked.find())

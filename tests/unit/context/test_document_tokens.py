@@ -132,7 +132,7 @@ def test_a_vocabulary_that_joins_marks_and_line_breaks_is_cut_after_them(tokeniz
 def test_a_huge_document_is_encoded_around_the_cursor(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REACH", (3_000, 1_000))
+    monkeypatch.setattr(module, "ENCODED_CHARACTERS", (3_000, 1_000))
     text = "x = 1\n" * 2_000
     tokens = DocumentTokens(tokenizer)
     for at in (6_000, 6_006, 6_500, 7_200, 100):
