@@ -29,7 +29,7 @@ from mercury_lsp.bench.keystrokes import (
     measure_prefetch,
 )
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
-from mercury_lsp.completion.pipeline import complete, question
+from mercury_lsp.completion.pipeline import build_prompt, complete
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.engine.api import MODES
@@ -191,7 +191,7 @@ def _compare_with_server(
 
     def ask(scene: Scene, single_line: bool) -> against.Question:
         snapshot = Snapshot(_document(scene), config)
-        return against.Question(question(snapshot, scene.start, engine), single_line)
+        return against.Question(build_prompt(snapshot, scene.start, engine), single_line)
 
     long_line_questions = progress.track([ask(scene, False) for scene in lines], description="long lines")
     questions = [ask(scene, True) for scene in scenes()] + against.select_long_questions(

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from mercury_lsp.cli import ghost
 from mercury_lsp.completion import engines
-from mercury_lsp.completion.pipeline import Job, complete, declined
+from mercury_lsp.completion.pipeline import Job, complete, decline_reason
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.worker import Unanswered
 from mercury_lsp.errors import BadUsage, Failure
@@ -49,8 +49,8 @@ def run(arguments: Namespace) -> int:
     if session.problems:
         raise BadUsage(session.problems[0])
     snapshot, offset = open_place(arguments.place, session)
-    snapshot = replace(snapshot, invoked=True, mode=arguments.mode)
-    if reason := declined(snapshot):
+    snapshot = replace(snapshot, manual=True, mode=arguments.mode)
+    if reason := decline_reason(snapshot):
         raise Failure(f"There are no suggestions in {snapshot.document.path}: {reason}.")
     # The error message below says the same as the log.
     logging.getLogger("mercury_lsp.remote").addHandler(logging.NullHandler())

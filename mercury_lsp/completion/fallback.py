@@ -14,7 +14,7 @@ from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
 
 # A local text that is at least so likely is returned without a request.
-LEAST_LIKELIHOOD = 0.11
+MIN_LIKELIHOOD = 0.11
 
 
 class FallbackEngine(RemoteBacked):
@@ -36,20 +36,20 @@ class FallbackEngine(RemoteBacked):
 
     def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         """Infill locally, and by the hosted model if the result is too unlikely and may be sent. Raises `Cancelled`."""
-        here = self.local.infill(prompt, sampling, run)
-        if isinstance(self._remote, str) or sampling.here or _surest(here) >= LEAST_LIKELIHOOD:
-            return here
+        local = self.local.infill(prompt, sampling, run)
+        if isinstance(self._remote, str) or sampling.here or _first_lines_likelihood(local) >= MIN_LIKELIHOOD:
+            return local
         if run.on_progress is not None:
-            run.on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))
+            run.on_progress(Progress(local.text, local.tokens, local.tokens, local.forward_passes, local))
         try:
-            there = self._remote.infill(prompt, sampling, Run(run.cancelled))
+            hosted = self._remote.infill(prompt, sampling, Run(run.cancelled))
         except Unanswered:
             # The reason is in `remote_status`.
-            return here
-        return there if _better(there, here) else here
+            return local
+        return hosted if _is_better(hosted, local) else local
 
 
-def _surest(infill: Infill) -> float:
+def _first_lines_likelihood(infill: Infill) -> float:
     """Return the probability of the shortest beginning of whole lines that is not blank, which can be shown alone."""
     for count in range(1, len(infill.lines) + 1):
         if (part := infill.first(count)).text.strip():
@@ -57,11 +57,11 @@ def _surest(infill: Infill) -> float:
     return likelihood(infill.confidence, infill.tokens)
 
 
-def _better(there: Infill, here: Infill) -> bool:
+def _is_better(hosted: Infill, local: Infill) -> bool:
     """Return whether the hosted model's text is more likely than the local one, or the only one that is not blank.
 
     A hosted text without probabilities has by convention the likelihood 1.0 and so replaces the unlikely local text.
     """
-    if not there.text.strip():
+    if not hosted.text.strip():
         return False
-    return _surest(there) > _surest(here) or not here.text.strip()
+    return _first_lines_likelihood(hosted) > _first_lines_likelihood(local) or not local.text.strip()

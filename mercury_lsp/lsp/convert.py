@@ -138,10 +138,10 @@ def as_insertion(completion: Completion, document: Document) -> Completion:
     Neovim hides the rest of the line if a completion replaces any text.
     """
     shown, replaced = completion.shown or "", document.text[completion.start : completion.end]
-    others = tuple(as_insertion(other, document) for other in completion.others)
+    others = tuple(as_insertion(other, document) for other in completion.alternatives)
     if not replaced or not shown.endswith(replaced) or shown == replaced:
-        return replace(completion, others=others) if others else completion
-    return replace(completion, shown=shown[: -len(replaced)], end=completion.start, others=others)
+        return replace(completion, alternatives=others) if others else completion
+    return replace(completion, shown=shown[: -len(replaced)], end=completion.start, alternatives=others)
 
 
 def with_selected(
@@ -155,13 +155,13 @@ def with_selected(
     if completion.end > completion.start:
         return None
     start, end = span(document, selected.range, encoding)
-    others = (with_selected(other, document, selected, encoding) for other in completion.others)
+    others = (with_selected(other, document, selected, encoding) for other in completion.alternatives)
     return replace(
         completion,
         shown=selected.text + (completion.shown or ""),
         start=start,
         end=end,
-        others=tuple(other for other in others if other is not None),
+        alternatives=tuple(other for other in others if other is not None),
     )
 
 
@@ -170,7 +170,7 @@ def inline_completion_list(
 ) -> types.InlineCompletionList:
     """Return a completion and its alternatives as ghost text."""
     items = []
-    for candidate in (completion, *completion.others):
+    for candidate in (completion, *completion.alternatives):
         shown = candidate.shown or ""
         # Clients show an item only if the text that it replaces is a prefix of the filter text.
         replaced = document.text[candidate.start : candidate.end]

@@ -68,7 +68,7 @@ class IgnoreCheck:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(call, *arguments)
 
-        workspace.busy = lambda: self._scheduler.computing
+        workspace.busy = lambda: self._scheduler.busy
         workspace.show = lambda fraction: call_on_loop(self._show, fraction)
         workspace.on_rules_changed = lambda: call_on_loop(self.check_all)
         workspace.guard = self._guard
@@ -116,7 +116,7 @@ class IgnoreCheck:
             if self._pending.get(uri) is asyncio.current_task() and file == session.file(uri):
                 session.set_access(uri, replace(access, inside=access.inside and convert.is_local(uri)))
                 if opened and (snapshot := session.snapshot(uri)):
-                    self._scheduler.opened(snapshot)
+                    self._scheduler.on_open(snapshot)
 
     def _done(self, uri: str, task: asyncio.Task[None]) -> None:
         if self._pending.get(uri) is task:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mercury_lsp.completion import edit_authors
+from mercury_lsp.completion import edit_models
 from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
@@ -48,7 +48,9 @@ class LargerModel:
         `hosted_status` tells why a request to a hosted model failed.
         """
         config = snapshot.config
-        if (wanted := edit_authors.wanted(config)) != edit_authors.wanted(ls.session.config):
+        if (wanted := edit_models.relevant_settings(config)) != edit_models.relevant_settings(
+            ls.session.config
+        ):
             # The settings have changed since the request.
             return None
         if wanted != self._wanted:
@@ -56,7 +58,7 @@ class LargerModel:
             self._wanted = wanted
             if wanted is not None:
                 self._rewrites = Rewrites(
-                    lambda: edit_authors.make(config), partial(_is_busy, ls, config), partial(_is_ignored, ls)
+                    lambda: edit_models.make(config), partial(_is_busy, ls, config), partial(_is_ignored, ls)
                 )
         if self._rewrites is None:
             return None
@@ -75,15 +77,15 @@ class LargerModel:
 
     def configure(self, config: Config) -> None:
         """Close the model if the settings do not select it any more, to stop its requests and free its memory."""
-        if edit_authors.wanted(config) != self._wanted:
+        if edit_models.relevant_settings(config) != self._wanted:
             self.close()
 
     def hosted_status(self, config: Config) -> RemoteStatus | None:
         """Return the status of the hosted model for next edits, or None if the settings select none."""
         if config.next_edit != "hosted":
             return None
-        author = self._rewrites.author if self._rewrites is not None else None
-        if isinstance(author, edit_authors.HostedAuthor):
+        author = self._rewrites.model if self._rewrites is not None else None
+        if isinstance(author, edit_models.HostedEditModel):
             return author.model.remote_status
         return RemoteStatus(host(config.remote_url), last_error=self._last_error)
 

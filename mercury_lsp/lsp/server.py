@@ -240,22 +240,24 @@ class Server(LanguageServer):
             snapshot = self.session.snapshot(uri)
             if snapshot is None:
                 return empty
-            arrival = self.scheduler.arrived()
+            request_number = self.scheduler.next_request_number()
             if self.ignore_check.pending(uri):
                 snapshot = await self.ignore_check.wait(snapshot)
             document = snapshot.document
             cursor = offset = convert.offset(document, params.position, self.encoding)
-            snapshot = replace(snapshot, invoked=invoked, several=self.quirks.alternatives_delay is not None)
+            snapshot = replace(
+                snapshot, manual=invoked, wants_alternatives=self.quirks.alternatives_delay is not None
+            )
             if selected is not None:
                 assumed, offset = convert.accept_selected(document, selected, self.encoding)
                 snapshot = replace(snapshot, document=assumed)
             request = Request(snapshot, offset, document, cursor)
             with self._record(request):
-                completion = await self._completion(request, selected, arrival)
+                completion = await self._completion(request, selected, request_number)
                 if completion is None:
                     log.debug("Nothing is shown: %s.", request.reason or request.cause)
                     return empty
-                self.journal.assign_ids(request, (completion, *completion.others))
+                self.journal.assign_ids(request, (completion, *completion.alternatives))
                 return commands.with_accept_command(render(completion, document, self.encoding), request.ids)
         return empty
 
@@ -274,7 +276,7 @@ class Server(LanguageServer):
             self.status.answered(request)
 
     async def _completion(
-        self, request: Request, selected: types.SelectedCompletionInfo | None, arrival: int
+        self, request: Request, selected: types.SelectedCompletionInfo | None, request_number: int
     ) -> Completion | None:
         """Return the completion to show, in a form that the client can draw.
 
@@ -283,7 +285,7 @@ class Server(LanguageServer):
         if commands.is_declined(self, request):
             return None
         snapshot, start = self.session.join_notebook(request.snapshot)
-        reply = await self.scheduler.completion(snapshot, request.offset + start, arrival)
+        reply = await self.scheduler.complete(snapshot, request.offset + start, request_number)
         answer = request.record_reply(shift_reply(reply, start))
         if answer is None:
             return None

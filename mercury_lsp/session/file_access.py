@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mercury_lsp.context.editorconfig import NAME, EditorConfig, indentation
-from mercury_lsp.context.gitignore import EXCLUDE, FAMILIES, Ignored, Rules
+from mercury_lsp.context.gitignore import EXCLUDE_FILE, RULE_FAMILIES, IgnoreRules, Rules
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.languages import for_document
@@ -59,7 +59,7 @@ class Files:
     def __init__(self, roots: Iterable[str] = ()) -> None:
         self.roots = tuple(dict.fromkeys(root.rstrip("/") or "/" for root in roots))
         self._real_roots = tuple(_real_path(root) for root in self.roots)
-        self._merged_rules: dict[str, tuple[str, Ignored]] = {}
+        self._merged_rules: dict[str, tuple[str, IgnoreRules]] = {}
         # The rules files directly in a folder, shared by the chains of all folders below it.
         self._folder_rules: dict[str, dict[str, Rules]] = {}
         self._styles: dict[str, EditorConfig] = {}
@@ -170,7 +170,7 @@ class Files:
         skipped = name.startswith(".") or name.lower() in SKIPPED or is_private(f"{folder}/x")
         return not skipped and not os.path.islink(folder) and not self.ignores(f"{folder}/")
 
-    def _rules(self, folder: str) -> tuple[str, Ignored]:
+    def _rules(self, folder: str) -> tuple[str, IgnoreRules]:
         """Return the rules for the entries of a folder, and the top folder that their paths are relative to."""
         merged_rules, read, stamps = self._merged_rules, self._folder_rules, self._stamps
         if folder not in merged_rules:
@@ -181,7 +181,7 @@ class Files:
                     read[above] = dict(_rules_in(above, stamps))
                 if read[above]:
                     rules[above[len(top.rstrip("/")) + 1 :]] = read[above]
-            merged_rules[folder] = top, Ignored(rules, IGNORE_CASE)
+            merged_rules[folder] = top, IgnoreRules(rules, IGNORE_CASE)
         return merged_rules[folder]
 
     def _style(self, folder: str) -> EditorConfig:
@@ -208,8 +208,8 @@ class Files:
 
 def _rules_in(folder: str, stamps: dict[str, Stamp | None]) -> Iterator[tuple[str, Rules]]:
     """Yield the name and the rules of each rules file directly in a folder, and record the files' stamps."""
-    for name in (name for family in FAMILIES for name in family):
-        path = _exclude_path(folder) if name == EXCLUDE else f"{folder.rstrip('/')}/{name}"
+    for name in (name for family in RULE_FAMILIES for name in family):
+        path = _exclude_path(folder) if name == EXCLUDE_FILE else f"{folder.rstrip('/')}/{name}"
         stamps[path] = stamp = _stamp(path)
         if stamp is not None:
             yield name, Rules.of(_rules_text(path, stamp), IGNORE_CASE)

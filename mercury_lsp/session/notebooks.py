@@ -79,6 +79,10 @@ def shift_reply(reply: Reply, by: int) -> Reply:
     completion = reply.completion
     if completion is None or by == 0:
         return reply
-    others = tuple(replace(one, start=one.start - by, end=one.end - by) for one in completion.others)
-    shifted = replace(completion, start=completion.start - by, end=completion.end - by, others=others)
+    alternatives = tuple(
+        replace(one, start=one.start - by, end=one.end - by) for one in completion.alternatives
+    )
+    shifted = replace(
+        completion, start=completion.start - by, end=completion.end - by, alternatives=alternatives
+    )
     return replace(reply, completion=shifted)

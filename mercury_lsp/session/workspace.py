@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mercury_lsp.context.background import Background
 from mercury_lsp.context.retrieval.index import EMPTY, Entry, Library, read
-from mercury_lsp.context.secrets import without
+from mercury_lsp.context.secrets import blank_secrets
 from mercury_lsp.session.distance import MAX_FILES, distance, files_to_drop
 from mercury_lsp.session.file_access import FileAccess, Files, Stamp, is_project
 from mercury_lsp.session.open_documents import OpenDocument, OpenDocuments
@@ -109,9 +109,9 @@ class Workspace(Background):
             self._indexer.guard = lambda doing: self.guard(doing)
             self._indexer.show = self._show_indexing
         if self._indexer is not None:
-            self._indexer.encode_with(vocabulary)
+            self._indexer.set_vocabulary(vocabulary)
             with self._changed:
-                self._indexer.take(self.library.entries)
+                self._indexer.set_entries(self.library.entries)
 
     @property
     def memory(self) -> ProjectMemory | None:
@@ -313,7 +313,7 @@ class Workspace(Background):
         self, file: str, path: str, text: str, stamp: Stamp | None, steps_away: int | None = None
     ) -> bool:
         """Keep a file's entry, dropping entries further from the open documents. Return False if there is no room."""
-        entry = read(path, without(text))
+        entry = read(path, blank_secrets(text))
         self._drop([file])
         if self._bytes + entry.size > self._limit or len(self._kept) >= MAX_FILES:
             sizes = {other: own.size for other, (own, _) in list(self._kept.items())}
@@ -348,7 +348,7 @@ class Workspace(Background):
             self.library.entries if entries is None else entries, self._open_documents.paths
         )
         if self._indexer is not None:
-            self._indexer.take(self.library.entries)
+            self._indexer.set_entries(self.library.entries)
 
     def _show_indexing(self, fraction: float | None) -> None:
         """Show which fraction is indexed, unless files are being read: then the user sees that progress."""

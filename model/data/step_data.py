@@ -1,8 +1,8 @@
 """Builds the batches of each training step, from (seed, step) alone.
 
 `Cuts` draws files, budgets and holes from the corpus during training, with related text by the server's own
-`ranking.choose`. If groups come from shards instead, only noise, block sizes and canvases are drawn here. `Steps`
-divides the contexts of a step among several processes. Cutting imports a parser; streaming shards does not.
+`ranking.choose_snippets`. If groups come from shards instead, only noise, block sizes and canvases are drawn here.
+`Steps` divides the contexts of a step among several processes. Cutting imports a parser; streaming shards does not.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Cuts:
 
         It chooses from open files, as the server does, and sometimes from further sources, within a random budget.
         """
-        from mercury_lsp.context.retrieval.ranking import Related, choose
+        from mercury_lsp.context.retrieval.ranking import Related, choose_snippets
         from mercury_lsp.syntax.document import Document
         from model.data.sources import SERVED, SOURCES, fused
 
@@ -96,7 +96,7 @@ class Cuts:
 
         def beside(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
             document = Document("", path, "", 0, text)
-            return choose(document, offset, shown, library, self.tokenizer.count, related)
+            return choose_snippets(document, offset, shown, library, self.tokenizer.count, related)
 
         return beside
 

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from mercury_lsp.config import Config
-from mercury_lsp.context.retrieval.ranking import USUAL
+from mercury_lsp.context.retrieval.ranking import DEFAULT_RELATED
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model import RECIPES
@@ -64,7 +64,7 @@ def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None)
         following_tokens=(served.following_tokens,) * 2,
         path_share=1.0,
         related_share=1.0,
-        related_tokens=(USUAL.tokens,) * 2,
+        related_tokens=(DEFAULT_RELATED.tokens,) * 2,
         other_sources=0.0,
         packed=True,
         causal=1.0,

@@ -8,7 +8,7 @@ from support.shop import LIBRARY, OTHER, USES, document
 
 from mercury_lsp.context import prompt
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
-from mercury_lsp.context.retrieval.ranking import Related, choose
+from mercury_lsp.context.retrieval.ranking import Related, choose_snippets
 from mercury_lsp.engine.tokenizer import Snippet, Tokenizer
 from model.data.sources import ELSEWHERE, SOURCES, fused
 
@@ -27,7 +27,7 @@ def chosen(
 ) -> tuple[Snippet, ...]:
     shown = prompt.build(path, text[:offset], text[offset:], tokenizer.count, window)
     related = Related(budget, fused(sources))
-    return choose(document(text, path), offset, shown, library, tokenizer.count, related)
+    return choose_snippets(document(text, path), offset, shown, library, tokenizer.count, related)
 
 
 def test_definitions_of_imported_names_come_from_their_files(tokenizer: Tokenizer) -> None:

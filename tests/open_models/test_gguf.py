@@ -298,7 +298,7 @@ def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: 
         np.array(vocabulary.encode(text), known.dtype) for text in (PROMPT.prefix, PROMPT.following)
     )
     project = ProjectMemory((Segment.build([("b.py", known)], known.dtype),), (frozenset(),), vocabulary)
-    memory = project.beside("shape.py", before, after)
+    memory = project.for_document("shape.py", before, after)
     # The prompt has no repetition to look up, so drafts are the project's.
     drafted = engine.infill(PROMPT, replace(greedy, mode="diffusion", draft_lookup=0), Run(memory=memory))
     assert drafted.text == alone.text

@@ -128,7 +128,7 @@ async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
         monkeypatch.setattr(user, "ANSWER_SECONDS", 0.3)
     snapshot, offset = place(deadline_ms=0, remote="fallback", remote_url=slow.url, show_likelihood=least)
     scheduler = await loaded(snapshot.config)
-    assert shown(await scheduler.completion(snapshot, offset)) == expected
+    assert shown(await scheduler.complete(snapshot, offset)) == expected
     assert slow.seen
     assert scheduler.remote_status is not None and scheduler.remote_status.host in slow.url
     scheduler.close()
@@ -143,7 +143,7 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
         options = {"remote": "fallback", "remote_url": hosted.url}
         snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)
         scheduler = await loaded(snapshot.config)
-        assert shown(await scheduler.completion(snapshot, offset)) == "there"
+        assert shown(await scheduler.complete(snapshot, offset)) == "there"
         scheduler.close()
 
 
@@ -152,10 +152,10 @@ async def test_why_there_is_no_answer_is_told_and_not_remembered() -> None:
         snapshot, offset = place(remote="always", remote_url=hosted.url)
         scheduler = await loaded(snapshot.config)
         for _ in range(3):
-            reply = await scheduler.completion(snapshot, offset)
+            reply = await scheduler.complete(snapshot, offset)
             assert reply.completion is not None and "refuses the key (401)" in (reply.completion.reason or "")
             assert reply.cause == "unanswered"
-        assert shown(await scheduler.completion(snapshot, offset)) == "there"
+        assert shown(await scheduler.complete(snapshot, offset)) == "there"
         scheduler.close()
 
 

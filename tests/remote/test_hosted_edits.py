@@ -12,7 +12,7 @@ from support.servers.hosted_server import WAIT, Hosted, goes_on, hosting, refuse
 
 from mercury_lsp.cli.doctor import hosted_model
 from mercury_lsp.cli.doctor.report import Report
-from mercury_lsp.completion import edit_authors, rewrites
+from mercury_lsp.completion import edit_models, rewrites
 from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
@@ -44,7 +44,7 @@ class Asked:
         self, hosted: Hosted, text: str = TEXT, change: tuple[str, str] = ("(a)", "(b)"), **more: Any
     ) -> None:
         self.config = Config(next_edit="hosted", remote_url=hosted.url, remote_model="m")
-        self.rewrites = Rewrites(lambda: edit_authors.make(self.config))
+        self.rewrites = Rewrites(lambda: edit_models.make(self.config))
         self.history = DocumentEdits()
         self.more = more
         self.document = Document("file:///home/user42/a.py", "deep/a.py", "python", 1, text)
@@ -132,7 +132,7 @@ def test_ignored_documents_are_not_sent() -> None:
 def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
     async def play(asked: Asked) -> None:
         ignored: set[str] = set()
-        asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
+        asked.rewrites = Rewrites(lambda: edit_models.make(asked.config), ignored=ignored.__contains__)
         task = asyncio.create_task(asked.find())
         await asyncio.sleep(0)
         ignored.add(asked.document.uri)
@@ -146,7 +146,7 @@ def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
 def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> None:
     async def play(asked: Asked) -> None:
         ignored: set[str] = set()
-        asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
+        asked.rewrites = Rewrites(lambda: edit_models.make(asked.config), ignored=ignored.__contains__)
         first = asyncio.create_task(asked.find())
         assert await asyncio.to_thread(hosted.asked.wait, WAIT)
         second = asyncio.create_task(asked.find())
@@ -163,7 +163,7 @@ def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> 
 def test_a_model_that_cannot_be_made_is_not_tried_again() -> None:
     tries = 0
 
-    def make() -> edit_authors.Author:
+    def make() -> edit_models.Author:
         nonlocal tries
         tries += 1
         raise RemoteError("The file is broken.")
@@ -243,8 +243,8 @@ def test_a_change_breaks_a_request_off(answer: Any) -> None:
         assert await asyncio.to_thread(hosted.asked.wait, WAIT)
         task.cancel()
         assert await asyncio.to_thread(hosted.left.wait, WAIT)
-        author = asked.rewrites.author
-        assert isinstance(author, edit_authors.HostedAuthor)
+        author = asked.rewrites.model
+        assert isinstance(author, edit_models.HostedEditModel)
         assert author.model.remote_status.last_error == ""
 
     with hosting(answer) as hosted:
@@ -298,8 +298,8 @@ def test_a_server_that_fails_is_left_alone_and_told_of() -> None:
                 await asked.find()
         with pytest.raises(Unanswered, match="left alone"):
             await asked.find()
-        author = asked.rewrites.author
-        assert isinstance(author, edit_authors.HostedAuthor)
+        author = asked.rewrites.model
+        assert isinstance(author, edit_models.HostedEditModel)
         assert (
             author.model.remote_status.breaker == "open" and "(404)" in author.model.remote_status.last_error
         )
@@ -322,9 +322,10 @@ def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_address_is_needed() -> None:
     with pytest.raises(RemoteError, match="remote_url"):
-        edit_authors.make(Config(next_edit="hosted"))
+        edit_models.make(Config(next_edit="hosted"))
     assert (
-        json.dumps(edit_authors.wanted(Config(next_edit="hosted"))) and edit_authors.wanted(Config()) is None
+        json.dumps(edit_models.relevant_settings(Config(next_edit="hosted")))
+        and edit_models.relevant_settings(Config()) is None
     )
 
 

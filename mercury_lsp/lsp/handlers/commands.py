@@ -13,7 +13,7 @@ from typing import Protocol as Interface
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 
-from mercury_lsp.completion.pipeline import declined
+from mercury_lsp.completion.pipeline import decline_reason
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.lsp import convert
@@ -99,7 +99,7 @@ async def explain(ls: ServerContext, *arguments: object) -> str:
     ):
         return explain_outcome(ls.session, last)
     whole, start = ls.session.join_notebook(snapshot)
-    request.record_reply(shift_reply(await ls.scheduler.completion(whole, cursor + start), start))
+    request.record_reply(shift_reply(await ls.scheduler.complete(whole, cursor + start), start))
     return explain_outcome(ls.session, request)
 
 
@@ -194,16 +194,16 @@ def document_digest(ls: ServerContext, params: Any) -> dict[str, object] | None:
 REQUESTS: dict[str, Callable[..., Any]] = {
     DIGEST: document_digest,
     # For debugging: the worker's finished and pending work.
-    WORK: lambda ls, _: ls.scheduler.work,
+    WORK: lambda ls, _: ls.scheduler.debug_state,
     STATUS: lambda ls, _: ls.status.value,
 }
 
 
 def is_declined(ls: ServerContext, request: Request) -> bool:
     """Return whether a request is declined or snoozed, whatever the model would write; if so, note the cause."""
-    if reason := declined(request.snapshot):
+    if reason := decline_reason(request.snapshot):
         request.record_nothing(Cause.DECLINED, reason)
-    elif ls.session.snoozed and not request.snapshot.invoked:
+    elif ls.session.snoozed and not request.snapshot.manual:
         request.record_nothing(Cause.SNOOZED)
     else:
         return False

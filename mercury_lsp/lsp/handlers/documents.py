@@ -30,7 +30,7 @@ def did_open(ls: ServerContext, params: types.DidOpenTextDocumentParams) -> None
     if file:
         ls.ignore_check.opened(document.uri)
     elif snapshot := ls.session.snapshot(document.uri):
-        ls.scheduler.opened(snapshot)
+        ls.scheduler.on_open(snapshot)
 
 
 def did_change(ls: ServerContext, params: types.DidChangeTextDocumentParams) -> None:
@@ -64,7 +64,7 @@ def did_change(ls: ServerContext, params: types.DidChangeTextDocumentParams) -> 
     if typed is not None and (snapshot := ls.session.snapshot(uri)):
         cursor = convert.guess_cursor(snapshot.document, *typed)
         snapshot, start = ls.session.join_notebook(snapshot)
-        ls.scheduler.changed(snapshot, cursor + start)
+        ls.scheduler.on_change(snapshot, cursor + start)
 
 
 def did_close(ls: ServerContext, params: types.DidCloseTextDocumentParams) -> None:

@@ -16,11 +16,11 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from mercury_lsp.completion.idle import when_idle
-from mercury_lsp.completion.pipeline import declined, question
+from mercury_lsp.completion.pipeline import build_prompt, decline_reason
 from mercury_lsp.completion.types import Snapshot
-from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.edits.candidates import find_candidates
 from mercury_lsp.edits.history import Edit, EditHistory
-from mercury_lsp.edits.judge import LEAST_GAIN, judged
+from mercury_lsp.edits.judge import MIN_GAIN, pick_candidate
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.handlers.commands import ServerContext, declared_extensions
@@ -119,8 +119,8 @@ class NextEdits:
         self, ls: Server, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]
     ) -> Candidate | None:
         document, dismissed = snapshot.document, self._dismissed.get(snapshot.document.uri)
-        found = await asyncio.to_thread(lambda: candidates(Syntax.of(document), edits, dismissed))
-        if found and found[0].kind not in LEAST_GAIN:
+        found = await asyncio.to_thread(lambda: find_candidates(Syntax.of(document), edits, dismissed))
+        if found and found[0].kind not in MIN_GAIN:
             return found[0]
         written = await self.larger_model.find(ls, snapshot, cursor, edits, dismissed)
         if written is not None or not found:
@@ -130,14 +130,14 @@ class NextEdits:
             from mercury_lsp.engine.local_engine import LocalEngine
 
             local = engine if isinstance(engine, LocalEngine) else None
-            best = judged(document, found, edits, local, cancelled)
+            best = pick_candidate(document, found, edits, local, cancelled)
             if local is not None and snapshot.config.anticipate:
                 # The judge's prompt took the place of the completion's: prefill that one again.
-                engine.prefill(question(snapshot, cursor, engine), cancelled)
+                engine.prefill(build_prompt(snapshot, cursor, engine), cancelled)
             return best
 
         if ls.scheduler.worker is None or ls.scheduler.worker.engine is None:
-            return judged(document, found, edits, None)
+            return pick_candidate(document, found, edits, None)
         return await when_idle(ls.scheduler, judge)
 
     def _cancel(self, uri: str) -> None:
@@ -211,10 +211,10 @@ async def _find_offer(
         return None
     if ls.ignore_check.pending(uri):
         snapshot = await ls.ignore_check.wait(snapshot)
-    if declined(snapshot):
+    if decline_reason(snapshot):
         return None
     cursor = convert.offset(document, position, ls.encoding)
-    candidate = await ls.next_edits.find(ls, replace(snapshot, invoked=invoked), cursor)
+    candidate = await ls.next_edits.find(ls, replace(snapshot, manual=invoked), cursor)
     known = ls.session.document(uri)
     if candidate is None or known is None or known.version != document.version or known != document:
         return None

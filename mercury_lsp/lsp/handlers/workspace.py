@@ -57,7 +57,7 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
         ls.status.changed()
     if "drafts" in declared:
         send = partial(ls.protocol.notify, DRAFT)
-        ls.scheduler.draft = Previews(ls.session.document, send, ls.encoding).update
+        ls.scheduler.on_preview = Previews(ls.session.document, send, ls.encoding).update
     logging.getLogger("mercury_lsp").addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
         ls.register(

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.completion.fitting.cutoff import words
+from mercury_lsp.completion.fitting.cutoff import word_probabilities
 from mercury_lsp.engine.api import ScoredToken
 from model.evaluation.calibration.keystrokes import Keystrokes
 from model.evaluation.calibration.odds import Calibration, calibrated, log_odds
@@ -53,7 +53,7 @@ def beginnings(lines: Iterable[Keystrokes], calibration: Calibration) -> list[tu
     return [
         (probability, agrees(text, end, truth))
         for text, scored, truth in _texts(lines)
-        for end, probability in words(
+        for end, probability in word_probabilities(
             text, [ScoredToken(end, math.log(calibrated(logp, calibration))) for end, logp in scored]
         )
     ]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mercury_lsp.completion.pipeline import Kept
+from mercury_lsp.completion.pipeline import PipelineCache
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
@@ -77,7 +77,7 @@ def record(
     """Type the lines at cursors of the kind ``next``, and record the requests; ``minutes`` limits the time unless 0."""
     drawn = list(dict.fromkeys(cursors))
     memory_of_package = memories_of(sources, drawn, engine.tokenizer)
-    kept, began = Kept(), time.monotonic()
+    kept, began = PipelineCache(), time.monotonic()
     visits: dict[str, int] = defaultdict(int)
     for cursor in drawn:
         if minutes and time.monotonic() - began > 60 * minutes:
@@ -87,7 +87,9 @@ def record(
         visits[package] += 1
 
 
-def _typed(engine: LocalEngine, cursor: Cursor, memory: ProjectMemory, kept: Kept, below: bool) -> Keystrokes:
+def _typed(
+    engine: LocalEngine, cursor: Cursor, memory: ProjectMemory, kept: PipelineCache, below: bool
+) -> Keystrokes:
     source, config = cursor.source, Config(show_likelihood=0.0)
     text, there = cursor.hole.rstrip(), cursor.document()
     requests = []

@@ -23,7 +23,7 @@ from mercury_lsp.context import prompt
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.context.memory.segment import Segment, dtype_for
 from mercury_lsp.context.memory.tokens import DocumentTokens
-from mercury_lsp.context.retrieval.ranking import choose
+from mercury_lsp.context.retrieval.ranking import choose_snippets
 from mercury_lsp.engine.backends import attention as layout
 from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -127,7 +127,7 @@ def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, c
         stem_start=engine.tokenizer.stem_start,
     )
     library = package_index.library(cursor.source.package, cursor.source.path)
-    related = choose(document, cursor.start, shown, library, engine.count)
+    related = choose_snippets(document, cursor.start, shown, library, engine.count)
     return replace(shown, related=related)
 
 
@@ -214,8 +214,8 @@ def look_up(
             memory = memory_of(near(files[package], paths), tokenizer)
         text = next(source.text for source in files[package] if source.path == own.hole.path)
         before, after = text[: own.hole.start], text[own.hole.end :]
-        sides = tokens.sides(before, after, own.hole.stem)
-        beside = memory.beside(own.hole.path, *sides)
+        sides = tokens.encode_sides(before, after, own.hole.stem)
+        beside = memory.for_document(own.hole.path, *sides)
         context = [*sides[0][-64:].tolist()]
         found += [(*pair, index) for pair in _looked_up(own, beside, context, tokenizer.specials.eot)]
         steps += _continued(own, beside, context)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mercury_lsp.arena.ratings import wilson_interval
-from mercury_lsp.context.secrets import without
+from mercury_lsp.context.secrets import blank_secrets
 from model.data.corpus import CorpusError, iter_documents
 
 MOST = 0.001
@@ -21,7 +21,7 @@ MOST = 0.001
 
 def blanked(text: str, strict: bool) -> list[str]:
     """Return the lines of a text that the filter blanks."""
-    kept = without(text, strict).split("\n")
+    kept = blank_secrets(text, strict).split("\n")
     return [one for one, other in zip(text.split("\n"), kept, strict=True) if one != other]
 
 

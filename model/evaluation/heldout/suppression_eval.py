@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.fitting.cutoff import cuts
+from mercury_lsp.completion.committed import CommittedText, likelihood
+from mercury_lsp.completion.fitting.cutoff import rank_cuts
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.context.retrieval.index import Library
@@ -102,23 +102,23 @@ def outcomes(
     """Yield the outcome of each variant at a place; for `SHIPPED`, also without post-processing."""
     document = cursor.document()
     for name, config in variants.items():
-        snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
+        snapshot = Snapshot(document, config, manual=name == UNRULED, library=library)
         found, committed = written(snapshot, cursor.start, engine)
         if found is None:
             continue
         if name == UNRULED and committed is not None:
-            found = committed.unasked()
+            found = committed.judge_as_automatic()
         yield _outcome(cursor, document, name, found, found.shown, found.end)
         if name == SHIPPED:
             said = None if committed is None else _unprocessed(committed, config.show_likelihood)
             yield _outcome(cursor, document, UNPROCESSED, found, said, cursor.start)
 
 
-def _unprocessed(committed: Committed, least: float) -> str | None:
+def _unprocessed(committed: CommittedText, least: float) -> str | None:
     """Return the part of the model's text with the highest expected gain, whether it fits or not; None if empty."""
     text = committed.text
     if least:
-        text = next((text[: cut.end] for cut in cuts(text, committed.infill.scored, least)), "")
+        text = next((text[: cut.end] for cut in rank_cuts(text, committed.infill.scored, least)), "")
     return text if text.strip() else None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp.edits.history import Edit
-from mercury_lsp.edits.judge import gain, judged
+from mercury_lsp.edits.judge import gain, pick_candidate
 from mercury_lsp.edits.search import Candidate
 from mercury_lsp.engine.likelihood import log_likelihoods
 from mercury_lsp.engine.load import load_local_engine
@@ -124,9 +124,9 @@ def test_the_judge_decides_where_one_is_needed(engine: LocalEngine) -> None:
     document = Document("", "a.py", "python", 1, "a = 1\nb = f(x)\nc = 3\n")
     rename = Candidate(10, 11, "g", "rename", 2, "f -> g")
     sure = Candidate(10, 11, "g", "parameter", 1, "f -> g")
-    assert judged(document, [rename, sure], (), None) == sure
-    assert judged(document, [rename], (), engine, least={"rename": -1e9}) == rename
-    assert judged(document, [rename], (), engine, least={"rename": 1e9}) is None
+    assert pick_candidate(document, [rename, sure], (), None) == sure
+    assert pick_candidate(document, [rename], (), engine, min_gains={"rename": -1e9}) == rename
+    assert pick_candidate(document, [rename], (), engine, min_gains={"rename": 1e9}) is None
 
 
 def archive(folder: Path, version: str, text: str) -> None:

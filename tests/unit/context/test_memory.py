@@ -32,7 +32,7 @@ def beside(
     memory: ProjectMemory, before: Sequence[int] = (), after: Sequence[int] = (), path: str = "open"
 ) -> DocumentMemory:
     dtype = np.dtype(f"u{memory.segments[0].width}" if memory.segments else "u2")
-    return memory.beside(path, np.array(before, dtype), np.array(after, dtype))
+    return memory.for_document(path, np.array(before, dtype), np.array(after, dtype))
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -62,7 +62,7 @@ class Deaf(CompletionScheduler):
     said = Cause.DEADLINE
     asked = 0
 
-    async def completion(self, snapshot: Snapshot, offset: int, arrival: int | None = None) -> Reply:
+    async def complete(self, snapshot: Snapshot, offset: int, request_number: int | None = None) -> Reply:
         self.asked += 1
         return Reply(cause=self.said)
 

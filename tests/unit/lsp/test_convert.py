@@ -251,7 +251,7 @@ def test_replaced_text_is_a_prefix_of_the_filter_text() -> None:
 
 def test_all_candidates_are_rendered_and_a_menu_has_the_first_only() -> None:
     text = document("x = f()\n")
-    several = replace(suggestion("1", 6), others=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
+    several = replace(suggestion("1", 6), alternatives=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
     items = convert.inline_completion_list(several, text, "utf-16").items
     assert [item.insert_text for item in items] == ["1", "a, b", "c) + 1"]
     assert [item.range for item in items] == [Range(Position(0, 6), Position(0, end)) for end in (6, 6, 7)]
@@ -273,8 +273,8 @@ def test_what_ends_with_the_text_that_it_replaces_is_a_mere_insertion() -> None:
     )
     for as_it_is in (suggestion("a):\n    return a", 2, 3), suggestion("a)", 2), suggestion(")", 2, 3)):
         assert convert.as_insertion(as_it_is, text) == as_it_is
-    several = replace(suggestion("1", 2), others=(suggestion("a) + (b)", 2, 3),))
-    assert convert.as_insertion(several, text).others[0].end == 2
+    several = replace(suggestion("1", 2), alternatives=(suggestion("a) + (b)", 2, 3),))
+    assert convert.as_insertion(several, text).alternatives[0].end == 2
 
 
 codes = st.text(st.sampled_from("ab()é😀 .\n"), max_size=12)

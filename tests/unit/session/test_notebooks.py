@@ -67,7 +67,7 @@ def test_a_document_that_is_no_cell_stays_the_same() -> None:
 def test_completions_move_with_their_others() -> None:
     infill = Infill("y", 1, 1, 1, 0.0, 0.0, 0.0, 0, 0, 1.0, True)
     one = Completion("y", "y", 10, 12, infill)
-    back = shift_reply(Reply(Completion("y", "y", 10, 10, infill, others=(one,))), 7).completion
+    back = shift_reply(Reply(Completion("y", "y", 10, 10, infill, alternatives=(one,))), 7).completion
     assert back is not None
-    assert (back.start, back.end, back.others[0].start, back.others[0].end) == (3, 3, 3, 5)
+    assert (back.start, back.end, back.alternatives[0].start, back.alternatives[0].end) == (3, 3, 3, 5)
     assert shift_reply(Reply(), 3) == Reply()

@@ -293,7 +293,7 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_nothing_behind(
             workspace.admit(new.uri, False)
         return read(text)
 
-    monkeypatch.setattr(module, "without", without)
+    monkeypatch.setattr(module, "blank_secrets", without)
     opened(workspace, root / "a.py")
     # Without the thread, whose next walk may drop the entry.
     while workspace._do_urgent_work():
