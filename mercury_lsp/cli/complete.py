@@ -22,7 +22,7 @@ from mercury_lsp.cli import ghost
 from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import Job, complete, declined
 from mercury_lsp.completion.types import Completion, Snapshot
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
     with watching.live if watching else nullcontext():
         try:
             completion = complete(snapshot, offset, engine, Job(on_progress=watching))
-        except Unanswered as error:
+        except NoResult as error:
             raise Failure(f"There is no answer: {error}.") from error
     # Declined documents have raised a failure above.
     assert completion is not None

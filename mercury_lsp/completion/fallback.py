@@ -9,7 +9,7 @@ from __future__ import annotations
 from mercury_lsp.completion.committed import likelihood
 from mercury_lsp.engine.api import ALONE, Engine, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
 
@@ -43,7 +43,7 @@ class FallbackEngine(RemoteBacked):
             run.on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))
         try:
             there = self._remote.infill(prompt, sampling, Run(run.cancelled))
-        except Unanswered:
+        except NoResult:
             # The reason is in `remote_status`.
             return here
         return there if _better(there, here) else here

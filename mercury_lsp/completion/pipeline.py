@@ -114,7 +114,7 @@ PLAIN = Job()
 def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) -> Completion | None:
     """Complete a document at an offset; return None if the document is declined.
 
-    Raises `Cancelled` soon after ``job.cancelled()`` is true, and `Unanswered` if the engine is a hosted model that
+    Raises `Cancelled` soon after ``job.cancelled()`` is true, and `NoResult` if the engine is a hosted model that
     does not answer.
     """
     if declined(snapshot):

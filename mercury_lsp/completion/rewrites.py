@@ -34,7 +34,7 @@ from mercury_lsp.edits.region import (
     rewritten,
 )
 from mercury_lsp.edits.search import Candidate, Dismissals
-from mercury_lsp.engine.worker import Cancelled, Unanswered
+from mercury_lsp.engine.worker import Cancelled, NoResult
 from mercury_lsp.syntax.document import Document
 
 # The debounce of an automatic request.
@@ -69,7 +69,7 @@ class Author(Protocol):
     ) -> list[str] | None:
         """Return the region's new lines in the model's answer; None if it is incomplete or not in the format.
 
-        Raises `Unanswered`, `Cancelled`.
+        Raises `NoResult`, `Cancelled`.
         """
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class Rewrites:
     async def find(
         self, snapshot: Snapshot, cursor: int, edits: Sequence[Edit], dismissals: Dismissals | None
     ) -> Candidate | None:
-        """Return the next edit near the cursor, or None. Raises `Unanswered`, and the errors of `make`."""
+        """Return the next edit near the cursor, or None. Raises `NoResult`, and the errors of `make`."""
         same = self._kept is not None and self._kept.region.document == snapshot.document
         if (kept := self._still(snapshot.document)) is not None:
             left = rewritten(kept.region, kept.lines, kept.changes, dismissals)
@@ -149,7 +149,7 @@ class Rewrites:
                     answer = partial(copy_context().run, self._answer, snapshot, cursor, edits, cancelled)
                     return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
             return None
-        except Unanswered:
+        except NoResult:
             if self._closed.is_set():
                 return None
             raise

@@ -23,7 +23,7 @@ from mercury_lsp.completion.pipeline import Job, Kept, complete, declined, nothi
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import lower_priority, release_memory
-from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
+from mercury_lsp.engine.worker import EngineState, NoResult, Worker
 from mercury_lsp.remote.breaker import ANSWER_SECONDS, RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class CompletionScheduler:
     @property
     def work(self) -> dict[str, object]:
         """For debugging: the number of started jobs, and whether any work runs or is scheduled."""
-        begun = self._worker.begun if self._worker else 0
+        begun = self._worker.jobs_started if self._worker else 0
         return {"begun": begun, "busy": bool(self._next or self._further) or self.computing}
 
     @property
@@ -169,7 +169,7 @@ class CompletionScheduler:
         if worker is not None and _ahead(snapshot.config) and not declined(snapshot):
             kept = self._kept
             key = ("opened", snapshot)
-            worker.anticipate(key, lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept))
+            worker.prefetch(key, lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept))
 
     def changed(self, snapshot: Snapshot, offset: int) -> None:
         """Prefetch at the probable cursor of a document that has changed, ahead of the editor's request."""
@@ -233,9 +233,9 @@ class CompletionScheduler:
                 return _reply(completion)
             if snapshot.config.remote == "off":
                 # The result will answer the next request for this place.
-                worker.keep(place)
+                worker.keep_running(place)
             done: Committed | None = worker.progress(place)
-        except Unanswered as error:
+        except NoResult as error:
             return Reply(nothing(offset, str(error)), Cause.UNANSWERED)
         finally:
             future.cancel()
@@ -268,7 +268,7 @@ class CompletionScheduler:
         worker = self._worker
         if worker is None or not snapshot.config.anticipate:
             return None
-        found = cache.lookup(worker.remembered(), snapshot, offset)
+        found = cache.lookup(worker.recent_results(), snapshot, offset)
         if found is not None:
             log.debug("Answered from memory.")
             worker.supersede()
@@ -300,8 +300,8 @@ class CompletionScheduler:
 
     def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
-        if worker is not None and cache.lookup(worker.remembered(), snapshot, offset) is None:
-            worker.anticipate((snapshot, offset), self._job(worker, snapshot, offset))
+        if worker is not None and cache.lookup(worker.recent_results(), snapshot, offset) is None:
+            worker.prefetch((snapshot, offset), self._job(worker, snapshot, offset))
 
     def _job(
         self, worker: Worker[Engine], snapshot: Snapshot, offset: int
@@ -314,7 +314,7 @@ class CompletionScheduler:
             hint = None
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
-                hint = cache.draft_hint([*interrupted, *worker.remembered()], snapshot, offset)
+                hint = cache.draft_hint([*interrupted, *worker.recent_results()], snapshot, offset)
             on_progress = None if draft is None else partial(draft, (snapshot, offset))
             job = Job(cancelled, on_progress, tell, hint, snapshot.candidates - 1, self._kept)
             try:

@@ -33,7 +33,7 @@ from mercury_lsp.engine.api import (
     ScoredToken,
 )
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import ANSWER_SECONDS
 from mercury_lsp.remote.hosted_model import HostedModel
@@ -82,22 +82,20 @@ class RemoteEngine(HostedModel, Engine):
     def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
         """Request the middle of a prompt. Of an answer that breaks off, the received part is used.
 
-        Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
+        Raises `NoResult` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
         turns true.
         """
         host = self._link.address.host
         if sampling.here:
-            raise Unanswered(f"the document is ignored, so it is not sent to {host}")
+            raise NoResult(f"the document is ignored, so it is not sent to {host}")
         sent = outgoing(prompt)
         if sent is None:
-            raise Unanswered(
-                f"something in the cursor's line looks like a secret, so it is not sent to {host}"
-            )
+            raise NoResult(f"something in the cursor's line looks like a secret, so it is not sent to {host}")
         written = _Written(sampling, self._drafts, self.count("".join(sent)), self.count)
         try:
             with self._request():
                 self._read(sent, prompt.path, sampling, run, written)
-        except Unanswered:
+        except NoResult:
             # No token of a draft is committed.
             if not written.text or self._drafts:
                 raise

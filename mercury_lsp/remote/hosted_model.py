@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import Breaker, RemoteBacked, RemoteStatus
 from mercury_lsp.remote.key import Key
@@ -35,11 +35,11 @@ class HostedModel(RemoteBacked):
 
     @contextmanager
     def _request(self) -> Iterator[None]:
-        """Enclose one request, and note its success or failure. Raises `Unanswered` if it fails, or during a pause."""
+        """Enclose one request, and note its success or failure. Raises `NoResult` if it fails, or during a pause."""
         host = self._link.address.host
         if pause := self._breaker.left(time.monotonic()):
             last = self._trouble.rstrip(".") or "it asked for that"
-            raise Unanswered(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
+            raise NoResult(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
         try:
             yield
         except RequestFailed as failed:
@@ -47,6 +47,6 @@ class HostedModel(RemoteBacked):
             trouble = f"{host} {failed}."
             log.log(logging.DEBUG if trouble == self._trouble else logging.WARNING, "%s", trouble)
             self._trouble = trouble
-            raise Unanswered(f"{host} {failed}") from None
+            raise NoResult(f"{host} {failed}") from None
         self._breaker.succeeded()
         self._trouble = ""

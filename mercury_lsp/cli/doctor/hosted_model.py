@@ -15,7 +15,7 @@ from mercury_lsp.edits.formats import MERCURY
 from mercury_lsp.edits.region import Change, region_around
 from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.lsp.status import edits_sent, sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
@@ -60,7 +60,7 @@ def _completion(report: Report) -> dict[str, Any]:
         facts["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
         if not infill.text.strip():
             report.wrong(f"{address.host} answers, but with nothing", "check the option remote_model")
-    except Unanswered as error:
+    except NoResult as error:
         report.wrong(str(error), _FIX, fatal)
     finally:
         engine.close()
@@ -89,7 +89,7 @@ def _edits(report: Report) -> dict[str, Any]:
         facts["answers"] = {"ms": round((time.perf_counter() - began) * 1e3)}
         if answer is None or MERCURY.answer(answer) is None:
             report.wrong(f"{model.remote_status.host} answers, but with no edit", _FIX_EDITS)
-    except Unanswered as error:
+    except NoResult as error:
         report.wrong(str(error), _FIX_EDITS)
     finally:
         model.close()
