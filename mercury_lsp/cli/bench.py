@@ -75,7 +75,7 @@ def run(arguments: Namespace) -> int:
     if own is not None and arguments.against is not None:
         server = against.server_for(own, arguments.against)
         # Fail now if the server cannot be reached, not after minutes of measuring.
-        server.read((min(own.layout.ends),))
+        server.read((min(own.layout.stop_tokens),))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(keystrokes(settings, progress))
         working = progress.add_task("working ahead", total=None)
@@ -157,9 +157,9 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
     from mercury_lsp.engine.backends.attention import TokenLayout  # imports numpy
 
     ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED]
-    passes, times = engine.passes, defaultdict[int, list[float]](list)
+    passes, times = engine.cached_model, defaultdict[int, list[float]](list)
     passes.reuse(())
-    passes.read(ids, lambda: False)
+    passes.extend(ids, lambda: False)
     for _ in range(_TIMES):
         for rows in _PASSES:
             where = TokenLayout.block(_CACHED, rows - 1)

@@ -68,7 +68,7 @@ class Committed:
         )
         if shown is None:
             return None
-        judged = infill.first(len(LINE_END.split(shown.text)))
+        judged = infill.first_lines(len(LINE_END.split(shown.text)))
         return Completion(self.infill.text, shown.text, self.offset, shown.end, judged)
 
     def _nothing(self, reason: str) -> Completion:

@@ -7,7 +7,7 @@ hosted model does not answer.
 from __future__ import annotations
 
 from mercury_lsp.completion.committed import likelihood
-from mercury_lsp.engine.api import ALONE, Engine, Infill, Progress, Run, Sampling
+from mercury_lsp.engine.api import DEFAULT_RUN, Engine, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
@@ -34,10 +34,10 @@ class FallbackEngine(RemoteBacked):
             return RemoteStatus("", "open", self._remote)
         return self._remote.remote_status
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Infill locally, and by the hosted model if the result is too unlikely and may be sent. Raises `Cancelled`."""
         here = self.local.infill(prompt, sampling, run)
-        if isinstance(self._remote, str) or sampling.here or _surest(here) >= LEAST_LIKELIHOOD:
+        if isinstance(self._remote, str) or sampling.local_only or _surest(here) >= LEAST_LIKELIHOOD:
             return here
         if run.on_progress is not None:
             run.on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))
@@ -52,7 +52,7 @@ class FallbackEngine(RemoteBacked):
 def _surest(infill: Infill) -> float:
     """Return the probability of the shortest beginning of whole lines that is not blank, which can be shown alone."""
     for count in range(1, len(infill.lines) + 1):
-        if (part := infill.first(count)).text.strip():
+        if (part := infill.first_lines(count)).text.strip():
             return likelihood(part.confidence, part.tokens)
     return likelihood(infill.confidence, infill.tokens)
 

@@ -101,7 +101,7 @@ def _with(committed: Committed, infill: Infill) -> Committed:
     if not committed.single_line or "\n" not in text[:blank] or config.multiline == "never":
         return replace(committed, infill=infill)
     end = text.find("\n", blank)
-    return replace(committed, infill=infill if end < 0 else infill.until(end), single_line=False)
+    return replace(committed, infill=infill if end < 0 else infill.cut_at(end), single_line=False)
 
 
 def _limit(cancelled: Late, patience: float) -> Late:
@@ -116,7 +116,7 @@ def beginnings(infill: Infill) -> Iterator[Infill]:
     if not newline and ends:
         ends.pop()
     for end in islice(reversed(ends), MAX_TRIES):
-        yield infill.until(end)
+        yield infill.cut_at(end)
 
 
 @dataclass(frozen=True, slots=True)

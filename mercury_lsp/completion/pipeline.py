@@ -130,7 +130,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
         return nothing(offset, refused)
     single_line = one_line(config, syntax, offset)
     sampling = Sampling(
-        snapshot.mode, max_tokens=config.max_tokens, single_line=single_line, here=snapshot.ignored
+        snapshot.mode, max_tokens=config.max_tokens, single_line=single_line, local_only=snapshot.ignored
     )
 
     def on_progress(draft: Progress) -> None:
@@ -146,7 +146,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = PLAIN) 
         return manual.found(
             first,
             lambda late: engine.alternatives(asked, sampling, infill, Run(late, memory=memory)),
-            partial(_middles, engine, replace(sampling, single_line=True, here=True), job),
+            partial(_middles, engine, replace(sampling, single_line=True, local_only=True), job),
             job.cancelled,
             manual.WAY_SECONDS if job.patience is None else job.patience,
         )

@@ -23,7 +23,7 @@ from itertools import accumulate
 
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import (
-    ALONE,
+    DEFAULT_RUN,
     Engine,
     Infill,
     Line,
@@ -79,14 +79,14 @@ class RemoteEngine(HostedModel, Engine):
         """Return the end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Request the middle of a prompt. Of an answer that breaks off, the received part is used.
 
         Raises `NoResult` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
         turns true.
         """
         host = self._link.address.host
-        if sampling.here:
+        if sampling.local_only:
             raise NoResult(f"the document is ignored, so it is not sent to {host}")
         sent = outgoing(prompt)
         if sent is None:

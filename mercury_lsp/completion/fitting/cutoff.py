@@ -110,7 +110,7 @@ def worth_showing(
             return found
         if found.end > found.start or not text[: cut.end].strip():
             continue
-        part = infill.until(cut.end)
+        part = infill.cut_at(cut.end)
         if text[cut.end] == "\n" or (rest.strip() and judged < MAX_JUDGED):
             judged += 1
             if (fits := fitting(part)) is not None:

@@ -20,11 +20,11 @@ def canvas_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[l
     """
     family, added = loaded.family, loaded.tokenizer.added
     head = [added[family.start]] if family.start in added else []
-    tail = [loaded.end] if family.closed else []
+    tail = [loaded.end_token] if family.closed else []
     before, after = _fitting_context(prompt, loaded, room - len(head) - len(tail) - 1)
     related = _related_files(prompt, loaded, room - len(head) - len(tail) - len(before) - len(after))
     head = head + related + before
-    return head or [loaded.end], after + tail
+    return head or [loaded.end_token], after + tail
 
 
 def fim_prompt(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:

@@ -132,10 +132,10 @@ def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, c
 
 
 def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
-    passes, eot = engine.passes, min(engine.layout.ends)
+    passes, eot = engine.cached_model, min(engine.layout.stop_tokens)
     ids = engine.layout.encode(asked)
     cached = passes.reuse(ids[:-1])
-    passes.read(ids[cached:-1], lambda: False)
+    passes.extend(ids[cached:-1], lambda: False)
     clean = [ids[-1], *tokens]
     scores = passes.scores(
         passes.run(clean, layout.TokenLayout.clean(len(ids) - 1, len(clean)))
