@@ -16,7 +16,7 @@ from support.models.tiny_models import PACKABLE
 
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.cpu import kernel
-from mercury_lsp.engine.backends.cpu.kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets, supports_shape
 from mercury_lsp.engine.backends.cpu.network import NativeBatch, NativeExecutor, NativeNetwork
 from mercury_lsp.engine.backends.cpu.sources import PackedSource
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
@@ -217,10 +217,10 @@ def test_other_networks_are_left_to_others(
     unpacked_model: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = checkpoint.read_checkpoint(unpacked_model)
-    assert not fits(tiny.shape)
-    assert fits(loaded.shape)
+    assert not supports_shape(tiny.shape)
+    assert supports_shape(loaded.shape)
     for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}, {"vocabulary": 515}):
-        assert fits(replace(loaded.shape, **kind))
+        assert supports_shape(replace(loaded.shape, **kind))
     assert NativeNetwork.of(PackedSource(tiny), tiny.forbidden, 1) is None
     monkeypatch.setattr(kernel, "kernel_library", lambda: None)  # as where the kernel is not installed
     assert instruction_sets() == ()

@@ -54,9 +54,9 @@ class EndsAt(StopCondition):
         super().__init__(frozenset(), frozenset(), index)
 
     def __call__(self, index: int, token: int) -> bool:
-        return index == self.before
+        return index == self.visible_before
 
-    def after(self, hidden: int) -> EndsAt:
+    def after_stem(self, hidden: int) -> EndsAt:
         return self
 
 
@@ -295,7 +295,7 @@ def test_a_draft_with_an_end_is_verified_unless_it_is_likely_enough() -> None:
 def test_trust_spares_the_passes_that_would_have_verified(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_ends", lambda sampling: EndsAt(8))
+    monkeypatch.setattr(engine, "_stop_condition", lambda sampling: EndsAt(8))
     verified = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
     trusted = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0, draft_trust=0.0))
     assert verified.finished
@@ -526,8 +526,8 @@ def test_a_fresh_line_costs_no_pass_more(engine: LocalEngine) -> None:
 def test_the_end_of_a_line_is_not_that_of_the_stem() -> None:
     ends = StopCondition(frozenset([0]), frozenset([7]))
     assert [ends(i, 7) for i in range(3)] == [False, True, True]
-    assert [ends.after(2)(i, 7) for i in range(4)] == [False, False, False, True]
-    assert ends.after(2)(0, 0)
+    assert [ends.after_stem(2)(i, 7) for i in range(4)] == [False, False, False, True]
+    assert ends.after_stem(2)(0, 0)
 
 
 def test_alternatives_keep_to_the_stem(engine: LocalEngine) -> None:

@@ -66,15 +66,18 @@ class DocumentMemory:
     after: list[int]
     _kept: dict[tuple[int, ...], Match] = field(default_factory=dict)
 
-    def follow(self, context: Sequence[int]) -> Match:
-        """See `Memory.follow`."""
+    def find_match(self, context: Sequence[int]) -> Match:
+        """See `Memory.find_match`."""
         last = tuple(context[-CONTEXT_TOKENS:])
         if last not in self._kept:
             self._kept[last] = self._follow(last) if last else Match()
         return self._kept[last]
 
-    def foretell(self, context: Sequence[int], most: int) -> list[Step]:
-        """See `Memory.foretell`. The places with the longest match vote on each token; those that agree remain."""
+    def predict_continuation(self, context: Sequence[int], max_tokens: int) -> list[Step]:
+        """See `Memory.predict_continuation`.
+
+        The places with the longest match vote on each token; those that agree remain.
+        """
         last = tuple(context[-CONTEXT_TOKENS:])
         if not last:
             return []
@@ -82,8 +85,8 @@ class DocumentMemory:
         own = self.passage.matching(key, last)
         search = _Search(self.segments, key)
         if own and own[-1][0] >= search.length:
-            return _ahead(self._nearest(own[-1][1], MAX_PREDICTED_TOKENS), own[-1][0], most, True)
-        return _ahead(search.places(MAX_PREDICTED_TOKENS), search.length, most, False)
+            return _ahead(self._nearest(own[-1][1], MAX_PREDICTED_TOKENS), own[-1][0], max_tokens, True)
+        return _ahead(search.places(MAX_PREDICTED_TOKENS), search.length, max_tokens, False)
 
     def _follow(self, context: tuple[int, ...]) -> Match:
         key = Key.of(context, self.passage.width)

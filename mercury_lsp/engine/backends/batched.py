@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mercury_lsp.engine.backends.attention import ABSENT_CANVAS, PADDING_CANVAS, TokenLayout, attention_mask
-from mercury_lsp.engine.backends.network import Network, folded
+from mercury_lsp.engine.backends.network import Network, fused_attention
 from mercury_lsp.engine.batching import SlotRows
 
 FIELDS = [field.name for field in fields(TokenLayout)]
@@ -49,7 +49,7 @@ class BatchedNetwork:
         shape, weight = network.shape, network.embedding.weight
         size = (2, shape.layers, slots, shape.kv_heads, rows, shape.head_width)
         self._keys_and_values = weight.new_zeros(size)
-        self.bytes_each = self._keys_and_values[:, :, 0].nbytes
+        self.bytes_per_slot = self._keys_and_values[:, :, 0].nbytes
 
     @classmethod
     def of(
@@ -101,7 +101,7 @@ class BatchedNetwork:
             table[-2, i], table[-1, i] = part.slot, part.past
         real = np.concatenate([i * longest + np.arange(len(part.ids)) for i, part in enumerate(parts)])
         sent = torch.from_numpy(np.concatenate((table.ravel(), real))).to(self.device, non_blocking=True)
-        where, real_ = sent[: table.size].view(table.shape), sent[table.size :]
+        where, real_rows = sent[: table.size].view(table.shape), sent[table.size :]
         ids, *own, places, slots, past = where  # (N, T) each
         rows, index = TokenLayout(*own), torch.arange(keys + 1, device=self.device).expand(n, -1)
         canvas = torch.where(index < past[:, :1], 0, ABSENT_CANVAS)
@@ -110,14 +110,14 @@ class BatchedNetwork:
         mask: Tensor = attention_mask(rows, TokenLayout(*known))  # (N, T, S)
         group = self.network.shape.heads // self.network.shape.kv_heads
         return _Batch(
-            ids=ids.flatten()[real_],
-            position=rows.position.flatten()[real_],
+            ids=ids.flatten()[real_rows],
+            position=rows.position.flatten()[real_rows],
             mask=mask.repeat(1, group, 1).unsqueeze(1),
             keys_and_values=self._keys_and_values,
-            real=real_,
+            real=real_rows,
             slots=slots[:, 0],
-            slot=slots.flatten()[real_],
-            place=places.flatten()[real_],
+            slot=slots.flatten()[real_rows],
+            place=places.flatten()[real_rows],
             size=(n, longest, keys),
         )
 
@@ -140,7 +140,7 @@ class _Batch:
     place: Tensor
     size: tuple[int, int, int]
 
-    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Write each row's key and value (1, Hkv, R, D) to its slot, and return those of all sessions, see `Past`."""
         keys, values = self.keys_and_values[:, layer]  # (slots, Hkv, rows, D)
         keys[self.slot, :, self.place] = key[0].transpose(0, 1)
@@ -154,5 +154,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, batch: _Batch) -> Tensor:
     heads, width = q.shape[1], q.shape[3]
     padded = q.new_zeros(n * longest, heads, width)
     padded[batch.real] = q[0].transpose(0, 1)
-    y = folded(padded.view(n, longest, heads, width).transpose(1, 2), k, v, batch.mask)  # (N, H, T, D)
+    y = fused_attention(
+        padded.view(n, longest, heads, width).transpose(1, 2), k, v, batch.mask
+    )  # (N, H, T, D)
     return y.transpose(1, 2).reshape(n * longest, heads, width)[batch.real].transpose(0, 1)[None]

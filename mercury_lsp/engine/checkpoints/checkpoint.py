@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.checkpoints.stored_values import values
+from mercury_lsp.engine.checkpoints.stored_values import decode_values
 from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.errors import Failure
@@ -232,7 +232,7 @@ def _read_weights(
                 weights[plain] = Packed(planes, scale.reshape(parts[f"{plain}.scale"].shape))
             elif kind != "scale" or f"{plain}.planes" not in parts:
                 raw = np.frombuffer(stored.read(), np.uint8)
-                weights[name] = values(stored.dtype, raw).reshape(stored.shape)
+                weights[name] = decode_values(stored.dtype, raw).reshape(stored.shape)
         if progress is not None:
             progress(index / len(shards))
     return weights

@@ -13,7 +13,7 @@ from mercury_lsp.engine.checkpoints.checkpoint import as_checkpoint_error
 from mercury_lsp.engine.checkpoints.gguf_file import MAGIC, read_gguf
 from mercury_lsp.engine.checkpoints.gguf_tokenizer import tokenizer_of
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
-from mercury_lsp.engine.checkpoints.stored_values import values
+from mercury_lsp.engine.checkpoints.stored_values import decode_values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 from mercury_lsp.engine.open_models.families import Config, Family, Fim, Unsupported, family_of
 
@@ -58,7 +58,7 @@ def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
         loaded = OpenCheckpoint.of(path.stem, path, family, config, tokenizer, files, first)
         if factors is None:
             return loaded
-        divisors = values(factors.dtype, np.frombuffer(factors.read(), np.uint8)[None]).ravel()
+        divisors = decode_values(factors.dtype, np.frombuffer(factors.read(), np.uint8)[None]).ravel()
         shape = replace(loaded.shape, rope_factors=tuple(divisors.tolist()))
         shape.check()
         return replace(loaded, shape=shape)

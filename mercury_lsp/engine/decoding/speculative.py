@@ -127,10 +127,10 @@ def decode_speculative(
     first_scores: Scores | None = None
     while True:
         # In the first round the known tokens are the prompt's.
-        is_first = first_scores is None
-        committed = [] if is_first else [*tokens, *known]
+        is_first_round = first_scores is None
+        committed = [] if is_first_round else [*tokens, *known]
         canvas_scores = CanvasScores({}, np.empty((0, 1), np.float32))
-        if prompt_scores is not None and is_first:
+        if prompt_scores is not None and is_first_round:
             causal_scores, postponed, draft, probabilities = prompt_scores, list(draft), [], []
         else:
             postponed = []
@@ -142,11 +142,11 @@ def decode_speculative(
         causal_scores = stem.after(committed).restrict(causal_scores, draft)
         is_stop = stop.after_stem(stem.count_hidden([*committed, *draft]))
         accepted, next_token = _verify(causal_scores, draft, drafting, is_stop, len(committed))
-        if not is_first or prompt_scores is None:
+        if not is_first_round or prompt_scores is None:
             model.keep([*known, *draft[:accepted]])
         tokens = [*committed, *draft[:accepted]]
         logp += [float(causal_scores[i, token]) for i, token in enumerate((*draft[:accepted], next_token))]
-        if is_first:
+        if is_first_round:
             budget.mark_prefilled()
             # Later rows follow a rejected token.
             first_scores = first_scores[: accepted + 1]
