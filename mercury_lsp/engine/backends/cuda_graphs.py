@@ -62,7 +62,7 @@ class GraphExecutor(TorchExecutor):
         return step(inputs)[: len(ids)]
 
     def _step(self, keys: int) -> Callable[[Tensor], Tensor]:
-        """Return a function that runs a pass over ``keys`` keys, without synchronization; its input: see `pad_inputs`."""
+        """Return a function that runs a pass over ``keys`` keys, without synchronization, on `pad_inputs`."""
 
         def step(inputs: Tensor) -> Tensor:
             ids, *parts, places = inputs  # (B,) each
