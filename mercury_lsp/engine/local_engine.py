@@ -224,7 +224,7 @@ class LocalEngine:
         """Return the hint's tokens for prompt lookup, and its tokens from the stem on if the hint still holds."""
         if hint is None:
             return [], []
-        continuation = self.tokenizer.encode(stem + hint.left) if hint.left else []
+        continuation = self.tokenizer.encode(stem + hint.untyped) if hint.untyped else []
         return continuation or self.tokenizer.encode(hint.text), continuation
 
     def _decode(
@@ -303,7 +303,7 @@ class _Decoded:
         if first_scores is None or stem.count_hidden(tokens) == len(tokens):
             return None
         known = min(len(first_scores), len(tokens))
-        if any(self._exceeds(own, known) for own in (stem, self.stem)):
+        if any(self._exceeds(each, known) for each in (stem, self.stem)):
             return None
         scores = first_scores[:known]
         if view is not None and known:

@@ -44,13 +44,13 @@ class FimLayout:
         assert loaded.fim is not None, "an autoregressive model is loaded only with tokens for infilling"
         self._loaded, self.stop_tokens = loaded, loaded.stop_tokens
         positions = loaded.shape.positions
-        self._room = positions - min(MIDDLE_TOKENS, positions // 2)
+        self._max_prompt_tokens = positions - min(MIDDLE_TOKENS, positions // 2)
         added, fim = loaded.tokenizer.added, loaded.fim
         self._first, self._last = added[fim.prefix], added[fim.middle if fim.suffix_first else fim.suffix]
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """See `OwnLayout.encode`."""
-        return tuple(fim_prompt(prompt, self._loaded, self._room))
+        return tuple(fim_prompt(prompt, self._loaded, self._max_prompt_tokens))
 
     def prefix(self, ids: Sequence[int]) -> Sequence[int]:
         """See `OwnLayout.prefix`."""

@@ -47,7 +47,7 @@ def loaded(tiny_model: Path) -> Checkpoint:
 
 @pytest.fixture
 def together(loaded: Checkpoint) -> Iterator[ContinuousBatcher]:
-    network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.hidden, "cpu", 6, 1024)
+    network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.forbidden, "cpu", 6, 1024)
     slots = ContinuousBatcher(network)
     yield slots
     slots.close()
@@ -59,7 +59,7 @@ def test_sessions_at_once_share_passes_and_get_the_texts_that_they_get_alone(
     alone = []
     passes = 0
     for prompt in PROMPTS:
-        executor = Counted(TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+        executor = Counted(TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
         alone.append(LocalEngine(loaded, executor).infill(prompt, SAMPLING).text)
         passes += executor.passes
     assert len(set(alone)) > 1
@@ -83,10 +83,10 @@ class Counted(TorchExecutor):
 def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
     loaded = checkpoint.read_checkpoint(checkpoint.find_model("small"))
     network = Network.of(loaded)
-    alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.hidden, "cpu"))
+    alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.forbidden, "cpu"))
     prompts = [PROMPTS[1], PROMPTS[4]]
     wanted = [alone.infill(prompt, SAMPLING).text for prompt in prompts]
-    slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.hidden, "cpu", 2, 512))
+    slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.forbidden, "cpu", 2, 512))
     assert at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt), prompts) == wanted
     assert all(wanted)
     assert slots.passes[2]

@@ -45,7 +45,7 @@ def make(loaded: Checkpoint) -> Make:
     assert prepared is not None
 
     def make(instructions: str | None = None, threads: int = 2) -> NativeExecutor:
-        return NativeExecutor(NativeNetwork(prepared, loaded.tokenizer.hidden, threads, instructions))
+        return NativeExecutor(NativeNetwork(prepared, loaded.tokenizer.forbidden, threads, instructions))
 
     return make
 
@@ -53,7 +53,7 @@ def make(loaded: Checkpoint) -> Make:
 @pytest.fixture
 def exact(loaded: Checkpoint) -> TorchExecutor:
     """Torch with the same weights and unrounded activations."""
-    return TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
+    return TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.forbidden, "cpu")
 
 
 def clean(executor: Any, first: int, last: int) -> NDArray[np.float32]:
@@ -201,7 +201,7 @@ def test_scores_are_log_probabilities_without_the_forbidden(make: Make, loaded: 
     scores = ours.scores(clean(ours, 0, 5)[[4, 2]])
     assert scores.dtype == np.float32
     assert scores.shape == (2, PACKABLE.vocabulary)
-    assert np.flatnonzero(np.isinf(scores[0])).tolist() == list(loaded.tokenizer.hidden)
+    assert np.flatnonzero(np.isinf(scores[0])).tolist() == list(loaded.tokenizer.forbidden)
     assert np.exp(scores.astype(np.float64)).sum(-1) == pytest.approx(1.0, rel=1e-5)
 
 
@@ -235,7 +235,7 @@ def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float
     """A shipped model, ids of a real text, and the probabilities that torch computes with unrounded activations."""
     loaded = checkpoint.read_checkpoint(checkpoint.SHIPPED / model)
     ids = loaded.tokenizer.encode(TEXT)[:512]
-    torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
+    torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.forbidden, "cpu")
     return loaded, ids, torchs.scores(torchs.run(ids, TokenLayout.clean(0, len(ids)), 0))
 
 

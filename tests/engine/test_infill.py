@@ -44,7 +44,7 @@ each_mode = pytest.mark.parametrize("sampling", MODES.values(), ids=MODES)
 def load(folder: Path) -> LocalEngine:
     """In fp32: a random network's choices are so close that bf16's rounding would decide them."""
     loaded = checkpoint.read_checkpoint(folder)
-    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
 
 
 class EndsAt(StopCondition):
@@ -163,7 +163,7 @@ def test_special_strings_are_plain_text_and_special_tokens_never_shown(engine: L
     scores = engine.cached_model.scores(
         engine.cached_model.run([5], TokenLayout.clean(len(engine.cached_model.ids), 1))
     )
-    assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.hidden)
+    assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.forbidden)
 
 
 def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: LocalEngine) -> None:
@@ -251,8 +251,8 @@ def test_what_was_typed_instead_is_looked_up_in_the_hint() -> None:
     assert _look_up([9, 2, 3, 8, 2, 3], hint, 2, 3) == [4, 5]  # rather than [8, 2, 3]
     assert _look_up([9, 2, 3, 8, 2, 3], [], 2, 3) == [8, 2, 3]
     assert _look_up([9, 2, 3, 8, 2, 3], [1, 2], 2, 3) == [8, 2, 3]
-    assert Hint("value(x)", "val").left == "ue(x)"
-    assert Hint("value(x)", "var").left == ""
+    assert Hint("value(x)", "val").untyped == "ue(x)"
+    assert Hint("value(x)", "var").untyped == ""
 
 
 def test_what_followed_the_last_tokens_where_they_last_stood() -> None:

@@ -79,7 +79,7 @@ class BatchedNetwork:
         """See `batching.Batch.scores`."""
         logits = self.network.logits(torch.cat(list(hidden))).float()  # (n, V)
         scores = logits.index_fill(-1, self._forbidden, -torch.inf).log_softmax(-1).cpu().numpy()
-        return np.split(scores, np.cumsum([len(own) for own in hidden])[:-1])
+        return np.split(scores, np.cumsum([len(part) for part in hidden])[:-1])
 
     def free(self, slot: int) -> None:
         """Do nothing: the slots share one buffer of fixed size."""
@@ -100,14 +100,16 @@ class BatchedNetwork:
             table[-3, i, :count] = np.arange(part.past, part.past + count)
             table[-2, i], table[-1, i] = part.slot, part.past
         real = np.concatenate([i * longest + np.arange(len(part.ids)) for i, part in enumerate(parts)])
-        sent = torch.from_numpy(np.concatenate((table.ravel(), real))).to(self.device, non_blocking=True)
-        where, real_rows = sent[: table.size].view(table.shape), sent[table.size :]
-        ids, *own, places, slots, past = where  # (N, T) each
-        rows, index = TokenLayout(*own), torch.arange(keys + 1, device=self.device).expand(n, -1)
+        inputs = torch.from_numpy(np.concatenate((table.ravel(), real))).to(self.device, non_blocking=True)
+        padded_inputs, real_rows = inputs[: table.size].view(table.shape), inputs[table.size :]
+        ids, *layout_fields, places, slots, past = padded_inputs  # (N, T) each
+        rows, index = TokenLayout(*layout_fields), torch.arange(keys + 1, device=self.device).expand(n, -1)
         canvas = torch.where(index < past[:, :1], 0, ABSENT_CANVAS)
-        kept = TokenLayout(index, index + 1, canvas, torch.zeros_like(index), index + 1)  # (N, S + 1)
-        known = (getattr(kept, name).scatter(1, places, getattr(rows, name))[:, :-1] for name in FIELDS)
-        mask: Tensor = attention_mask(rows, TokenLayout(*known))  # (N, T, S)
+        cached = TokenLayout(index, index + 1, canvas, torch.zeros_like(index), index + 1)  # (N, S + 1)
+        key_fields = (
+            getattr(cached, name).scatter(1, places, getattr(rows, name))[:, :-1] for name in FIELDS
+        )
+        mask: Tensor = attention_mask(rows, TokenLayout(*key_fields))  # (N, T, S)
         group = self.network.shape.heads // self.network.shape.kv_heads
         return _Batch(
             ids=ids.flatten()[real_rows],

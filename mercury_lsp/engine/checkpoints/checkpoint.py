@@ -60,7 +60,7 @@ class Checkpoint:
     @property
     def forbidden(self) -> tuple[int, ...]:
         """Ids that the model must never emit."""
-        return self.tokenizer.hidden
+        return self.tokenizer.forbidden
 
     def packed_bits(self) -> dict[str, int]:
         """Read the bits per value of each packed matrix by name, from the headers. Raises `CheckpointError`."""
@@ -238,10 +238,10 @@ def _read_weights(
     return weights
 
 
-def _check_weights(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _check_weights(stored: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ``ValueError`` if the weights in the files differ from the expected ones in name or dimensions."""
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
+    for name in sorted(stored.keys() | expected.keys()):
+        if stored.get(name) != expected.get(name):
             raise ValueError(
-                f"its weight {name} is {found.get(name, 'missing')}, where {wanted.get(name, 'none')} is expected"
+                f"its weight {name} is {stored.get(name, 'missing')}, where {expected.get(name, 'none')} is expected"
             )

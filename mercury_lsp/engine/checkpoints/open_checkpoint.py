@@ -136,15 +136,17 @@ def _find_stop_tokens(family: Family, config: Config, tokenizer: OpenTokenizer) 
 
 def check_weights(loaded: OpenCheckpoint) -> None:
     """Raise ``ValueError`` if the stored weights differ from those of the shape in name or dimensions."""
-    wanted = loaded.shape.weights()
+    expected = loaded.shape.weights()
     used: set[str] = set()
     for name, parts in loaded.parts():
         if missing := [part for part in parts if part not in loaded.files]:
             raise ValueError(f"its weight {missing[0]} is missing")
         dims = [loaded.files[part].shape for part in parts]
         whole = (sum(size[0] for size in dims), *dims[0][1:])
-        if whole != wanted[name]:
-            raise ValueError(f"its weights {', '.join(parts)} are {whole}, where {wanted[name]} is expected")
+        if whole != expected[name]:
+            raise ValueError(
+                f"its weights {', '.join(parts)} are {whole}, where {expected[name]} is expected"
+            )
         used.update(parts)
     unused = [name for name in loaded.files if name not in used and not name.endswith(_DERIVED)]
     if unused:

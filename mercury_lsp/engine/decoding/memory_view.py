@@ -37,9 +37,9 @@ class MemoryView:
         if not self._mixes:
             return scores
         first = len(tokens) - len(scores) + 1
-        whole = [*self._before, *tokens]
-        ends = range(len(whole) - len(scores) + 1, len(whole) + 1)
-        contexts = [whole[max(0, end - CONTEXT_TOKENS) : end] for end in ends]
+        context = [*self._before, *tokens]
+        context_ends = range(len(context) - len(scores) + 1, len(context) + 1)
+        contexts = [context[max(0, end - CONTEXT_TOKENS) : end] for end in context_ends]
         mixed, matches = self._mixture.mix(scores, contexts, self._memory)
         for i, match in enumerate(matches):
             ids = list(match.ids)

@@ -223,8 +223,8 @@ class Mixture:
         shapes = {"mean": (len(FEATURES),), "scale": (len(FEATURES),), "hidden": (len(FEATURES), units)}
         shapes |= {"hidden_bias": (units,), "out": (units, len(EXPERTS)), "out_bias": (len(EXPERTS),)}
         shapes |= {"step": (len(STEP_FEATURES) + 1,)}
-        for name, own in arrays.items():
-            if own.shape != shapes[name] or not np.isfinite(own).all():
+        for name, array in arrays.items():
+            if array.shape != shapes[name] or not np.isfinite(array).all():
                 raise ValueError(f"{cls.FILE} has wrong numbers: {name}")
         return cls(end, **arrays)
 
@@ -251,10 +251,12 @@ class Mixture:
             mixed[i] = scores[i]
         rows = [self._gate_input(scores[i], matches[i]) for i in matching]
         weights = self.weights([row.features for row in rows], [row.present for row in rows])  # (f, E)
-        for i, row, own in zip(matching, rows, weights, strict=True):
-            np.add(scores[i], np.float32(math.log(max(float(own[0]), MIN_MODEL_WEIGHT))), out=mixed[i])
-            added: dict[int, float] = {self.end: float(own[-1])} if row.may_end else {}
-            for weight, known in zip(own[1:-1].tolist(), row.known, strict=True):
+        for i, row, row_weights in zip(matching, rows, weights, strict=True):
+            np.add(
+                scores[i], np.float32(math.log(max(float(row_weights[0]), MIN_MODEL_WEIGHT))), out=mixed[i]
+            )
+            added: dict[int, float] = {self.end: float(row_weights[-1])} if row.may_end else {}
+            for weight, known in zip(row_weights[1:-1].tolist(), row.known, strict=True):
                 if known is not None:
                     for token, share in zip(known[0], (known[1] * weight).tolist(), strict=True):
                         added[token] = added.get(token, 0.0) + share
@@ -289,7 +291,7 @@ class Mixture:
             return []
         features = np.array([step_features(step) for step in steps], np.float32)
         logits = features @ self.step[:-1] + self.step[-1]
-        return [float(chance) for chance in 1 / (1 + np.exp(-logits))]
+        return [float(probability) for probability in 1 / (1 + np.exp(-logits))]
 
 
 def step_features(step: Step) -> list[float]:

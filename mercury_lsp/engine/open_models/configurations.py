@@ -107,18 +107,18 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
     none of these, so the weights are multiplied instead; `QUERY` is the factor of the rows of the queries. Raises
     ``ValueError`` for implausible multipliers.
     """
-    given = {
+    multipliers = {
         name: positive_number(config, name, 1.0) for name in _MULTIPLIERS if config.get(name) is not None
     }
-    for name, value in given.items():
+    for name, value in multipliers.items():
         if not 1 / MAX_MULTIPLIER <= value <= MAX_MULTIPLIER:
             raise ValueError(f"its {name} must be from {1 / MAX_MULTIPLIER:g} to {MAX_MULTIPLIER:g}")
-    embedding, attention, residual, logits = (given.get(name, 1.0) for name in _MULTIPLIERS)
-    if "attention_multiplier" in given and shape.head_norms:
+    embedding, attention, residual, logits = (multipliers.get(name, 1.0) for name in _MULTIPLIERS)
+    if "attention_multiplier" in multipliers and shape.head_norms:
         raise Unsupported("its attention has norms of the heads and a multiplier")
     factors = {
         "embedding.weight": embedding,
-        QUERY: attention * math.sqrt(shape.head_width) if "attention_multiplier" in given else 1.0,
+        QUERY: attention * math.sqrt(shape.head_width) if "attention_multiplier" in multipliers else 1.0,
         "attention.out.weight": residual,
         "down.weight": residual,
         # A tied output matrix also has the factor of the embedding.

@@ -21,7 +21,7 @@ PROMPT = Prompt("a.py", "def f(other):\n    total = ", "", "\n    return total\n
 @pytest.fixture
 def engine(tiny_model: Path) -> LocalEngine:
     loaded = checkpoint.read_checkpoint(tiny_model)
-    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
 
 
 def ids(engine: LocalEngine, text: str) -> list[int]:

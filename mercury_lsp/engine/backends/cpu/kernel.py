@@ -217,5 +217,5 @@ def address_of(array: Any) -> int:
 
 def _cache_aligned(size: int) -> NDArray[np.uint8]:
     """Allocate zero bytes at an address that is a multiple of a cache line."""
-    room = np.zeros(size + 64, np.uint8)
-    return room[-address_of(room) % 64 :][:size]
+    buffer = np.zeros(size + 64, np.uint8)
+    return buffer[-address_of(buffer) % 64 :][:size]

@@ -97,8 +97,8 @@ class Matrix:
             return scaled.reshape(len(indices), -1)
         packed = self.levels[block, :, :, lane]  # (n, groups, 8, 4)
         halves = np.stack([packed & 15, packed >> 4], 3).reshape(len(indices), -1, HALF).astype(np.float32)
-        own = self.scales[block, :, :, lane].astype(np.float32)  # (n, 2 groups, 2)
-        return (halves * own[..., :1] + own[..., 1:]).reshape(len(indices), -1)
+        scales_offsets = self.scales[block, :, :, lane].astype(np.float32)  # (n, 2 groups, 2)
+        return (halves * scales_offsets[..., :1] + scales_offsets[..., 1:]).reshape(len(indices), -1)
 
 
 def _pad_rows(rows: NDArray[Any], missing: int) -> NDArray[Any]:

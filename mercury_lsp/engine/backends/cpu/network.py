@@ -292,7 +292,7 @@ class NativeBatch:
     def scores(self, hidden: Items[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """See `batching.Batch.scores`."""
         parts = list(hidden)
-        edges = np.cumsum([len(own) for own in parts])[:-1]
+        edges = np.cumsum([len(part) for part in parts])[:-1]
         return np.split(self._network.scores(np.concatenate(parts)).copy(), edges)
 
     def free(self, slot: int) -> None:
