@@ -75,7 +75,7 @@ def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
     def decode(read: BlockModel) -> tuple[list[int], bool]:
         kept = read.reuse(IDS[:length])
         assert kept % BLOCK == 0
-        assert kept == len(read.model.ids)
+        assert kept == len(read.cached_model.ids)
         limit = DecodeBudget(99, 10, never)
         told: list[Sequence[int]] = []
         middle = decode_in_blocks(
@@ -128,4 +128,4 @@ def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
     asks = iter([False, True])
     with pytest.raises(Cancelled):
         long.extend(IDS * 4, lambda: next(asks))
-    assert len(long.model.ids) == 64
+    assert len(long.cached_model.ids) == 64

@@ -25,8 +25,8 @@ Scores = NDArray[np.float32]
 class BlockModel:
     """Runs passes over whole blocks. ``shift``: whether row i predicts token i + 1, or else token i."""
 
-    def __init__(self, model: CachedModel, block_size: int, mask: int, shift: bool) -> None:
-        self.model = model
+    def __init__(self, cached_model: CachedModel, block_size: int, mask: int, shift: bool) -> None:
+        self.cached_model = cached_model
         self.block_size, self.mask, self.shift = block_size, mask, shift
 
     def reuse(self, ids: Sequence[int]) -> int:
@@ -34,9 +34,9 @@ class BlockModel:
 
         With the shift, at least one token stays unread, because its row predicts the next token.
         """
-        common = self.model.reuse(ids[:-1] if self.shift else ids)
+        common = self.cached_model.reuse(ids[:-1] if self.shift else ids)
         cached_tokens = common // self.block_size * self.block_size
-        self.model.reuse(ids[:cached_tokens])
+        self.cached_model.reuse(ids[:cached_tokens])
         return cached_tokens
 
     def extend(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Scores | None:
@@ -50,26 +50,26 @@ class BlockModel:
             if cancelled():
                 raise Cancelled
             part = ids[at : at + chunk]
-            layout = whole_blocks_layout(len(self.model.ids), len(part), self.block_size)
-            last = self.model.run(part, layout)[-1:]
-            self.model.keep(part)
-        return None if last is None or not self.shift else self.model.scores(last).copy()
+            layout = whole_blocks_layout(len(self.cached_model.ids), len(part), self.block_size)
+            last = self.cached_model.run(part, layout)[-1:]
+            self.cached_model.keep(part)
+        return None if last is None or not self.shift else self.cached_model.scores(last).copy()
 
     def scores(self, known: Sequence[int], canvas: Sequence[int | None], before: Scores | None) -> Scores:
         """Run one pass over a block of known tokens and a canvas; return the predictions (n, V) of undecided positions.
 
         before: the prediction of the row before the block, which the shift needs if no token of the block is known.
         """
-        first = len(self.model.ids)
+        first = len(self.cached_model.ids)
         ids = [*known, *(self.mask if token is None else token for token in canvas)]
-        hidden = self.model.run(ids, open_block_layout(first, len(ids)))
+        hidden = self.cached_model.run(ids, open_block_layout(first, len(ids)))
         rows = [len(known) + i - self.shift for i, token in enumerate(canvas) if token is None]
         if rows[0] >= 0:
-            return self.model.scores(hidden[rows])
+            return self.cached_model.scores(hidden[rows])
         assert before is not None, "the block before was read"
         if len(rows) == 1:
             return before
-        return np.concatenate([before, self.model.scores(hidden[rows[1:]])])
+        return np.concatenate([before, self.cached_model.scores(hidden[rows[1:]])])
 
 
 def whole_blocks_layout(first: int, count: int, block_size: int) -> TokenLayout:
@@ -96,7 +96,7 @@ def decode_in_blocks(
     stem: Stem,
 ) -> DecodeResult:
     """Decode after a prompt whose first whole blocks are in the cache, see `BlockModel.reuse`."""
-    cached, size = len(model.ids), model.block_size
+    cached, size = len(model.cached_model.ids), model.block_size
     head = len(ids) // size * size
     before = model.extend(ids[cached:head], budget.cancelled)
     budget.mark_prefilled()
