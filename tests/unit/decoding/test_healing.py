@@ -118,7 +118,7 @@ def test_where_a_block_may_come_the_middle_does_not_end_with_the_stem(
     tokenizer: Tokenizer, tokens: TokenBytes
 ) -> None:
     eot = tokenizer.specials.eot
-    row = np.full((1, len(tokens.bytes_of)), np.log(0.2 / (len(tokens.of) - 1)), np.float32)
+    row = np.full((1, len(tokens.bytes_of)), np.log(0.2 / (len(tokens.bytes_of) - 1)), np.float32)
     row[0, eot] = np.log(0.8)
     (colon,) = tokenizer.encode("):")
     stem = Stem.of(tokens, "):", must_continue=True)
