@@ -20,7 +20,7 @@ from mercury_lsp.completion.pipeline import Job, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import MODES
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.syntax.document import Document
 
@@ -95,7 +95,7 @@ class Player:
         try:
             snapshot = Snapshot(edit.document, config, manual=True, mode=self.contestant.mode)
             completion = complete(snapshot, offset, self.engine, Job(judge=judge))
-        except Unanswered as error:
+        except NoResult as error:
             # Only a hosted model raises this.
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3

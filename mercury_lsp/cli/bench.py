@@ -77,7 +77,7 @@ def run(arguments: Namespace) -> int:
     if local_engine is not None and arguments.against is not None:
         server = against.make_client(local_engine, arguments.against)
         # Fail now if the server cannot be reached, not after minutes of measuring.
-        server.prefill((min(local_engine.layout.ends),))
+        server.prefill((min(local_engine.layout.stop_tokens),))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(measure_keystrokes(settings, progress))
         prefetch_task = progress.add_task("working ahead", total=None)
@@ -163,9 +163,9 @@ def _pass_ms(engine: LocalEngine) -> dict[str, float]:
     from mercury_lsp.engine.backends.attention import TokenLayout  # imports numpy
 
     ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED_TOKENS]
-    passes, times = engine.passes, defaultdict[int, list[float]](list)
+    passes, times = engine.cached_model, defaultdict[int, list[float]](list)
     passes.reuse(())
-    passes.read(ids, lambda: False)
+    passes.extend(ids, lambda: False)
     for _ in range(_PASS_REPEATS):
         for rows in _PASS_ROWS:
             layout = TokenLayout.block(_CACHED_TOKENS, rows - 1)

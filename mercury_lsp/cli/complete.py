@@ -23,7 +23,7 @@ from mercury_lsp.cli import ghost
 from mercury_lsp.completion import engines
 from mercury_lsp.completion.pipeline import Job, complete, decline_reason
 from mercury_lsp.completion.types import Completion, Snapshot
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
     with draft_display.live if draft_display else nullcontext():
         try:
             completion = complete(snapshot, offset, engine, Job(on_progress=draft_display))
-        except Unanswered as error:
+        except NoResult as error:
             raise Failure(f"The hosted model did not answer: {error}.") from error
     # Declined documents have raised a failure above.
     assert completion is not None

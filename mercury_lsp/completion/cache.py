@@ -64,7 +64,7 @@ def draft_hint(
         if 0 <= offset - place <= MAX_TYPED_CHARACTERS and earlier.document.uri == snapshot.document.uri
         if text[:place] == earlier.document.text[:place]
     ]
-    return max(hints, key=lambda hint: len(hint.left), default=None)
+    return max(hints, key=lambda hint: len(hint.untyped), default=None)
 
 
 def _cache_key(snapshot: Snapshot) -> tuple[object, ...]:

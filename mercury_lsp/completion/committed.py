@@ -70,7 +70,7 @@ class CommittedText:
         )
         if fitted is None:
             return None
-        shown_infill = infill.first(len(LINE_END.split(fitted.text)))
+        shown_infill = infill.first_lines(len(LINE_END.split(fitted.text)))
         return Completion(self.infill.text, fitted.text, self.offset, fitted.end, shown_infill)
 
     def _withhold(self, reason: str) -> Completion:

@@ -7,9 +7,9 @@ hosted model does not answer.
 from __future__ import annotations
 
 from mercury_lsp.completion.committed import likelihood
-from mercury_lsp.engine.api import ALONE, Engine, Infill, Progress, Run, Sampling
+from mercury_lsp.engine.api import DEFAULT_RUN, Engine, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
 
@@ -34,16 +34,20 @@ class FallbackEngine(RemoteBacked):
             return RemoteStatus("", "open", self._remote)
         return self._remote.remote_status
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Infill locally, and by the hosted model if the result is too unlikely and may be sent. Raises `Cancelled`."""
         local = self.local.infill(prompt, sampling, run)
-        if isinstance(self._remote, str) or sampling.here or _first_lines_likelihood(local) >= MIN_LIKELIHOOD:
+        if (
+            isinstance(self._remote, str)
+            or sampling.local_only
+            or _first_lines_likelihood(local) >= MIN_LIKELIHOOD
+        ):
             return local
         if run.on_progress is not None:
             run.on_progress(Progress(local.text, local.tokens, local.tokens, local.forward_passes, local))
         try:
             hosted = self._remote.infill(prompt, sampling, Run(run.cancelled))
-        except Unanswered:
+        except NoResult:
             # The reason is in `remote_status`.
             return local
         return hosted if _is_better(hosted, local) else local
@@ -52,7 +56,7 @@ class FallbackEngine(RemoteBacked):
 def _first_lines_likelihood(infill: Infill) -> float:
     """Return the probability of the shortest beginning of whole lines that is not blank, which can be shown alone."""
     for count in range(1, len(infill.lines) + 1):
-        if (part := infill.first(count)).text.strip():
+        if (part := infill.first_lines(count)).text.strip():
             return likelihood(part.confidence, part.tokens)
     return likelihood(infill.confidence, infill.tokens)
 

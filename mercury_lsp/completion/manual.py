@@ -104,7 +104,7 @@ def _with_infill(committed: CommittedText, infill: Infill) -> CommittedText:
     if not committed.single_line or "\n" not in text[:blank] or config.multiline == "never":
         return replace(committed, infill=infill)
     end = text.find("\n", blank)
-    return replace(committed, infill=infill if end < 0 else infill.until(end), single_line=False)
+    return replace(committed, infill=infill if end < 0 else infill.cut_at(end), single_line=False)
 
 
 def _with_time_limit(cancelled: ShouldStop, seconds: float) -> ShouldStop:
@@ -119,7 +119,7 @@ def beginnings(infill: Infill) -> Iterator[Infill]:
     if not newline and ends:
         ends.pop()
     for end in islice(reversed(ends), MAX_TRIES):
-        yield infill.until(end)
+        yield infill.cut_at(end)
 
 
 @dataclass(frozen=True, slots=True)

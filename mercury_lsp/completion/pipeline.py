@@ -132,7 +132,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = DEFAULT
         return empty_completion(offset, refusal)
     single_line = is_single_line(config, syntax, offset)
     sampling = Sampling(
-        snapshot.mode, max_tokens=config.max_tokens, single_line=single_line, here=snapshot.ignored
+        snapshot.mode, max_tokens=config.max_tokens, single_line=single_line, local_only=snapshot.ignored
     )
 
     def on_progress(draft: Progress) -> None:
@@ -150,7 +150,7 @@ def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = DEFAULT
             lambda should_stop: engine.alternatives(
                 prompt, sampling, infill, Run(should_stop, memory=memory)
             ),
-            partial(_infills_elsewhere, engine, replace(sampling, single_line=True, here=True), job),
+            partial(_infills_elsewhere, engine, replace(sampling, single_line=True, local_only=True), job),
             job.cancelled,
             manual.SEARCH_SECONDS if job.search_seconds is None else job.search_seconds,
         )

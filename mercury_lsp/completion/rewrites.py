@@ -34,7 +34,7 @@ from mercury_lsp.edits.region import (
     region_around,
 )
 from mercury_lsp.edits.search import Candidate, Dismissals
-from mercury_lsp.engine.worker import Cancelled, Unanswered
+from mercury_lsp.engine.worker import Cancelled, NoResult
 from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 
@@ -159,7 +159,7 @@ class Rewrites:
                         ask = partial(copy_context().run, self._ask, snapshot, cursor, edits, cancelled)
                         return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
             return None
-        except Unanswered:
+        except NoResult:
             if self._closed.is_set():
                 return None
             raise

@@ -30,7 +30,7 @@ from mercury_lsp.completion.pipeline import (
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import lower_priority, release_memory
-from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
+from mercury_lsp.engine.worker import EngineState, NoResult, Worker
 from mercury_lsp.remote.breaker import ANSWER_SECONDS, RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class CompletionScheduler:
     @property
     def debug_state(self) -> dict[str, object]:
         """For debugging: the number of started jobs, and whether any work runs or is scheduled."""
-        begun = self._worker.begun if self._worker else 0
+        begun = self._worker.jobs_started if self._worker else 0
         return {"begun": begun, "busy": bool(self._acceptance_timer or self._alternatives_timer) or self.busy}
 
     @property
@@ -179,7 +179,7 @@ class CompletionScheduler:
             def prefill(engine: Engine, cancelled: Callable[[], bool], _: object) -> None:
                 prefill_document(snapshot, 0, engine, cancelled, pipeline_cache)
 
-            worker.anticipate(key, prefill)
+            worker.prefetch(key, prefill)
 
     def on_change(self, snapshot: Snapshot, offset: int) -> None:
         """Prefetch at the probable cursor of a document that has changed, ahead of the editor's request."""
@@ -247,9 +247,9 @@ class CompletionScheduler:
                 return _make_reply(completion)
             if snapshot.config.remote == "off":
                 # The result will answer the next request for this place.
-                worker.keep(place)
+                worker.keep_running(place)
             committed: CommittedText | None = worker.progress(place)
-        except Unanswered as error:
+        except NoResult as error:
             return Reply(empty_completion(offset, str(error)), Cause.UNANSWERED)
         finally:
             future.cancel()
@@ -283,7 +283,7 @@ class CompletionScheduler:
         worker = self._worker
         if worker is None or not snapshot.config.anticipate:
             return None
-        cached = cache.lookup(worker.remembered(), snapshot, offset)
+        cached = cache.lookup(worker.recent_results(), snapshot, offset)
         if cached is not None:
             log.debug("Answered from memory.")
             worker.supersede()
@@ -317,8 +317,8 @@ class CompletionScheduler:
 
     def _prefetch(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
-        if worker is not None and cache.lookup(worker.remembered(), snapshot, offset) is None:
-            worker.anticipate((snapshot, offset), self._make_job(worker, snapshot, offset))
+        if worker is not None and cache.lookup(worker.recent_results(), snapshot, offset) is None:
+            worker.prefetch((snapshot, offset), self._make_job(worker, snapshot, offset))
 
     def _make_job(
         self, worker: Worker[Engine], snapshot: Snapshot, offset: int
@@ -331,7 +331,7 @@ class CompletionScheduler:
             hint = None
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
-                hint = cache.draft_hint([*interrupted, *worker.remembered()], snapshot, offset)
+                hint = cache.draft_hint([*interrupted, *worker.recent_results()], snapshot, offset)
             on_progress = None if on_preview is None else partial(on_preview, (snapshot, offset))
             max_alternatives = snapshot.max_suggestions - 1
             options = Job(cancelled, on_progress, on_commit, hint, max_alternatives, self._pipeline_cache)

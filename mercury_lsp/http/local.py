@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.api import Engine, Infill, Progress, Run, Sampling
-from mercury_lsp.engine.backends.devices import slots_for
+from mercury_lsp.engine.backends.devices import batcher_for
 from mercury_lsp.engine.batching import ContinuousBatcher, Slot
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
@@ -79,7 +79,7 @@ class _Session:
     def end(self) -> None:
         """Release the slot."""
         if self.slot is not None:
-            self.slot.leave()
+            self.slot.release()
 
 
 class _StopFound(Exception):
@@ -164,7 +164,7 @@ class LocalBackend:
         own = self._options
         memory = own.memory_mb << 20
         try:
-            self.slots = slots_for(self._loaded, own.device, own.threads, memory, own.rows)
+            self.slots = batcher_for(self._loaded, own.device, own.threads, memory, own.rows)
         except Exception as error:
             # The process reports `failure`.
             log.debug("Loading failed.", exc_info=True)
@@ -173,7 +173,7 @@ class LocalBackend:
     def _make_sessions(self, slots: ContinuousBatcher) -> Sessions[_Session]:
         default = MAX_CPU_TASKS if slots.device == "cpu" else MAX_GPU_TASKS
         own = self._options
-        most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_each))
+        most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_per_slot))
         return Sessions(_Session, _Session.end, most, own.running or default, own.waiting, own.wait_s)
 
     def _end_task(

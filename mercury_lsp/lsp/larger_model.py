@@ -16,7 +16,7 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.search import Candidate, Dismissals
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import Failure
 from mercury_lsp.remote.address import host
 from mercury_lsp.remote.breaker import RemoteStatus
@@ -65,7 +65,7 @@ class LargerModel:
         last_error = ""
         try:
             return await self._rewrites.find(snapshot, cursor, edits, dismissed)
-        except (Unanswered, Failure) as error:
+        except (NoResult, Failure) as error:
             last_error = str(error)
             return None
         finally:

@@ -37,7 +37,7 @@ class HostedEdits(HostedModel):
     def ask(self, content: str, max_tokens: int, cancelled: Callable[[], bool]) -> str | None:
         """Return the answer to a message, or None if a limit cut it off.
 
-        Raises `Unanswered`, and `Cancelled` soon after ``cancelled()`` turns true.
+        Raises `NoResult`, and `Cancelled` soon after ``cancelled()`` turns true.
         """
         text, finish = "", ""
         body = edit_body(self._model, content, max_tokens)

@@ -23,7 +23,7 @@ from itertools import accumulate
 
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import (
-    ALONE,
+    DEFAULT_RUN,
     Engine,
     Infill,
     Line,
@@ -33,7 +33,7 @@ from mercury_lsp.engine.api import (
     ScoredToken,
 )
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.api_formats import LIMIT_REASONS, Chunk, request_body
 from mercury_lsp.remote.breaker import ANSWER_SECONDS
@@ -79,25 +79,23 @@ class RemoteEngine(HostedModel, Engine):
         """Return the end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Request the middle of a prompt. Of an answer that breaks off, the received part is used.
 
         Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
         turns true.
         """
         host = self._connection.address.host
-        if sampling.here:
-            raise Unanswered(f"the document is ignored, so it is not sent to {host}")
+        if sampling.local_only:
+            raise NoResult(f"the document is ignored, so it is not sent to {host}")
         sent = outgoing(prompt)
         if sent is None:
-            raise Unanswered(
-                f"something in the cursor's line looks like a secret, so it is not sent to {host}"
-            )
+            raise NoResult(f"something in the cursor's line looks like a secret, so it is not sent to {host}")
         answer = _Answer(sampling, self._drafts, self.count("".join(sent)), self.count)
         try:
             with self._request():
                 self._read(sent, prompt.path, sampling, run, answer)
-        except Unanswered:
+        except NoResult:
             # No token of a draft is committed.
             if not answer.text or self._drafts:
                 raise

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.address import Address
 from mercury_lsp.remote.breaker import Breaker, RemoteBacked, RemoteStatus
 from mercury_lsp.remote.connection import Connection, RequestFailed
@@ -41,7 +41,7 @@ class HostedModel(RemoteBacked):
         host = self._connection.address.host
         if pause := self._breaker.pause_left(time.monotonic()):
             last = self._last_error.rstrip(".") or "it asked for that"
-            raise Unanswered(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
+            raise NoResult(f"{host} is left alone for another {math.ceil(pause)} s: {last}")
         try:
             yield
         except RequestFailed as failed:
@@ -49,6 +49,6 @@ class HostedModel(RemoteBacked):
             last_error = f"{host} {failed}."
             log.log(logging.DEBUG if last_error == self._last_error else logging.WARNING, "%s", last_error)
             self._last_error = last_error
-            raise Unanswered(f"{host} {failed}") from None
+            raise NoResult(f"{host} {failed}") from None
         self._breaker.record_success()
         self._last_error = ""

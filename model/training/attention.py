@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attends, attention_mask
-from mercury_lsp.engine.backends.network import Attend, folded
+from mercury_lsp.engine.backends.network import Attend, fused_attention
 
 
 def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) -> tuple[Attend | None, Any]:
@@ -89,11 +89,11 @@ def _compiled(function: Any) -> Any:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
-    """Compute each packed context by itself with `folded`. mask: one bool (1, 1, G T, T) for each context."""
+    """Compute each packed context by itself with `fused_attention`. mask: one bool (1, 1, G T, T) for each context."""
     lengths = [own.shape[-1] for own in mask]
     q, k = q.to(v.dtype), k.to(v.dtype)
     parts = zip(*(torch.split(x, lengths, dim=2) for x in (q, k, v)), mask, strict=True)
-    return torch.cat([folded(*part) for part in parts], dim=2)
+    return torch.cat([fused_attention(*part) for part in parts], dim=2)
 
 
 def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:

@@ -183,7 +183,7 @@ def lay_out(
             used += len(places)
     if len(tails) == 1:
         return None
-    clean = _clean(pieces, tails, weights, learned, tokenizer.hidden)
+    clean = _clean(pieces, tails, weights, learned, tokenizer.forbidden)
     if not weights.canvas:
         return clean
     body = int(np.flatnonzero(group.trunk == special.fim_prefix)[0]) + _HEADER

@@ -25,7 +25,7 @@ from mercury_lsp.context.retrieval.index import Library, read
 from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import Infill, Line, Progress, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.decoding.speculative import affordable
+from mercury_lsp.engine.decoding.speculative import draft_defaults
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
@@ -108,11 +108,13 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
 ) -> None:
     """In a file that is larger than the windows, which move only at strides."""
     rows: list[int] = []
-    run = engine.passes.run
-    monkeypatch.setattr(engine.passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
+    run = engine.cached_model.run
+    monkeypatch.setattr(
+        engine.cached_model, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where)
+    )
     lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
     before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
-    tokens, canvas, moved = engine.tokenizer.encode, affordable(TorchExecutor.row_cost).block + 1, 0
+    tokens, canvas, moved = engine.tokenizer.encode, draft_defaults(TorchExecutor.row_cost).block + 1, 0
     complete(snapshot(text=before + rest + after), len(before), engine)
     old = build_prompt(snapshot(text=before + rest + after), len(before), engine)
     for key in "(compute(value_12, other) - value_13 * (other[4] + value_14":
@@ -212,7 +214,7 @@ def test_what_is_cut_for_another_reason_is_as_likely_as_what_is_left() -> None:
     there = snapshot(text=text, show_likelihood=0.2)
     found = CommittedText(there, 13, Syntax.of(there.document), False, LINES).judge()
     assert found.shown == "one()\n    two()"
-    assert found.infill == LINES.first(2)
+    assert found.infill == LINES.first_lines(2)
 
 
 def test_a_doubtful_rest_of_a_line_is_cut_off() -> None:
@@ -270,8 +272,8 @@ class Asked:
     def count(self, text: str) -> int:
         return self._engine.count(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], least: int) -> int:
-        self.read.append(least)
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], min_tokens: int) -> int:
+        self.read.append(min_tokens)
         return 0
 
 

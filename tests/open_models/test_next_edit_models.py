@@ -64,7 +64,7 @@ def author(folder: Path, name: str = "sweep-next-edit-1.5B") -> OpenEditModel:
 def writes(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, text: str, end: bool = True) -> list[int]:
     """Let an engine write a text: the likeliest token after each one of it is the next. Returns the rows scored."""
     tokens = engine.tokenizer.encode(text)
-    stop = min(engine.layout.ends)
+    stop = min(engine.layout.stop_tokens)
     prompt: list[int] = []
     scored: list[int] = []
     scores, run, encode = CachedModel.scores, CachedModel.run, engine.layout.encode
@@ -127,7 +127,7 @@ def test_its_own_tokens_are_written_by_their_ids(folder: Path) -> None:
     ids = layout.encode(Prompt("", prompt, "", ""))
     separator = engine.tokenizer.added["<|file_sep|>"]  # type: ignore[attr-defined]
     parts = prompt.split("<|file_sep|>")
-    assert ids.count(separator) == len(parts) - 1 == 3 and separator in layout.ends
+    assert ids.count(separator) == len(parts) - 1 == 3 and separator in layout.stop_tokens
     expected = [token for part in parts[1:] for token in (separator, *engine.tokenizer.encode(part))]
     assert list(ids) == expected
 

@@ -77,7 +77,7 @@ def test_only_where_it_is_not_sure_another_is_asked(confidence: float, text: str
 
 def test_what_must_stay_here_is_never_asked_for_there() -> None:
     with hosting(whole("there")) as hosted:
-        assert hedged(hosted, UNSURE).infill(PROMPT, Sampling(here=True)).text == WHOLE
+        assert hedged(hosted, UNSURE).infill(PROMPT, Sampling(local_only=True)).text == WHOLE
         assert not hosted.seen
 
 

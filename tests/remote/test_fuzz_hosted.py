@@ -16,7 +16,7 @@ from support.servers.hosted_server import Answer, Exchange, hosting
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote import connection
 from mercury_lsp.remote.engine import MAX_CHARACTERS_PER_TOKEN, RemoteEngine
 
@@ -86,7 +86,7 @@ def asked(answer: Answer, path: str = "/completions", **options: Any) -> Infill 
         began = monotonic()
         try:
             return engine.infill(PROMPT, Sampling(max_tokens=TOKENS, **options))
-        except Unanswered as unanswered:
+        except NoResult as unanswered:
             return str(unanswered)
         finally:
             engine.close()

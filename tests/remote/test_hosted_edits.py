@@ -18,7 +18,7 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.edits.history import DocumentEdits
 from mercury_lsp.edits.search import Candidate
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote import connection
 from mercury_lsp.remote import edits as hosted_edits
 from mercury_lsp.remote.address import RemoteError
@@ -294,9 +294,9 @@ def test_a_server_that_fails_is_left_alone_and_told_of() -> None:
     async def play(asked: Asked) -> None:
         for number in range(FAILURES_BEFORE_PAUSE):
             asked.change(len(asked.document.text), "", f"z{number}\n")
-            with pytest.raises(Unanswered, match="knows no such model, or no such path"):
+            with pytest.raises(NoResult, match="knows no such model, or no such path"):
                 await asked.find()
-        with pytest.raises(Unanswered, match="left alone"):
+        with pytest.raises(NoResult, match="left alone"):
             await asked.find()
         author = asked.rewrites.model
         assert isinstance(author, edit_models.HostedEditModel)
@@ -313,7 +313,7 @@ def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted_edits.HostedEdits.__init__, "__defaults__", (0.1,))
 
     async def play(asked: Asked) -> None:
-        with pytest.raises(Unanswered, match="took longer than 100 ms"):
+        with pytest.raises(NoResult, match="took longer than 100 ms"):
             await asked.find()
 
     with hosting(silent) as hosted:

@@ -19,7 +19,7 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
-from mercury_lsp.engine.worker import Cancelled, Unanswered
+from mercury_lsp.engine.worker import Cancelled, NoResult
 from mercury_lsp.remote import connection
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.breaker import FAILURES_BEFORE_PAUSE, PAUSE_SECONDS, Breaker
@@ -147,7 +147,7 @@ def test_what_has_come_when_it_breaks_off_is_what_there_is(monkeypatch: pytest.M
         assert (part := late.infill(PROMPT, LINES)).text == "a +" and not part.finished
         assert "200 ms" in late.remote_status.last_error
         monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
-        with pytest.raises(Unanswered, match="before its answer was whole"):
+        with pytest.raises(NoResult, match="before its answer was whole"):
             remote.infill(PROMPT, LINES)
 
 
@@ -179,7 +179,7 @@ def test_more_than_was_asked_for_is_cut() -> None:
 def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
     with hosting(answer) as hosted:
         remote = engine(hosted)
-        with pytest.raises(Unanswered, match=said) as failure:
+        with pytest.raises(NoResult, match=said) as failure:
             remote.infill(PROMPT, Sampling(max_tokens=8)) if "more" not in said else _without_text(remote)
     told = f"{failure.value}{remote.remote_status}{remote!r}"
     assert KEY not in told and "\n" not in told
@@ -189,7 +189,7 @@ def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
 def _without_text(remote: RemoteEngine) -> None:
     """An answer that is too long, of which a part is there; the whole is what matters here."""
     remote.infill(PROMPT, LINES)
-    raise Unanswered(remote.remote_status.last_error)
+    raise NoResult(remote.remote_status.last_error)
 
 
 def test_what_passes_is_tried_again() -> None:
@@ -198,7 +198,7 @@ def test_what_passes_is_tried_again() -> None:
         assert remote.infill(PROMPT, LINE).text == "a"
         assert len(hosted.seen) == 3 and remote.remote_status.last_error == ""
     with hosting(refuse(503)) as hosted:
-        with pytest.raises(Unanswered, match="trouble of its own"):
+        with pytest.raises(NoResult, match="trouble of its own"):
             engine(hosted).infill(PROMPT, LINE)
         assert len(hosted.seen) == connection.MAX_TRIES
 
@@ -211,7 +211,7 @@ def test_a_wished_pause_that_is_none_is_no_fault_of_the_engine(date: str) -> Non
     with hosting(refuse(429, retry_after=date)) as hosted:
         remote = engine(hosted)
         for _ in range(FAILURES_BEFORE_PAUSE):
-            with pytest.raises(Unanswered, match="too many requests"):
+            with pytest.raises(NoResult, match="too many requests"):
                 remote.infill(PROMPT, LINE)
         assert remote.remote_status.breaker == "open"
 
@@ -221,7 +221,7 @@ def test_no_answer_is_a_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> 
         raise AttributeError(KEY)
 
     monkeypatch.setattr(connection, "parse_answer", fail)
-    with hosting(whole("a")) as hosted, pytest.raises(Unanswered, match="cannot be read") as failure:
+    with hosting(whole("a")) as hosted, pytest.raises(NoResult, match="cannot be read") as failure:
         engine(hosted).infill(PROMPT, LINE)
     assert KEY not in str(failure.value)
 
@@ -229,7 +229,7 @@ def test_no_answer_is_a_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_server_that_is_not_there() -> None:
     with hosting(silent) as hosted:
         pass
-    with pytest.raises(Unanswered, match="cannot be reached"):
+    with pytest.raises(NoResult, match="cannot be reached"):
         engine(hosted).infill(PROMPT, LINE)
 
 
@@ -237,10 +237,10 @@ def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.M
     with hosting(*[refuse(404)] * FAILURES_BEFORE_PAUSE, whole("a")) as hosted:
         remote = engine(hosted)
         for _ in range(FAILURES_BEFORE_PAUSE):
-            with pytest.raises(Unanswered):
+            with pytest.raises(NoResult):
                 remote.infill(PROMPT, LINE)
         assert remote.remote_status.breaker == "open"
-        with pytest.raises(Unanswered, match="left alone for another"):
+        with pytest.raises(NoResult, match="left alone for another"):
             remote.infill(PROMPT, LINE)
         assert len(hosted.seen) == FAILURES_BEFORE_PAUSE
         now = time.monotonic()
@@ -264,7 +264,7 @@ def test_a_breaker_waits_longer_each_time_and_as_long_as_is_wished() -> None:
 
 
 def test_a_key_is_not_sent_in_clear_to_a_public_address() -> None:
-    with pytest.raises(Unanswered, match="https only"):
+    with pytest.raises(NoResult, match="https only"):
         engine("http://192.88.99.1/v1").infill(PROMPT, LINE)
 
 
@@ -348,7 +348,7 @@ def test_a_key_shows_itself_nowhere_and_there_may_be_none(monkeypatch: pytest.Mo
         remote = engine(hosted)
         assert remote.infill(PROMPT, LINE).text == "a"
         assert "Authorization" not in hosted.seen[0]["headers"]
-        with pytest.raises(Unanswered, match=r"wants a key.*MERCURY_API_KEY"):
+        with pytest.raises(NoResult, match=r"wants a key.*MERCURY_API_KEY"):
             remote.infill(PROMPT, LINE)
 
 
@@ -384,7 +384,7 @@ def test_nothing_leaves_where_the_cursors_line_holds_a_secret(before: str, after
     asked = Prompt("", before, rest, end + following)
     assert outgoing(asked) is None
     with hosting(whole("a")) as hosted:
-        with pytest.raises(Unanswered, match="looks like a secret"):
+        with pytest.raises(NoResult, match="looks like a secret"):
             engine(hosted).infill(asked, LINE)
         assert not hosted.seen
 
@@ -410,7 +410,7 @@ def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:
         ignored = Snapshot(document, config, ignored=True)
         assert complete(ignored, len(text), RemoteEngine.of(config)) is None
         late = replace(ignored, config=Config())  # the settings named this engine meanwhile
-        with pytest.raises(Unanswered, match="ignored"):
+        with pytest.raises(NoResult, match="ignored"):
             complete(late, len(text), RemoteEngine.of(config))
     assert len(hosted.seen) == 1
     for word in ("user42", "deep", "app.py", "/home"):

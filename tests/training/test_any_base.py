@@ -139,7 +139,7 @@ def test_what_is_made_of_it_trains_and_infills(kind: str, tmp_path: Path) -> Non
     loss = loss_of(network.requires_grad_(True), packed([context]), torch.float32)
     loss.total.backward()
     assert float(loss.total.detach()) > 0 and network.embedding.weight.grad is not None
-    engine = LocalEngine(loaded, TorchExecutor(network.requires_grad_(False), tokenizer.hidden, "cpu"))
+    engine = LocalEngine(loaded, TorchExecutor(network.requires_grad_(False), tokenizer.forbidden, "cpu"))
     got = engine.infill(Prompt("a.py", "def area(", "", "\n"), Sampling(max_tokens=8))
     assert got.forward_passes > 0
     assert encode_prompt(Prompt("", "a", "", ""), tokenizer)[-1] == tokenizer.specials.fim_middle

@@ -139,7 +139,7 @@ def test_no_canvas_lies_across_the_cursor(tokenizer: Tokenizer) -> None:
         assert context is not None
         asked += context.target[(context.canvas > 0) & (context.target != NO_TARGET)].tolist()
     assert len(asked) > 100
-    assert not (set(tokenizer.hidden) - {tokenizer.specials.eot}) & set(asked)
+    assert not (set(tokenizer.forbidden) - {tokenizer.specials.eot}) & set(asked)
 
 
 def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None:
@@ -180,7 +180,7 @@ def test_every_row_of_a_causal_context_is_a_target_but_the_ends(tokenizer: Token
         assert not made.canvas.any()
         following, own = np.roll(made.ids, -1), np.roll(made.branch, -1) == made.branch
         own[-1] = False
-        expected = np.where(own & ~np.isin(following, tokenizer.hidden), following, NO_TARGET)
+        expected = np.where(own & ~np.isin(following, tokenizer.forbidden), following, NO_TARGET)
         # <eot> may be predicted, and stands only behind a middle.
         assert made.target.tolist() == expected.tolist()
         assert (made.target == tokenizer.specials.eot).sum() == len(found.branches)
@@ -385,7 +385,7 @@ def lesson(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
 def right(learner: Checkpoint, network: Network, mode: str) -> tuple[int, int, int]:
     """How many questions are answered exactly, in how many passes and tokens."""
     # A new one: an engine's cache does not expect weights to change.
-    engine = LocalEngine(learner, TorchExecutor(network, learner.tokenizer.hidden, "cpu"))
+    engine = LocalEngine(learner, TorchExecutor(network, learner.tokenizer.forbidden, "cpu"))
     good = passes = tokens = 0
     for path, middle in QUESTIONS:
         before, after = LESSONS[path].split(middle)

@@ -15,7 +15,7 @@ from mercury_lsp.edits.formats import MERCURY
 from mercury_lsp.edits.region import Change, region_around
 from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.lsp.status import describe_edits_sent, describe_sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
@@ -62,7 +62,7 @@ def _check_completion(report: Report) -> dict[str, Any]:
         facts["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
         if not infill.text.strip():
             report.add_problem(f"{address.host} answers with an empty text", "check the option remote_model")
-    except Unanswered as error:
+    except NoResult as error:
         report.add_problem(str(error), _FIX, fatal)
     finally:
         engine.close()
@@ -91,7 +91,7 @@ def _check_next_edit(report: Report) -> dict[str, Any]:
         facts["answers"] = {"ms": round((time.perf_counter() - began) * 1e3)}
         if answer is None or MERCURY.answer(answer) is None:
             report.add_problem(f"{model.remote_status.host} answers without an edit", _FIX_EDITS)
-    except Unanswered as error:
+    except NoResult as error:
         report.add_problem(str(error), _FIX_EDITS)
     finally:
         model.close()

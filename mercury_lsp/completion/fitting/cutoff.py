@@ -110,7 +110,7 @@ def choose_cut(
             return completion
         if completion.end > completion.start or not text[: cut.end].strip():
             continue
-        beginning = infill.until(cut.end)
+        beginning = infill.cut_at(cut.end)
         if text[cut.end] == "\n" or (rest.strip() and refitted < MAX_TRIES):
             refitted += 1
             if (fits := fit(beginning)) is not None:

@@ -66,14 +66,14 @@ class DocumentMemory:
     after: list[int]
     _cache: dict[tuple[int, ...], Match] = field(default_factory=dict)
 
-    def follow(self, context: Sequence[int]) -> Match:
+    def find_match(self, context: Sequence[int]) -> Match:
         """See `Memory.follow`."""
         last = tuple(context[-CONTEXT_TOKENS:])
         if last not in self._cache:
             self._cache[last] = self._find_match(last) if last else Match()
         return self._cache[last]
 
-    def foretell(self, context: Sequence[int], most: int) -> list[Step]:
+    def predict_continuation(self, context: Sequence[int], max_tokens: int) -> list[Step]:
         """See `Memory.foretell`. The places with the longest match vote on each token; those that agree remain."""
         last = tuple(context[-CONTEXT_TOKENS:])
         if not last:
@@ -82,8 +82,8 @@ class DocumentMemory:
         own = self.passage.matches(key, last)
         search = _Search(self.segments, key)
         if own and own[-1][0] >= search.length:
-            return _predict(self._nearest(own[-1][1], MAX_VOTING_PLACES), own[-1][0], most, True)
-        return _predict(search.places(MAX_VOTING_PLACES), search.length, most, False)
+            return _predict(self._nearest(own[-1][1], MAX_VOTING_PLACES), own[-1][0], max_tokens, True)
+        return _predict(search.places(MAX_VOTING_PLACES), search.length, max_tokens, False)
 
     def _find_match(self, context: tuple[int, ...]) -> Match:
         key = Key.of(context, self.passage.width)

@@ -25,7 +25,7 @@ from mercury_lsp.context.memory.segment import Segment, dtype_for
 from mercury_lsp.context.memory.tokens import DocumentTokens
 from mercury_lsp.context.retrieval.ranking import choose_snippets
 from mercury_lsp.engine.backends import attention as layout
-from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
+from mercury_lsp.engine.decoding.mixture import GateInput, Memory, step_features
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, Vocabulary
 from model.data.corpus import Source
@@ -132,10 +132,10 @@ def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, c
 
 
 def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
-    passes, eot = engine.passes, min(engine.layout.ends)
+    passes, eot = engine.cached_model, min(engine.layout.stop_tokens)
     ids = engine.layout.encode(asked)
     cached = passes.reuse(ids[:-1])
-    passes.read(ids[cached:-1], lambda: False)
+    passes.extend(ids[cached:-1], lambda: False)
     clean = [ids[-1], *tokens]
     scores = passes.scores(
         passes.run(clean, layout.TokenLayout.clean(len(ids) - 1, len(clean)))
@@ -203,7 +203,7 @@ def look_up(
         if source.package in wanted:
             files[source.package].append(source)
     order = sorted(range(len(recorded)), key=lambda i: (recorded[i].hole.package, recorded[i].hole.path))
-    found: list[tuple[Row, list[float], int]] = []
+    found: list[tuple[GateInput, list[float], int]] = []
     steps: list[list[float]] = []
     package, memory, tokens = "", ProjectMemory(), DocumentTokens(tokenizer)
     for index in track(order, "looking up", console=console, transient=True):
@@ -260,21 +260,23 @@ def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
     return ranked[: max(len(paths), int((sizes <= PROJECT).sum()))]
 
 
-def _looked_up(own: Recorded, memory: Memory, context: list[int], end: int) -> list[tuple[Row, list[float]]]:
+def _looked_up(
+    own: Recorded, memory: Memory, context: list[int], end: int
+) -> list[tuple[GateInput, list[float]]]:
     """Return the gate's inputs at each token of a hole, and each expert's probability of the right token."""
     made = []
     for i, token in enumerate(own.tokens.tolist()):
-        match = memory.follow([*context, *own.tokens[:i].tolist()])
+        match = memory.find_match([*context, *own.tokens[:i].tolist()])
         # All other tokens are less likely than the stored ones.
         logp: dict[int, float] = defaultdict(partial(float, own.logp[i].min() - 1.0))
         logp |= dict(zip(own.ids[i].tolist(), own.logp[i].tolist(), strict=True))
         logp[end], logp[token] = float(own.ending[i]), float(own.right[i])
-        row = Row.of(match, logp, int(own.ids[i][own.logp[i].argmax()]), end)
+        row = GateInput.of(match, logp, int(own.ids[i][own.logp[i].argmax()]), end)
         shares = [
             0.0 if known is None or token not in known[0] else float(known[1][list(known[0]).index(token)])
             for known in row.known
         ]
-        made.append((row, [float(np.exp(own.right[i])), *shares, float(row.ending and token == end)]))
+        made.append((row, [float(np.exp(own.right[i])), *shares, float(row.may_end and token == end)]))
     return made
 
 
@@ -283,7 +285,9 @@ def _continued(own: Recorded, memory: Memory, context: list[int]) -> list[list[f
     made = []
     tokens = own.tokens.tolist()
     for i in range(len(tokens) - 1):
-        for step, token in zip(memory.foretell([*context, *tokens[:i]], AHEAD), tokens[i:], strict=False):
+        for step, token in zip(
+            memory.predict_continuation([*context, *tokens[:i]], AHEAD), tokens[i:], strict=False
+        ):
             made.append([*step_features(step), float(step.token == token)])
             if step.token != token:
                 break

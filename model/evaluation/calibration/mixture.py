@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     mixture = fit(training, end)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / Mixture.FILE).write_text(json.dumps(mixture.kept()) + "\n", encoding="utf-8")
+    (folder / Mixture.FILE).write_text(json.dumps(mixture.to_json()) + "\n", encoding="utf-8")
     answer = {
         "train": measured(training, folded(training, end)),
         "heldout": measured(heldout, nats(mixture, heldout)),

@@ -117,9 +117,9 @@ def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]
 
     Only the first `SCORED` tokens are measured.
     """
-    passes, ids = engine.passes, engine.layout.encode(prompt)
-    passes.read(ids[passes.reuse(ids[:-1]) : -1], never_cancelled)
-    told = [*engine.tokenizer.encode(hole), min(engine.layout.ends)][:SCORED]
+    passes, ids = engine.cached_model, engine.layout.encode(prompt)
+    passes.extend(ids[passes.reuse(ids[:-1]) : -1], never_cancelled)
+    told = [*engine.tokenizer.encode(hole), min(engine.layout.stop_tokens)][:SCORED]
     rows = [ids[-1], *told[:-1]]
     scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.ids), len(rows))))
     return -sum(float(scores[i, token]) for i, token in enumerate(told)), len(told)

@@ -46,7 +46,7 @@ class Offer:
         """Create an offer from the model's text, with each line ending as one character."""
         infill, eol = committed.infill, committed.snapshot.document.eol
         ends = [i for i, character in enumerate(infill.text) if character == "\n" and infill.text[:i].strip()]
-        found = [(end, committed.fit(infill.until(end))) for end in (*ends, len(infill.text))]
+        found = [(end, committed.fit(infill.cut_at(end))) for end in (*ends, len(infill.text))]
         fits = [
             Fit(end, fit.shown.replace(eol, "\n"), fit.end - fit.start)
             for end, fit in found
@@ -91,7 +91,7 @@ class Offer:
         return None if part is None else Fit(len(part.infill.text), part.shown or "", part.end)
 
     def _completion(self, fit: Fit) -> Completion:
-        return Completion(self.text, fit.shown, 0, fit.replaced, self._infill().until(fit.end))
+        return Completion(self.text, fit.shown, 0, fit.replaced, self._infill().cut_at(fit.end))
 
     def _infill(self) -> Infill:
         pieces = tuple(ScoredToken(*piece) for piece in self.scored)

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.api import ALONE, UNDECIDED, Infill, Progress, Run, Sampling
+from mercury_lsp.engine.api import DEFAULT_RUN, UNDECIDED, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation.suites import functions
 from model.evaluation.suites.execute import Outcome, run_all
@@ -41,7 +41,7 @@ class LocalEngine(Protocol):
     def prefill(self, prompt: Prompt) -> int:
         """Read a prompt into the KV cache."""
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Fill in the middle."""
 
 

@@ -62,13 +62,13 @@ class Lengths:
         # Tokens that would end the line before the chosen end.
         ends = {self._tokenizer.specials.eot, *engine.tokenizer.newlines()}
         self._inner = sorted(ends)
-        self._passes = engine.passes
+        self._passes = engine.cached_model
 
     def prefill(self, prompt: Prompt) -> int:
         """Read a prompt into the KV cache, as `LocalEngine.prefill`; return the number of tokens read."""
         ids = encode_prompt(prompt, self._tokenizer)
         kept = self._passes.reuse(ids)
-        self._passes.read(ids[kept:], never_cancelled)
+        self._passes.extend(ids[kept:], never_cancelled)
         return len(ids) - kept
 
     def infill(self, prompt: Prompt, rule: str, length: int = 0) -> Infill:
@@ -76,7 +76,7 @@ class Lengths:
         began = time.perf_counter()
         ids = encode_prompt(prompt, self._tokenizer)
         cached = self._passes.reuse(ids[:-1])
-        foretold = self._passes.scores(self._passes.read(ids[cached:], never_cancelled)).copy()  # (1, V)
+        foretold = self._passes.scores(self._passes.extend(ids[cached:], never_cancelled)).copy()  # (1, V)
         prefilled = time.perf_counter()
         lengths: Sequence[int] = range(1, SIZE)
         if rule == "oracle":

@@ -39,7 +39,7 @@ class Scripted:
         return len(text)
 
     def infill(self, prompt: Prompt, sampling: Sampling, *_: object) -> Infill:
-        self.asked.append((prompt.prefix, sampling.here))
+        self.asked.append((prompt.prefix, sampling.local_only))
         return infill(self.writes(prompt.prefix))
 
     def alternatives(self, *_: object) -> Iterator[Infill]:

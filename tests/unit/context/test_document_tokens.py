@@ -149,7 +149,7 @@ def test_line_endings_are_those_of_the_prompt(tokenizer: Tokenizer, eol: str) ->
     offset = len(text.replace("\n", eol))
     memory = MemoryReader(tokenizer).for_document(EMPTY, document, offset, 0)
     assert memory.after[:2] == tokenizer.encode("\nthird\n")[:2]
-    match = memory.follow(tokenizer.encode(text))
+    match = memory.find_match(tokenizer.encode(text))
     assert match.length and match.path == "a.py"
 
 

@@ -126,7 +126,7 @@ def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
     for entry in given.values():
         ids = tokenizer.encode(entry.text)
         for end in range(1, len(ids), 7):
-            one, other = (own.follow(ids[:end]).project for own in (step_by_step, at_once))
+            one, other = (own.find_match(ids[:end]).project for own in (step_by_step, at_once))
             assert [level._replace(ids=(), counts=()) for level in one] == [
                 level._replace(ids=(), counts=()) for level in other
             ]
