@@ -286,7 +286,7 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_nothing_behind(
     put(root / "a.py")
     workspace.configure([str(root)], MEGABYTE)
     new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
-    read = module.without
+    read = module.blank_secrets
 
     def without(text: str) -> str:
         if "unsaved" in text:
