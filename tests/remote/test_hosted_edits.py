@@ -34,7 +34,7 @@ ANSWER = "```\ndef f(b):\n    y = b\n    return y\n```"
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
     monkeypatch.setattr(connection, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 0.01)
 
 
 class Asked:
@@ -150,7 +150,7 @@ def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> 
         first = asyncio.create_task(asked.find())
         assert await asyncio.to_thread(hosted.asked.wait, WAIT)
         second = asyncio.create_task(asked.find())
-        await asyncio.sleep(10 * rewrites.QUIET_SECONDS)
+        await asyncio.sleep(10 * rewrites.DEBOUNCE_SECONDS)
         ignored.add(asked.document.uri)
         first.cancel()
         assert await asyncio.wait_for(second, WAIT) is None
@@ -163,7 +163,7 @@ def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> 
 def test_a_model_that_cannot_be_made_is_not_tried_again() -> None:
     tries = 0
 
-    def make() -> edit_models.Author:
+    def make() -> edit_models.EditModel:
         nonlocal tries
         tries += 1
         raise RemoteError("The file is broken.")
@@ -275,7 +275,7 @@ def test_nothing_is_asked_of_a_closed_model() -> None:
 
 
 def test_what_is_typed_on_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 30.0)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 30.0)
 
     async def play(asked: Asked) -> None:
         task = asyncio.create_task(asked.find())
