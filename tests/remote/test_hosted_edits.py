@@ -282,7 +282,7 @@ def test_what_is_typed_on_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) ->
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task])
-        asked.more = {"invoked": True}
+        asked.more = {"manual": True}
         assert await asked.find() is not None, "who asks does not wait"
 
     with hosting(whole(ANSWER)) as hosted:
