@@ -25,8 +25,9 @@ from model import RECIPES
 from model.data.step_data import Cuts, Steps
 from model.evaluation.bootstrap import interval, ratio
 from model.training.attention import attention
+from model.training.batch import Batch
 from model.training.hardware import fastest_dtype
-from model.training.layout import NO_TARGET, Batch
+from model.training.layout import NO_TARGET
 from model.training.recipe import Recipe
 
 RECIPE = RECIPES / "small-cpu.toml"  # whose mix of languages and holes is used

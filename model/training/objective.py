@@ -21,9 +21,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mercury_lsp.engine.backends.network import Network
 from model.training.attention import attention
+from model.training.batch import Batch
 from model.training.fused_loss import cross_entropy
 from model.training.hardware import fastest_dtype
-from model.training.layout import NO_TARGET, Batch
+from model.training.layout import NO_TARGET
 
 
 @dataclass(frozen=True, slots=True)

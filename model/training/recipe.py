@@ -39,6 +39,9 @@ class Recipe:
         0  # rows that go through the vocabulary at once, padded so that shapes are static; 0 is all, unpadded
     )
     holes: int = 4  # of one context, at most
+    canvas_rows: int = (
+        0  # of one context, at most; 0 fills it up to its rows, which costs nothing where it is padded
+    )
     prefix_tokens: tuple[int, int] = (48, 224)  # range of a context's budgets, drawn uniformly
     following_tokens: tuple[int, int] = (0, 96)
     path_share: float = 0.7  # of contexts with a path header

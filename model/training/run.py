@@ -27,10 +27,10 @@ from mercury_lsp.paths import cache_folder
 from model.compression.group_scales import GroupScales
 from model.compression.quantize import gptq, moments
 from model.compression.rounding import Rounding, bits
+from model.training.batch import Batch
 from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
 from model.training.heldout_middles import costs, report
 from model.training.lanes import Lanes
-from model.training.layout import Batch
 from model.training.objective import Objective, loss_of
 from model.training.optimizers import advance, optimizers
 from model.training.plot import plot

@@ -28,9 +28,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mercury_lsp.paths import cache_folder
 from model.data.loader import groups_for, loader
 from model.data.step_data import Steps
+from model.training.batch import Batch
 from model.training.hardware import keep_memory
 from model.training.heldout_middles import batches
-from model.training.layout import Batch
 from model.training.recipe import Recipe
 from model.training.run import METRICS, Run, find
 

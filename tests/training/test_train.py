@@ -29,7 +29,7 @@ from model.compression.rounding import Rounding, bits
 from model.data.shards import write
 from model.data.step_data import Cuts, Steps
 from model.training.attention import attention
-from model.training.layout import Batch
+from model.training.batch import Batch
 from model.training.objective import Objective
 from model.training.recipe import Recipe
 from model.training.run import Run
@@ -122,6 +122,19 @@ def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     assert first[0]["step"] == 0 and len(first) > 2
     about = checkpoint.read_checkpoint(tmp_path / "again" / "trial" / "checkpoint").about
     assert about["curve"] == [[point["rows"], point["nats"]] for point in second]
+
+
+def test_a_step_with_canvases_has_no_more_rows_than_its_recipe_allows(recipe: Path, corpus: Path) -> None:
+    lines = [recipe.read_text(encoding="utf-8"), "packed = true", "canvas_rows = 40", "rows = 512"]
+    recipe.write_text("\n".join(lines).replace("rows = 192\n", ""), encoding="utf-8")
+    settings = Recipe.read(recipe)
+    tokenizer = checkpoint.read_checkpoint(Path(settings.base)).tokenizer
+    steps = Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))
+    for step in range(settings.steps):
+        with_canvases, without = (
+            sum(part.ids.numel() for part in parts) for parts in (steps[step], steps.causal(step))
+        )
+        assert without < with_canvases <= without + 40 * settings.contexts
 
 
 def steps_of(recipe: Path, corpus: Path) -> list[int]:
