@@ -1,9 +1,9 @@
-"""Computes attention by the design's mask in training, on each kind of device.
+"""Computes attention in training: chooses the kernel for a device, and makes the mask in the form that it takes.
 
-Owns the choice of kernel and the mask's form for it; who sees whom is `backends.attention.attends`. On a processor
-torch's fused attention is fast forwards only: for its gradient, matrix products in bf16 are the faster way. On a GPU
-the mask is compiled into the kernel and empty blocks of it are skipped (FlexAttention, Dong et al. 2024). Contexts
-that are packed one after the other are attended to one by one on a processor, which never computes what no row sees.
+`backends.attention.attends` is the rule. Packed contexts are computed one by one, which never computes what no row
+sees. Of padded ones: on a GPU the rule is compiled into the kernel, which skips empty blocks (FlexAttention, Dong et
+al. 2024); on a CPU torch's fused attention is fast in forward passes only, and matrix products have the faster
+gradient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,12 +27,12 @@ def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) ->
     lengths: of the contexts that are packed into one row (1, T); empty where each row of N is one context. group: query
     heads of one key head.
     """
-    if rows.position.device.type == "cuda":
-        return fused, block_mask(rows, _compiled(create_block_mask), lengths)
     if lengths:
         return apart, [
             attention_mask(own, own).repeat(1, group, 1).unsqueeze(1) for own in split(rows, lengths)
         ]
+    if rows.position.device.type == "cuda":
+        return fused, block_mask(rows, _compiled(create_block_mask))
     return (product if torch.is_grad_enabled() else None), attention_mask(rows, rows)
 
 
@@ -42,27 +42,18 @@ def split(rows: TokenLayout, lengths: Sequence[int]) -> list[TokenLayout]:
     return [TokenLayout(*own) for own in zip(*parts, strict=True)]
 
 
-def block_mask(rows: TokenLayout, make: Any = create_block_mask, lengths: Sequence[int] = ()) -> BlockMask:
+def block_mask(rows: TokenLayout, make: Any = create_block_mask) -> BlockMask:
     """The mask among rows (N, T) as FlexAttention takes it: which blocks are empty or full, and the rule for the rest.
 
-    make: ``create_block_mask``, or that compiled. lengths: see `attention`.
+    make: ``create_block_mask``, or that compiled.
     """
     n, t = rows.position.shape
-    device = rows.position.device
 
     def rule(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
         seen: Tensor = attends(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
         return seen
 
-    if lengths:
-        counts = torch.tensor(lengths, device=device)
-        context = torch.repeat_interleave(torch.arange(len(counts), device=device), counts, output_size=t)
-
-        def within(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return rule(batch, head, query, key) & (context[query] == context[key])
-
-        return cast(BlockMask, make(within, n, None, t, t, device))
-    made: BlockMask = make(rule, n, None, t, t, device)
+    made: BlockMask = make(rule, n, None, t, t, rows.position.device)
     return made
 
 

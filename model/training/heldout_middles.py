@@ -24,10 +24,10 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from model import RECIPES
 from model.data.step_data import Cuts, Steps
 from model.evaluation.bootstrap import interval, ratio
-from model.training.attention import attention
 from model.training.batch import Batch
 from model.training.hardware import fastest_dtype
 from model.training.layout import NO_TARGET
+from model.training.objective import hidden_states, products
 from model.training.recipe import Recipe
 
 RECIPE = RECIPES / "small-cpu.toml"  # whose mix of languages and holes is used
@@ -78,20 +78,22 @@ def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None)
 def costs(
     network: Network, tokenizer: Tokenizer, given: Iterable[Batch], dtype: torch.dtype | None = None
 ) -> list[Cost]:
-    """What each hole of the batches costs a network, in their order. dtype: of products, the device's fastest by
-    default."""
-    dtype = dtype or fastest_dtype(next(network.parameters()).device)
+    """What each hole of the batches costs a network, in their order.
+
+    given: packed batches on the CPU. dtype: of products, the device's fastest by default.
+    """
+    device = next(network.parameters()).device
+    dtype = dtype or fastest_dtype(device)
     made = []
     contexts = 0
     for batch in given:
         ends = list(accumulate(batch.lengths, initial=0))
-        attend, mask = attention(batch.rows, batch.lengths, network.shape.group)
-        device = batch.ids.device.type
-        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
-            hidden = network(batch.ids, batch.rows.position, mask, attend=attend)[0]
+        with products(device, dtype):
+            hidden = hidden_states(network, batch.to(device), dtype)[0]
             for rows in _middles(batch, tokenizer.specials.fim_middle):
                 target = batch.target[0, rows]
-                nats = F.cross_entropy(network.logits(hidden[rows]).float(), target, reduction="sum")
+                logits = network.logits(hidden[rows.to(device)]).float()
+                nats = F.cross_entropy(logits, target.to(device), reduction="sum")
                 text = tokenizer.decode(target.tolist())
                 number = contexts + bisect_right(ends, int(rows[0]))
                 made.append(Cost(number, float(nats), len(target), len(text)))

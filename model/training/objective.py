@@ -12,6 +12,7 @@ causal rows then teach its canvases in the same pass.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -71,13 +72,12 @@ class Objective(nn.Module):
 
         worth: the targets' weight by which to divide, where it is not this batch's alone.
         """
-        attend, mask = attention(batch.rows, batch.lengths, self.network.shape.group)
         kept, none = batch.chosen.clamp(min=0), batch.chosen < 0
         target = batch.target.flatten()[kept].masked_fill(none, NO_TARGET)
         weight = batch.weight.flatten()[kept].masked_fill(none, 0.0)
         canvas = batch.is_canvas.flatten()[kept] & ~none
-        with torch.autocast(batch.ids.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            hidden = self.network(batch.ids, batch.rows.position, mask, attend=attend)  # (N, L, W)
+        with products(batch.ids.device, self.dtype):
+            hidden = hidden_states(self.network, batch, self.dtype)
             given = [hidden.flatten(0, 1).index_select(0, kept), target]  # (K, W), (K,)
             if self.taught:
                 taught = canvas if self.teacher is None else ~none
@@ -133,6 +133,19 @@ class Objective(nn.Module):
             -1
         )  # an einsum would be K products of one row each
         return hard, hard + share * (soft - hard)
+
+
+def hidden_states(network: Network, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """A network's output (N, L, W) for the rows of a batch on its device. dtype: of products."""
+    attend, mask = attention(batch.rows, batch.lengths, network.shape.group)
+    with products(batch.ids.device, dtype):
+        hidden: Tensor = network(batch.ids, batch.rows.position, mask, attend=attend)
+    return hidden
+
+
+def products(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """The context in which matrices are multiplied in a number format."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def loss_of(network: Network, batch: Batch, dtype: torch.dtype | None = None) -> Loss:

@@ -31,7 +31,7 @@ from model.training.batch import Batch
 from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
 from model.training.heldout_middles import costs, report
 from model.training.lanes import Lanes
-from model.training.objective import Objective, loss_of
+from model.training.objective import Objective, hidden_states
 from model.training.optimizers import advance, optimizers
 from model.training.plot import plot
 from model.training.recipe import Recipe
@@ -185,7 +185,7 @@ class Run:
         plain = Network(self.network.shape).to(self.device)
         plain.load_state_dict(self.network.state_dict())
         found = moments(
-            plain, lambda: (loss_of(plain, batch.to(self.device), self.dtype) for batch in inputs())
+            plain, lambda: (hidden_states(plain, batch.to(self.device), self.dtype) for batch in inputs())
         )
         scales = {}
         for name, values, scale in gptq(plain, found, bits, GROUP):

@@ -358,6 +358,23 @@ def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]
             bool(unreal[0].ids.sum() > 0)
 
 
+def test_a_step_keeps_to_the_device_of_its_run(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    """Batches come from the CPU. A device without memory refuses to compute with any tensor that stayed there."""
+    run, parts = one_run
+    run.device = torch.device("meta")
+    run.network = Network(run.network.shape).to(run.device)
+    run.objective = Objective(run.network, run.dtype, 64, taught=0.5)
+    run.plain = [run.objective]
+    run.rounding = Rounding(run.network, bits, GROUP)
+    run.rounding.fix({})
+    run.learning = dict(run.network.named_parameters())
+    run.optimizers = []
+    sums = run.take(parts)
+    assert sums is not None and sums.device == run.device
+    with pytest.raises(RuntimeError):
+        run.objective(parts[0])
+
+
 def test_a_run_makes_the_shards_that_its_recipe_wants_and_says_how_to_go_on(
     recipe: Path,
     corpus: Path,
