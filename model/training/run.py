@@ -1,8 +1,7 @@
-"""Keeps one run of training: its network, optimizer, schedule, checkpoint, metrics and learning curve.
+"""Keeps one run of training: its network, optimizers, schedule, checkpoint, metrics and learning curve.
 
-Knows neither the objective's inside nor the network's, nor where data come from. A run is resumed from what it saved,
-on however many processes, which are Accelerate's to connect. One step of the loop never waits for the device but when
-metrics are due.
+A run resumes from its last save, on any number of processes, which Accelerate connects. A step waits for the device
+only if metrics are due.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from accelerate.utils import broadcast  # type: ignore[import-untyped]
 
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
 from model.compression.group_scales import GroupScales
@@ -237,11 +237,10 @@ class Run:
         recipe, device = self.recipe, self.device
         work = Work(device)
         best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
-        sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
-        before = self.rows
-        began = asked = time.monotonic()
+        since = _Steps(device)
+        asked = since.began
         for parts in data:
-            waited += (time.monotonic() - asked) * work.done()
+            since.waited += (time.monotonic() - asked) * work.done()
             if self.scales is None and not self.rounded and self.progress > 1 - recipe.rounded:
                 self.round(inputs)
             rate = recipe.rate_at(self.progress, self.step)
@@ -251,45 +250,67 @@ class Run:
             taken = self.take(parts)
             if taken is None:
                 return
-            sums += taken
             work.mark()
-            rows = sum(part.ids.numel() for part in parts)
-            pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
-            operations += flops(self.network.shape, rows, pairs / rows, targets)
+            rows = since.add(parts, taken, self.network.shape)
             self.step += 1
-            steps += 1
             self.rows += rows * self.accelerator.num_processes
             if device.type == "cpu" and (self.lanes is not None or self.step % TRIM == 0):
                 return_memory()
-            if self.step % recipe.every and self.step < recipe.steps:
-                asked = time.monotonic()
-                continue
-            settle(device)
-            main, sitting = self.accelerator.is_main_process, time.monotonic() - began
-            shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=device)
-            told = self.accelerator.reduce(torch.cat((sums, shared)), "sum").tolist()
-            next_nats, next_count, nats, masked, loss, norm, stop, spent = told
-            took = time.monotonic() - began
-            self.spent = spent
-            self.masked += int(masked)
-            if stop:
-                self.stop.set()
-            yield {
-                "step": self.step,
-                "minutes": self.spent / 60,
-                "loss": loss / steps,
-                "next_token": next_nats / max(1, next_count),
-                "masked": nats / max(1, masked),
-                "rate": rate,
-                "norm": norm / steps,
-                "rows": self.rows,
-                "rows_per_s": (self.rows - before) / took,
-                "masked_per_s": masked / took,
-                "utilisation": operations / took / best,  # model-FLOPs of this process, of its device's
-                "waiting": waited / took,  # share of the time in which no batch was ready
-            }
-            if self.progress >= 1 or self.stop.is_set():
-                return
-            sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
-            before = self.rows
-            began = asked = time.monotonic()
+            if self.step % recipe.every == 0 or self.step >= recipe.steps:
+                yield self._agree(since, rate, best)
+                if self.progress >= 1 or self.stop.is_set():
+                    return
+                since = _Steps(device)
+            asked = time.monotonic()
+
+    def _agree(self, since: _Steps, rate: float, best: float) -> dict[str, float]:
+        """Wait for the device, and agree with all processes on the metrics of some steps, the time and the end.
+
+        best: FLOP/s of the device, see `ceiling`.
+        """
+        settle(self.device)
+        main, sitting = self.accelerator.is_main_process, time.monotonic() - since.began
+        shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=self.device)
+        told = self.accelerator.reduce(torch.cat((since.sums, shared)), "sum").tolist()
+        next_nats, next_count, nats, masked, loss, norm, stop, self.spent = told
+        took = time.monotonic() - since.began
+        self.masked += int(masked)
+        if stop:
+            self.stop.set()
+        return {
+            "step": self.step,
+            "minutes": self.spent / 60,
+            "loss": loss / since.steps,
+            "next_token": next_nats / max(1, next_count),
+            "masked": nats / max(1, masked),
+            "rate": rate,
+            "norm": norm / since.steps,
+            "rows": self.rows,
+            "rows_per_s": since.rows * self.accelerator.num_processes / took,
+            "masked_per_s": masked / took,
+            "utilisation": since.operations / took / best,  # model-FLOPs of this process, of its device's
+            "waiting": since.waited / took,  # share of the time in which no batch was ready
+        }
+
+
+class _Steps:
+    """The steps of this process since the last metrics.
+
+    ``sums`` (6,): of what `Run.take` returns. ``waited``: seconds in which the device had no batch.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(6, device=device)
+        self.steps = self.rows = 0
+        self.operations = self.waited = 0.0
+        self.began = time.monotonic()
+
+    def add(self, parts: Sequence[Batch], taken: torch.Tensor, shape: Shape) -> int:
+        """Count one step; returns its rows."""
+        rows = sum(part.ids.numel() for part in parts)
+        pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
+        self.sums += taken
+        self.steps += 1
+        self.rows += rows
+        self.operations += flops(shape, rows, pairs / rows, targets)
+        return rows
