@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer
 from model.data.groups import Group, encode_group
-from model.training.layout import CAUSAL, Batch, Context, Weights, collate, lay_out, packed
+from model.training.batch import Batch, collate, packed
+from model.training.layout import CAUSAL, Context, Weights, lay_out
 from model.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -152,7 +153,8 @@ class Steps(Dataset[tuple[Batch, ...]]):
         for attempt in range(ATTEMPTS):
             group = self.groups.pick(number, attempt)
             if group is not None:
-                made = lay_out(group, self.tokenizer, recipe.rows, weights, generator, recipe.all_masked)
+                masked, canvas_rows = recipe.all_masked, recipe.canvas_rows
+                made = lay_out(group, self.tokenizer, recipe.rows, weights, generator, masked, canvas_rows)
                 if made is not None:
                     return made
         sys.exit(f"No group of holes fits into a context of {recipe.rows} rows.")

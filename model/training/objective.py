@@ -12,6 +12,7 @@ canvases in the same pass.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +22,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mercury_lsp.engine.backends.network import Network
 from model.training.attention import attention
+from model.training.batch import Batch
 from model.training.fused_loss import cross_entropy
 from model.training.hardware import fastest_dtype
-from model.training.layout import NO_TARGET, Batch
+from model.training.layout import NO_TARGET
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,12 @@ class Objective(nn.Module):
 
         worth: the total weight of the targets, to divide the loss by; by default that of this batch.
         """
-        attend, mask = attention(batch.rows, batch.lengths, self.network.shape.group)
         kept, none = batch.chosen.clamp(min=0), batch.chosen < 0
         target = batch.target.flatten()[kept].masked_fill(none, NO_TARGET)
         weight = batch.weight.flatten()[kept].masked_fill(none, 0.0)
         canvas = batch.is_canvas.flatten()[kept] & ~none
-        with torch.autocast(batch.ids.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            hidden = self.network(batch.ids, batch.rows.position, mask, attend=attend)  # (N, L, W)
+        with products(batch.ids.device, self.dtype):
+            hidden = hidden_states(self.network, batch, self.dtype)
             given = [hidden.flatten(0, 1).index_select(0, kept), target]  # (K, W), (K,)
             if self.taught:
                 taught = canvas if self.teacher is None else ~none
@@ -139,6 +140,19 @@ class Objective(nn.Module):
         # An einsum would compute K products of one row each.
         soft = logits.logsumexp(-1) - (belief * logits).sum(-1)
         return hard, hard + share * (soft - hard)
+
+
+def hidden_states(network: Network, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """Return the network's hidden states (N, L, W) for a batch on its device. dtype: that of matrix products."""
+    attend, mask = attention(batch.rows, batch.lengths, network.shape.group)
+    with products(batch.ids.device, dtype):
+        hidden: Tensor = network(batch.ids, batch.rows.position, mask, attend=attend)
+    return hidden
+
+
+def products(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Return a context in which matrix products are computed in ``dtype``."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def loss_of(network: Network, batch: Batch, dtype: torch.dtype | None = None) -> Loss:

@@ -21,16 +21,17 @@ from accelerate.utils import broadcast  # type: ignore[import-untyped]
 
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
 from model.compression.group_scales import GroupScales
 from model.compression.quantize import gptq, moments
 from model.compression.rounding import Rounding, bits
+from model.training.batch import Batch
 from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
 from model.training.heldout_middles import costs, report
 from model.training.lanes import Lanes
-from model.training.layout import Batch
-from model.training.objective import Objective, loss_of
+from model.training.objective import Objective, hidden_states
 from model.training.optimizers import advance, optimizers
 from model.training.plot import plot
 from model.training.recipe import Recipe
@@ -191,7 +192,7 @@ class Run:
         plain = Network(self.network.shape).to(self.device)
         plain.load_state_dict(self.network.state_dict())
         found = moments(
-            plain, lambda: (loss_of(plain, batch.to(self.device), self.dtype) for batch in inputs())
+            plain, lambda: (hidden_states(plain, batch.to(self.device), self.dtype) for batch in inputs())
         )
         scales = {}
         for name, values, scale in gptq(plain, found, bits, GROUP):
@@ -244,11 +245,10 @@ class Run:
         recipe, device = self.recipe, self.device
         work = Work(device)
         best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
-        sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
-        before = self.rows
-        began = asked = time.monotonic()
+        since = _Steps(device)
+        asked = since.began
         for parts in data:
-            waited += (time.monotonic() - asked) * work.done()
+            since.waited += (time.monotonic() - asked) * work.done()
             if self.scales is None and not self.rounded and self.progress > 1 - recipe.rounded:
                 self.round(inputs)
             rate = recipe.rate_at(self.progress, self.step)
@@ -258,47 +258,70 @@ class Run:
             taken = self.take(parts)
             if taken is None:
                 return
-            sums += taken
             work.mark()
-            rows = sum(part.ids.numel() for part in parts)
-            pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
-            operations += flops(self.network.shape, rows, pairs / rows, targets)
+            rows = since.add(parts, taken, self.network.shape)
             self.step += 1
-            steps += 1
             self.rows += rows * self.accelerator.num_processes
             if device.type == "cpu" and (self.lanes is not None or self.step % TRIM == 0):
                 return_memory()
-            if self.step % recipe.every and self.step < recipe.steps:
-                asked = time.monotonic()
-                continue
-            settle(device)
-            main, sitting = self.accelerator.is_main_process, time.monotonic() - began
-            shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=device)
-            told = self.accelerator.reduce(torch.cat((sums, shared)), "sum").tolist()
-            next_nats, next_count, nats, masked, loss, norm, stop, spent = told
-            took = time.monotonic() - began
-            self.spent = spent
-            self.masked += int(masked)
-            if stop:
-                self.stop.set()
-            yield {
-                "step": self.step,
-                "minutes": self.spent / 60,
-                "loss": loss / steps,
-                "next_token": next_nats / max(1, next_count),
-                "masked": nats / max(1, masked),
-                "rate": rate,
-                "norm": norm / steps,
-                "rows": self.rows,
-                "rows_per_s": (self.rows - before) / took,
-                "masked_per_s": masked / took,
-                # Model FLOPs of this process, as a share of its device's peak.
-                "utilisation": operations / took / best,
-                # The share of the time in which no batch was ready.
-                "waiting": waited / took,
-            }
-            if self.progress >= 1 or self.stop.is_set():
-                return
-            sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
-            before = self.rows
-            began = asked = time.monotonic()
+            if self.step % recipe.every == 0 or self.step >= recipe.steps:
+                yield self._agree(since, rate, best)
+                if self.progress >= 1 or self.stop.is_set():
+                    return
+                since = _Steps(device)
+            asked = time.monotonic()
+
+    def _agree(self, since: _Steps, rate: float, best: float) -> dict[str, float]:
+        """Wait for the device and return the metrics of the steps since the last ones, as means over all processes.
+
+        All processes then have the same training time, and stop if one of them stops. best: the device's peak in
+        FLOP/s, see `ceiling`.
+        """
+        settle(self.device)
+        main, sitting = self.accelerator.is_main_process, time.monotonic() - since.began
+        shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=self.device)
+        told = self.accelerator.reduce(torch.cat((since.sums, shared)), "sum").tolist()
+        next_nats, next_count, nats, masked, loss, norm, stop, self.spent = told
+        took = time.monotonic() - since.began
+        self.masked += int(masked)
+        if stop:
+            self.stop.set()
+        return {
+            "step": self.step,
+            "minutes": self.spent / 60,
+            "loss": loss / since.steps,
+            "next_token": next_nats / max(1, next_count),
+            "masked": nats / max(1, masked),
+            "rate": rate,
+            "norm": norm / since.steps,
+            "rows": self.rows,
+            "rows_per_s": since.rows * self.accelerator.num_processes / took,
+            "masked_per_s": masked / took,
+            # Model FLOPs of this process, as a share of its device's peak.
+            "utilisation": since.operations / took / best,
+            # The share of the time in which no batch was ready.
+            "waiting": since.waited / took,
+        }
+
+
+class _Steps:
+    """Totals over the steps of this process since the last metrics.
+
+    ``sums`` (6,): the sums of `Run.take`. ``waited``: seconds in which the device had no batch.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(6, device=device)
+        self.steps = self.rows = 0
+        self.operations = self.waited = 0.0
+        self.began = time.monotonic()
+
+    def add(self, parts: Sequence[Batch], taken: torch.Tensor, shape: Shape) -> int:
+        """Add one step to the totals; return its rows."""
+        rows = sum(part.ids.numel() for part in parts)
+        pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
+        self.sums += taken
+        self.steps += 1
+        self.rows += rows
+        self.operations += flops(shape, rows, pairs / rows, targets)
+        return rows

@@ -20,7 +20,8 @@ from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
 from model.base.__main__ import main
 from model.data.groups import encode_group, to_ids
 from model.data.spans import Budget, cut, node_finder
-from model.training.layout import CAUSAL, lay_out, packed
+from model.training.batch import packed
+from model.training.layout import CAUSAL, lay_out
 from model.training.objective import loss_of
 
 STAR = ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<file_sep>")

@@ -16,7 +16,7 @@ from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Attend, Network
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.training.attention import attention, block_mask, fused, product
-from model.training.layout import Batch
+from model.training.batch import Batch
 
 WIDER = replace(TINY, heads=6, kv_heads=3)
 

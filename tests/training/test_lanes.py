@@ -8,8 +8,9 @@ from support.models.tiny_models import tiny_network
 from test_objective import contexts
 
 from mercury_lsp.engine.tokenizer import Tokenizer
+from model.training.batch import packed
 from model.training.lanes import Lanes, alias
-from model.training.layout import CAUSAL, packed
+from model.training.layout import CAUSAL
 from model.training.objective import Objective
 
 

@@ -29,7 +29,7 @@ from model.compression.rounding import Rounding, bits
 from model.data.shards import write
 from model.data.step_data import Cuts, Steps
 from model.training.attention import attention
-from model.training.layout import Batch
+from model.training.batch import Batch
 from model.training.objective import Objective
 from model.training.recipe import Recipe
 from model.training.run import Run
@@ -122,6 +122,19 @@ def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     assert first[0]["step"] == 0 and len(first) > 2
     about = checkpoint.read_checkpoint(tmp_path / "again" / "trial" / "checkpoint").about
     assert about["curve"] == [[point["rows"], point["nats"]] for point in second]
+
+
+def test_a_step_with_canvases_has_no_more_rows_than_its_recipe_allows(recipe: Path, corpus: Path) -> None:
+    lines = [recipe.read_text(encoding="utf-8"), "packed = true", "canvas_rows = 40", "rows = 512"]
+    recipe.write_text("\n".join(lines).replace("rows = 192\n", ""), encoding="utf-8")
+    settings = Recipe.read(recipe)
+    tokenizer = checkpoint.read_checkpoint(Path(settings.base)).tokenizer
+    steps = Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))
+    for step in range(settings.steps):
+        with_canvases, without = (
+            sum(part.ids.numel() for part in parts) for parts in (steps[step], steps.causal(step))
+        )
+        assert without < with_canvases <= without + 40 * settings.contexts
 
 
 def steps_of(recipe: Path, corpus: Path) -> list[int]:
@@ -343,6 +356,23 @@ def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]
         assert sums is not None and sums.shape == (6,)
         with pytest.raises(DataDependentOutputException):
             bool(unreal[0].ids.sum() > 0)
+
+
+def test_a_step_keeps_to_the_device_of_its_run(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    """Batches come from the CPU. A device without memory refuses to compute with any tensor that stayed there."""
+    run, parts = one_run
+    run.device = torch.device("meta")
+    run.network = Network(run.network.shape).to(run.device)
+    run.objective = Objective(run.network, run.dtype, 64, taught=0.5)
+    run.plain = [run.objective]
+    run.rounding = Rounding(run.network, bits, GROUP)
+    run.rounding.fix({})
+    run.learning = dict(run.network.named_parameters())
+    run.optimizers = []
+    sums = run.take(parts)
+    assert sums is not None and sums.device == run.device
+    with pytest.raises(RuntimeError):
+        run.objective(parts[0])
 
 
 def test_a_run_makes_the_shards_that_its_recipe_wants_and_says_how_to_go_on(

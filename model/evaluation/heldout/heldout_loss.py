@@ -29,8 +29,8 @@ from model.data.corpus import CorpusError
 from model.data.step_data import Cuts, Steps
 from model.evaluation import tables
 from model.evaluation.bootstrap import interval, ratio
+from model.training.batch import Batch
 from model.training.heldout_middles import CONTEXTS, Cost, batches, costs, report
-from model.training.layout import Batch
 from model.training.objective import loss_of
 from model.training.recipe import Recipe
 

@@ -13,8 +13,9 @@ from mercury_lsp.engine.tokenizer import Prompt, Tokenizer
 from model.data.groups import encode_group
 from model.data.spans import Hole
 from model.evaluation.heldout.heldout_loss import figures, main, row
+from model.training.batch import packed
 from model.training.heldout_middles import Cost, _middles, report
-from model.training.layout import CAUSAL, lay_out, packed
+from model.training.layout import CAUSAL, lay_out
 from model.training.save import save
 
 
