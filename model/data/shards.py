@@ -40,7 +40,7 @@ FORMAT = 1
 INDEX = "index.json"
 SHARD_BYTES = 15_000_000
 # Groups that a worker process cuts at a time.
-TOGETHER = 32
+GROUPS_PER_BATCH = 32
 RECIPE = RECIPES / "small-h100.toml"
 
 
@@ -159,13 +159,13 @@ def bytes_of(group: Group) -> int:
 
 
 class _Cutting(Dataset[list[Group]]):
-    """Cuts the groups of a recipe's contexts in worker processes, `TOGETHER` at a time."""
+    """Cuts the groups of a recipe's contexts in worker processes, `GROUPS_PER_BATCH` at a time."""
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
 
     def __getitem__(self, number: int) -> list[Group]:
-        return [found(self.groups, number * TOGETHER + i) for i in range(TOGETHER)]
+        return [found(self.groups, number * GROUPS_PER_BATCH + i) for i in range(GROUPS_PER_BATCH)]
 
 
 def write(
@@ -188,7 +188,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     for old in (out / INDEX, *out.glob("*.safetensors"), *out.glob("*.part")):
         old.unlink(missing_ok=True)
-    batches = -(-wanted // TOGETHER) if contexts else sys.maxsize
+    batches = -(-wanted // GROUPS_PER_BATCH) if contexts else sys.maxsize
     loader = DataLoader(
         _Cutting(groups), batch_size=None, sampler=range(batches), num_workers=processes, collate_fn=_as_is
     )

@@ -39,7 +39,7 @@ from model.data.outlines import OUTLINES
 # The constant of reciprocal rank fusion, as in the paper.
 RANK = 60
 # A name that is not imported is looked up only if at most this many files define it.
-ELSEWHERE = 3
+MAX_DEFINING_FILES = 3
 # Characters above the window that are searched for imports.
 SCANNED = 30_000
 # Lines at most.
@@ -169,7 +169,7 @@ def definitions(document: Document, offset: int, shown: Prompt, library: Library
         imported = name in around.imported
         for path in files:
             source = _stem(path) in around.imported
-            if not (imported or source or len(files) <= ELSEWHERE):
+            if not (imported or source or len(files) <= MAX_DEFINING_FILES):
                 continue
             for definition in definitions_of(library.entries[path]):
                 if definition.name != name:

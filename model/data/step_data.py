@@ -22,10 +22,10 @@ from model.training.layout import CAUSAL, Context, Weights, lay_out
 from model.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from model.data.spans import Beside
+    from model.data.spans import ChooseRelated
 
 # Files of a package that related text may come from at most, since each process keeps them parsed.
-SHELVED = 64
+MAX_PACKAGE_FILES = 64
 # Attempts at one context, after which the corpus is taken to have nothing to cut.
 ATTEMPTS = 1000
 
@@ -52,7 +52,9 @@ class Cuts:
         self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
         for source in iter_documents(split, list(recipe.languages), corpus):
             self.files[source.language].append((source.package, source.path, source.text))
-        self.package_index = PackageIndex((file for files in self.files.values() for file in files), SHELVED)
+        self.package_index = PackageIndex(
+            (file for files in self.files.values() for file in files), MAX_PACKAGE_FILES
+        )
         self.files = {language: files for language, files in self.files.items() if files}
         if not self.files:
             sys.exit(
@@ -71,14 +73,16 @@ class Cuts:
         budget = Budget(random.randint(*recipe.prefix_tokens), random.randint(*recipe.following_tokens))
         header = path if random.random() < recipe.path_share else ""
         nodes = node_finder(path, text)
-        beside = self._beside(package, path, random) if random.random() < recipe.related_share else None
+        choose_related = (
+            self._related_chooser(package, path, random) if random.random() < recipe.related_share else None
+        )
         stem_start = self.tokenizer.stem_start
         holes = cut(
-            header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, beside, stem_start
+            header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, choose_related, stem_start
         )
         return encode_group(holes, self.tokenizer, language)
 
-    def _beside(self, package: str, path: str, random: Random) -> Beside:
+    def _related_chooser(self, package: str, path: str, random: Random) -> ChooseRelated:
         """Return a function that chooses related text from the package's other files.
 
         It chooses from open files, as the server does, and sometimes from further sources, within a random budget.
@@ -95,11 +99,11 @@ class Cuts:
             names += random.sample(others, random.randint(1, len(others)))
         related = Related(tokens, fused(names))
 
-        def beside(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
+        def choose_related(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
             document = Document("", path, "", 0, text)
             return choose(document, offset, shown, library, self.tokenizer.count, related)
 
-        return beside
+        return choose_related
 
 
 def found(groups: Groups, number: int) -> Group:

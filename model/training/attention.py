@@ -28,12 +28,12 @@ def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) ->
     context. group: the number of query heads for each key head.
     """
     if lengths:
-        return apart, [
+        return attend_per_context, [
             attention_mask(own, own).repeat(1, group, 1).unsqueeze(1) for own in split(rows, lengths)
         ]
     if rows.position.device.type == "cuda":
         return fused, block_mask(rows, _compiled(create_block_mask))
-    return (product if torch.is_grad_enabled() else None), attention_mask(rows, rows)
+    return (matmul_attention if torch.is_grad_enabled() else None), attention_mask(rows, rows)
 
 
 def split(rows: TokenLayout, lengths: Sequence[int]) -> list[TokenLayout]:
@@ -79,7 +79,7 @@ def _compiled(function: Any) -> Any:
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
+def attend_per_context(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
     """Compute each packed context by itself with `folded`. mask: one bool (1, 1, G T, T) for each context."""
     lengths = [own.shape[-1] for own in mask]
     q, k = q.to(v.dtype), k.to(v.dtype)
@@ -87,7 +87,7 @@ def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
     return torch.cat([folded(*part) for part in parts], dim=2)
 
 
-def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def matmul_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Compute attention by two matrix products and a softmax. mask: bool (N, T, S)."""
     n, h, t, d = q.shape
     q = q.reshape(n, k.shape[1], -1, t, d) * d**-0.5  # (N, Hkv, G, T, D)

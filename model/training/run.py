@@ -77,8 +77,8 @@ class Run:
             teacher = Network.of(checkpoint.read_checkpoint(find(recipe.teacher)), self.dtype).to(self.device)
 
         def objective(network: Network) -> Objective:
-            taught, packed = recipe.taught, recipe.packed
-            return Objective(network, self.dtype, recipe.chunk, recipe.compile, taught, teacher, packed)
+            share, packed = recipe.taught, recipe.packed
+            return Objective(network, self.dtype, recipe.chunk, recipe.compile, share, teacher, packed)
 
         alone = self.device.type == "cpu" and accelerator.num_processes == 1
         self.lanes = Lanes(self.network, recipe.lanes, objective) if recipe.lanes and alone else None
@@ -214,7 +214,7 @@ class Run:
         sums = torch.zeros(5, device=self.device)
         causal = self.recipe.is_causal(self.step)
         for objective in self.plain:
-            objective.taught = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
+            objective.teacher_share = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
         with self.rounding.step() if self.rounded else nullcontext():
             if self.lanes is not None:
                 added = self.lanes.run(parts, worth, self.stop.is_set)

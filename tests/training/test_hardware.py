@@ -14,7 +14,7 @@ from support.models.tiny_models import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
 from mercury_lsp.engine.backends.network import Network
-from model.training.attention import product
+from model.training.attention import matmul_attention
 from model.training.hardware import ceiling, flops
 
 
@@ -25,7 +25,7 @@ def test_a_steps_operations_are_those_that_run() -> None:
     ids = torch.arange(n * t).view(n, t)
     seen = torch.ones(n, t, t, dtype=torch.bool)
     with FlopCounterMode(display=False) as counter:
-        hidden = network(ids, torch.arange(t).expand(n, t), seen, attend=product)
+        hidden = network(ids, torch.arange(t).expand(n, t), seen, attend=matmul_attention)
         network.logits(hidden.flatten(0, 1)[:targets]).sum().backward()
     assert flops(shape, n * t, t, targets) == counter.get_total_flops()
 

@@ -241,7 +241,7 @@ def test_packed_contexts_have_the_loss_and_gradient_of_padded_ones(
     losses, gradients = [], []
     for form in (packed(made, 100), collate(made, 400, tokenizer.specials.eot)):
         network = tiny_network(1).requires_grad_(True)
-        loss = Objective(network, torch.float32, taught=taught, packed=bool(form.lengths))(form)
+        loss = Objective(network, torch.float32, teacher_share=taught, packed=bool(form.lengths))(form)
         loss.total.backward()
         losses.append((loss.total.detach(), loss.sums))
         gradients.append([weight.grad for weight in network.parameters()])
@@ -354,7 +354,9 @@ def test_a_teacher_is_a_share_of_every_target_that_has_a_twin(tokenizer: Tokeniz
     asked = torch.nonzero(made.target[0] != NO_TARGET).flatten()
     nats = expected(network, teacher, made, asked, 0.7)
     whole = (nats * made.weight[0, asked]).sum() / made.worth
-    objective = Objective(network.requires_grad_(True), torch.float32, chunk, taught=0.7, teacher=teacher)
+    objective = Objective(
+        network.requires_grad_(True), torch.float32, chunk, teacher_share=0.7, teacher=teacher
+    )
     loss = objective(made)
     torch.testing.assert_close(loss.total, whole, rtol=1e-4, atol=1e-5)
     loss.total.backward()
@@ -374,7 +376,7 @@ def test_without_a_teacher_the_causal_rows_teach_the_canvases_only(tokenizer: To
     )
     whole = (nats * made.weight[0, asked]).sum() / made.worth
     torch.testing.assert_close(
-        Objective(network, torch.float32, taught=0.7)(made).total, whole, rtol=1e-4, atol=1e-5
+        Objective(network, torch.float32, teacher_share=0.7)(made).total, whole, rtol=1e-4, atol=1e-5
     )
 
 

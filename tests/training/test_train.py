@@ -363,7 +363,7 @@ def test_a_step_keeps_to_the_device_of_its_run(one_run: tuple[Run, tuple[Batch, 
     run, parts = one_run
     run.device = torch.device("meta")
     run.network = Network(run.network.shape).to(run.device)
-    run.objective = Objective(run.network, run.dtype, 64, taught=0.5)
+    run.objective = Objective(run.network, run.dtype, 64, teacher_share=0.5)
     run.plain = [run.objective]
     run.rounding = Rounding(run.network, bits, GROUP)
     run.rounding.fix({})

@@ -33,7 +33,14 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
 from model.data.corpus import CorpusError, iter_documents
 from model.evaluation.bootstrap import interval, ratio
-from model.evaluation.calibration.calibration import beginnings, error, fit, reliability, token_surety, tokens
+from model.evaluation.calibration.calibration import (
+    beginnings,
+    calibrated_outcomes,
+    error,
+    fit,
+    reliability,
+    tokens,
+)
 from model.evaluation.calibration.keystrokes import Keystrokes, Rule, read, record, replay, write
 from model.evaluation.calibration.odds import IDENTITY, Calibration
 from model.evaluation.heldout.cursors import LANGUAGES, draw
@@ -139,7 +146,7 @@ def told(lines: Sequence[Keystrokes], rules: Mapping[str, Rule], calibration: Ca
         "requests": sum(len(line.requests) for line in lines),
         "files": len(first),
         "tokens": {
-            when: _reliability(token_surety(seen, calibration)) for when, calibration in surety.items()
+            when: _reliability(calibrated_outcomes(seen, calibration)) for when, calibration in surety.items()
         },
         "beginnings": {
             when: _reliability(beginnings(lines, calibration)) for when, calibration in surety.items()

@@ -104,7 +104,7 @@ def _newton(
     return np.clip(step, -1, 1)
 
 
-def token_surety(outcomes: Outcomes, calibration: Calibration) -> list[tuple[float, bool]]:
+def calibrated_outcomes(outcomes: Outcomes, calibration: Calibration) -> list[tuple[float, bool]]:
     """Replace the tokens' log-probabilities by calibrated probabilities."""
     return [(calibrated(logp, calibration), right) for logp, right in outcomes]
 

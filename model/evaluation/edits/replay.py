@@ -78,11 +78,11 @@ class Replay:
         rest = list(self._change.steps)
         among: tuple[Step, ...] = ()
         for line in self._change.lines:
-            by_hand = [step for step in line if step in rest]
-            if not by_hand:
+            manual = [step for step in line if step in rest]
+            if not manual:
                 continue
-            self._make(by_hand, False, among)
-            rest = [step for step in rest if step not in by_hand]
+            self._make(manual, False, among)
+            rest = [step for step in rest if step not in manual]
             while rest:
                 taken, among = self.offered(rest)
                 if not taken:

@@ -44,17 +44,17 @@ def measure(
     seed: int,
     config: Config,
     library: Library = EMPTY,
-    unasked: bool = False,
+    automatic: bool = False,
     related: Related = USUAL,
 ) -> Record | None:
     """Make a suggestion at a cursor, and return its record; None if the server declines.
 
-    unasked: make an automatic request, not a manual one. The record contains the whole fitting text; `Record.unasked`
-    computes the part that is shown automatically.
+    automatic: make an automatic request, not a manual one. The record contains the whole fitting text;
+    `Record.automatic`    computes the part that is shown automatically.
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)
-    snapshot = Snapshot(document, uncut, invoked=not unasked, library=library, related=related)
+    snapshot = Snapshot(document, uncut, invoked=not automatic, library=library, related=related)
     found, committed = written(snapshot, cursor.start, engine)
     if found is None:
         return None

@@ -46,17 +46,17 @@ from model.evaluation.heldout.verdict import right_so_far
 TYPING = "rest,next"
 SHIPPED = "as shipped"
 UNPROCESSED = "without post-processing"
-UNRULED = "without rules of when to speak"
+WITHOUT_TRIGGER_RULES = "without rules of when to speak"
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     SHIPPED: {},
-    UNRULED: {},
+    WITHOUT_TRIGGER_RULES: {},
     "without suppression of the unlikely": {"show_likelihood": 0.0},
     "without related text": {"project_files": "none"},
 }
 """The settings of each variant.
 
-Two variants are not made by settings: `UNPROCESSED` is judged together with `SHIPPED`; `UNRULED` makes a manual
-request, but shows only as much as an automatic request would.
+Two variants are not made by settings: `UNPROCESSED` is judged together with `SHIPPED`;
+`WITHOUT_TRIGGER_RULES` makes a manual request, but shows only as much as an automatic request would.
 """
 
 
@@ -102,11 +102,11 @@ def outcomes(
     """Yield the outcome of each variant at a place; for `SHIPPED`, also without post-processing."""
     document = cursor.document()
     for name, config in variants.items():
-        snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
+        snapshot = Snapshot(document, config, invoked=name == WITHOUT_TRIGGER_RULES, library=library)
         found, committed = written(snapshot, cursor.start, engine)
         if found is None:
             continue
-        if name == UNRULED and committed is not None:
+        if name == WITHOUT_TRIGGER_RULES and committed is not None:
             found = committed.unasked()
         yield _outcome(cursor, document, name, found, found.shown, found.end)
         if name == SHIPPED:

@@ -26,10 +26,10 @@ from model.evaluation.calibration.calibrate import (
 from model.evaluation.calibration.calibration import (
     agrees,
     beginnings,
+    calibrated_outcomes,
     error,
     fit,
     reliability,
-    token_surety,
     tokens,
 )
 from model.evaluation.calibration.keystrokes import Keystrokes, Request, read, replay, write
@@ -77,10 +77,10 @@ def test_a_known_calibration_is_recovered() -> None:
         seen = tokens(lines(4000, known))
         offset, slope = fit(seen)
         assert offset == pytest.approx(known[0], abs=0.12) and slope == pytest.approx(known[1], abs=0.12)
-        fitted = error(reliability(token_surety(seen, (offset, slope))))
+        fitted = error(reliability(calibrated_outcomes(seen, (offset, slope))))
         assert fitted < 0.02
         if known != IDENTITY:
-            assert error(reliability(token_surety(seen, IDENTITY))) > 2 * fitted
+            assert error(reliability(calibrated_outcomes(seen, IDENTITY))) > 2 * fitted
 
 
 def test_one_sided_outcomes_have_a_finite_fit() -> None:
