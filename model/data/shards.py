@@ -33,7 +33,7 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
 from model import RECIPES
 from model.data.groups import Branch, Group, Ids
-from model.data.step_data import Cuts, Groups, found
+from model.data.step_data import Cuts, Groups, pick_group
 from model.training.recipe import Recipe
 
 FORMAT = 1
@@ -165,7 +165,7 @@ class _Cutting(Dataset[list[Group]]):
         self.groups = groups
 
     def __getitem__(self, number: int) -> list[Group]:
-        return [found(self.groups, number * GROUPS_PER_BATCH + i) for i in range(GROUPS_PER_BATCH)]
+        return [pick_group(self.groups, number * GROUPS_PER_BATCH + i) for i in range(GROUPS_PER_BATCH)]
 
 
 def write(
@@ -205,7 +205,7 @@ def write(
         shards[name] = len(held)
         held, bytes_ = [], 0
 
-    for group in _shown((group for some in loader for group in some), contexts, room):
+    for group in _with_progress((group for some in loader for group in some), contexts, room):
         cost = bytes_of(group)
         if sum(shards.values()) + len(held) >= wanted or written + cost > room:
             break
@@ -239,7 +239,7 @@ def _as_is(groups: Any) -> Any:
     return groups
 
 
-def _shown(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]:
+def _with_progress(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]:
     """Yield the groups, and show a progress bar."""
     columns = (
         TextColumn("cutting, {task.description}"),

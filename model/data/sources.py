@@ -33,7 +33,7 @@ from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.syntax.document import Document, plain
 from mercury_lsp.syntax.indentation import joined, width
 from mercury_lsp.syntax.languages import Language, for_document
-from model.data.definitions import Definition, defining, definitions_of
+from model.data.definitions import Definition, defining_files, definitions_of
 from model.data.outlines import OUTLINES
 
 # The constant of reciprocal rank fusion, as in the paper.
@@ -162,7 +162,7 @@ def definitions(document: Document, offset: int, shown: Prompt, library: Library
     family = _FAMILIES.get(around.language.name, around.language.name) if around.language else ""
     scored: list[tuple[float, int, str, Definition]] = []
     names = [name for name in around.names if len(name) > 2 and name not in COMMON]
-    paths = defining(tuple(library.entries.values()))
+    paths = defining_files(tuple(library.entries.values()))
     for name in [*names, *sorted(around.imported.difference(names))]:
         files = [path for path in paths.get(name, ()) if path != around.path and _family(path) == family]
         near = around.names.get(name)

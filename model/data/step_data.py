@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer
 from model.data.groups import Group, encode_group
-from model.training.batch import Batch, collate, packed
+from model.training.batch import Batch, collate, pack_contexts
 from model.training.layout import CAUSAL, Context, Weights, lay_out
 from model.training.recipe import Recipe
 
@@ -106,7 +106,7 @@ class Cuts:
         return choose_related
 
 
-def found(groups: Groups, number: int) -> Group:
+def pick_group(groups: Groups, number: int) -> Group:
     """Return the first group for the context of this number; exit with a message if there is none."""
     for attempt in range(ATTEMPTS):
         group = groups.pick(number, attempt)
@@ -145,7 +145,7 @@ class Steps(Dataset[tuple[Batch, ...]]):
         part = recipe.part or len(contexts)
         parts = [contexts[i : i + part] for i in range(0, len(contexts), part)]
         if recipe.packed:
-            return tuple(packed(own, recipe.chunk) for own in parts)
+            return tuple(pack_contexts(own, recipe.chunk) for own in parts)
         filler = self.tokenizer.specials.eot
         return tuple(collate(own, recipe.rows, filler, recipe.chunk) for own in parts)
 

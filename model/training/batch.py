@@ -56,7 +56,7 @@ class Batch:
         return self.map(lambda value: value.pin_memory())
 
 
-def packed(contexts: Sequence[Context], multiple: int = 0) -> Batch:
+def pack_contexts(contexts: Sequence[Context], multiple: int = 0) -> Batch:
     """Concatenate contexts in one row, without padding; each context sees only itself. multiple: see `collate`."""
     names = [f.name for f in fields(Context)]
     joined = Context(*(np.concatenate([getattr(context, name) for context in contexts]) for name in names))

@@ -39,7 +39,7 @@ ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class HoleLoss:
     """The loss of one hole's middle and its stop token: nats in total, and the counts of tokens and characters.
 
     context: the number of the hole's context; the holes of a context end on the same line.
@@ -78,9 +78,9 @@ def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None)
 
 
 @torch.no_grad()
-def costs(
+def hole_losses(
     network: Network, tokenizer: Tokenizer, given: Iterable[Batch], dtype: torch.dtype | None = None
-) -> list[Cost]:
+) -> list[HoleLoss]:
     """Return a network's loss on each hole of the batches, in order.
 
     given: packed batches on the CPU. dtype: the number format of matrix products; by default the device's fastest.
@@ -99,7 +99,7 @@ def costs(
                 nats = F.cross_entropy(logits, target.to(device), reduction="sum")
                 text = tokenizer.decode(target.tolist())
                 number = contexts + bisect_right(ends, int(rows[0]))
-                made.append(Cost(number, float(nats), len(target), len(text)))
+                made.append(HoleLoss(number, float(nats), len(target), len(text)))
         contexts += len(batch.lengths)
     return made
 
@@ -117,7 +117,7 @@ def _middles(batch: Batch, fim_middle: int) -> list[torch.Tensor]:
     return found
 
 
-def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[str, Any]:
+def report(own: Sequence[HoleLoss], against: Sequence[HoleLoss] | None = None) -> dict[str, Any]:
     """Return nats per token and per character, and the 95% interval over contexts of the former.
 
     against: another model's losses on the same holes; adds the paired difference and its interval.
@@ -138,7 +138,7 @@ def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[s
     return made
 
 
-def _sums(own: Sequence[Cost], pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _sums(own: Sequence[HoleLoss], pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Sum the pairs of the holes of each context."""
     sums: dict[int, tuple[float, float]] = {}
     for cost, (nats, count) in zip(own, pairs, strict=True):

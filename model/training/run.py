@@ -28,8 +28,8 @@ from model.compression.group_scales import GroupScales
 from model.compression.quantize import gptq, moments
 from model.compression.rounding import Rounding, bits
 from model.training.batch import Batch
-from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
-from model.training.heldout_middles import costs, report
+from model.training.hardware import Work, fastest_dtype, flops, peak_flops, return_memory, synchronize
+from model.training.heldout_middles import hole_losses, report
 from model.training.lanes import Lanes
 from model.training.objective import Objective, hidden_states
 from model.training.optimizers import advance, optimizers
@@ -45,7 +45,7 @@ SELF = "self"
 TRIM = 32
 
 
-def find(model: str) -> Path:
+def find_checkpoint(model: str) -> Path:
     """Return the folder of the checkpoint that a recipe names; exit with a message if there is none."""
     try:
         return cache_folder() / "base" if model == "base" else checkpoint.find_model(model)
@@ -74,7 +74,8 @@ class Run:
         self.dtype = fastest_dtype(self.device) if recipe.bf16 else torch.float32
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
-            teacher = Network.of(checkpoint.read_checkpoint(find(recipe.teacher)), self.dtype).to(self.device)
+            source = checkpoint.read_checkpoint(find_checkpoint(recipe.teacher))
+            teacher = Network.of(source, self.dtype).to(self.device)
 
         def objective(network: Network) -> Objective:
             share, packed = recipe.taught, recipe.packed
@@ -163,10 +164,10 @@ class Run:
         save(trained, name, self.network, self.tokenizer_json, about, width, scales)
         plot(self.folder)
 
-    def point(self, held: Sequence[Batch]) -> None:
+    def measure_curve(self, held: Sequence[Batch]) -> None:
         """Measure the held-out middles, and append a point to the learning curve."""
         with self.rounding.step() if self.rounded else nullcontext():
-            found = costs(self.network, self.base.tokenizer, held, self.dtype)
+            found = hole_losses(self.network, self.base.tokenizer, held, self.dtype)
         point = {"step": self.step, "rows": self.rows, "minutes": self.spent / 60, **report(found)}
         with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
             curve.write(json.dumps(point) + "\n")
@@ -201,7 +202,7 @@ class Run:
                 scales[name] = broadcast(scale.float().to(self.device))
         self.rounding.fix(scales)
 
-    def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
+    def take_step(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
         """Take one step of the optimizers; return sums (6,): those of `Loss`, the loss and the norm of the gradient.
 
         The loss is the mean over the targets of all processes, however the contexts are distributed. Return None, and
@@ -244,8 +245,8 @@ class Run:
         """
         recipe, device = self.recipe, self.device
         work = Work(device)
-        best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
-        since = _Steps(device)
+        best = peak_flops(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
+        since = _StepTotals(device)
         asked = since.began
         for parts in data:
             since.waited += (time.monotonic() - asked) * work.done()
@@ -255,7 +256,7 @@ class Run:
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-            taken = self.take(parts)
+            taken = self.take_step(parts)
             if taken is None:
                 return
             work.mark()
@@ -265,23 +266,23 @@ class Run:
             if device.type == "cpu" and (self.lanes is not None or self.step % TRIM == 0):
                 return_memory()
             if self.step % recipe.every == 0 or self.step >= recipe.steps:
-                yield self._agree(since, rate, best)
+                yield self._reduce_metrics(since, rate, best)
                 if self.progress >= 1 or self.stop.is_set():
                     return
-                since = _Steps(device)
+                since = _StepTotals(device)
             asked = time.monotonic()
 
-    def _agree(self, since: _Steps, rate: float, best: float) -> dict[str, float]:
+    def _reduce_metrics(self, since: _StepTotals, rate: float, best: float) -> dict[str, float]:
         """Wait for the device and return the metrics of the steps since the last ones, as means over all processes.
 
         All processes then have the same training time, and stop if one of them stops. best: the device's peak in
-        FLOP/s, see `ceiling`.
+        FLOP/s, see `peak_flops`.
         """
-        settle(self.device)
+        synchronize(self.device)
         main, sitting = self.accelerator.is_main_process, time.monotonic() - since.began
         shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=self.device)
-        told = self.accelerator.reduce(torch.cat((since.sums, shared)), "sum").tolist()
-        next_nats, next_count, nats, masked, loss, norm, stop, self.spent = told
+        reduced = self.accelerator.reduce(torch.cat((since.sums, shared)), "sum").tolist()
+        next_nats, next_count, nats, masked, loss, norm, stop, self.spent = reduced
         took = time.monotonic() - since.began
         self.masked += int(masked)
         if stop:
@@ -304,10 +305,10 @@ class Run:
         }
 
 
-class _Steps:
+class _StepTotals:
     """Totals over the steps of this process since the last metrics.
 
-    ``sums`` (6,): the sums of `Run.take`. ``waited``: seconds in which the device had no batch.
+    ``sums`` (6,): the sums of `Run.take_step`. ``waited``: seconds in which the device had no batch.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -32,7 +32,7 @@ from model.training.batch import Batch
 from model.training.hardware import keep_memory
 from model.training.heldout_middles import batches
 from model.training.recipe import Recipe
-from model.training.run import METRICS, Run, find
+from model.training.run import METRICS, Run, find_checkpoint
 
 # GPTQ needs many more rows than a layer has inputs; the widest layer has 1,536.
 GRID_ROWS = 30_000
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     # The other processes wait for the first to cut shards.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
-    base = find(recipe.base)
+    base = find_checkpoint(recipe.base)
     run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
     recipe = replace(recipe, seed=recipe.seed_for(run.base.fingerprint))
     with accelerator.main_process_first():
@@ -112,19 +112,19 @@ def train(run: Run, steps: Steps, corpus: Path | None) -> None:
     recipe, main = run.recipe, run.accelerator.is_main_process
     held = batches(run.base.tokenizer, corpus=corpus) if recipe.curve_rows and main else []
     if held and not run.curve:
-        run.point(held)
+        run.measure_curve(held)
     saved = time.monotonic()
     columns = (BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     log = run.folder / METRICS if main else Path(os.devnull)
     with Progress(*columns, disable=not main) as bar, log.open("a", encoding="utf-8") as metrics:
         task, rows = bar.add_task("", total=recipe.steps, completed=run.step), float(run.rows)
-        for measured in run.train(loader(steps, run.step, run.device), lambda: unseen(steps)):
+        for measured in run.train(loader(steps, run.step, run.device), lambda: unseen_batches(steps)):
             metrics.write(json.dumps(measured) + "\n")
             metrics.flush()
             budget = measured["rows"] / run.step * recipe.steps
-            bar.update(task, completed=run.step, description=described(measured, budget))
+            bar.update(task, completed=run.step, description=describe(measured, budget))
             if held and measured["rows"] // recipe.curve_rows > rows // recipe.curve_rows:
-                run.point(held)
+                run.measure_curve(held)
             rows = measured["rows"]
             if time.monotonic() - saved > recipe.save_minutes * 60:
                 run.save()
@@ -132,7 +132,7 @@ def train(run: Run, steps: Steps, corpus: Path | None) -> None:
     run.save()
 
 
-def unseen(steps: Steps) -> Iterator[Batch]:
+def unseen_batches(steps: Steps) -> Iterator[Batch]:
     """Yield batches with at least `GRID_ROWS` rows, from contexts after those of the run's last step.
 
     They have no canvases, because the causal rows alone decide which text is served.
@@ -146,7 +146,7 @@ def unseen(steps: Steps) -> Iterator[Batch]:
             return
 
 
-def described(measured: dict[str, float], budget: float) -> str:
+def describe(measured: dict[str, float], budget: float) -> str:
     """Return the text of the progress bar: nats per token, rows, speed, utilization of the device, wait for data."""
     return (
         f"next {measured['next_token']:.2f} masked {measured['masked']:.2f} | "

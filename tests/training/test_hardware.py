@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mercury_lsp.engine.backends.network import Network
 from model.training.attention import matmul_attention
-from model.training.hardware import ceiling, flops
+from model.training.hardware import flops, peak_flops
 
 
 def test_a_steps_operations_are_those_that_run() -> None:
@@ -33,7 +33,7 @@ def test_a_steps_operations_are_those_that_run() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_ceiling_is_what_a_product_reaches(dtype: torch.dtype) -> None:
     device = torch.device("cpu")
-    assert 1e8 < ceiling(device, dtype, 0.05) < 1e15
+    assert 1e8 < peak_flops(device, dtype, 0.05) < 1e15
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")

@@ -24,7 +24,7 @@ from mercury_lsp.engine.tokenizer import Prompt, Snippet, Specials, Tokenizer, e
 from model.data.groups import Group, encode_group
 from model.data.spans import Budget, Hole, cut, node_finder
 from model.training.attention import attention
-from model.training.batch import Batch, collate, packed
+from model.training.batch import Batch, collate, pack_contexts
 from model.training.layout import CAUSAL, NO_TARGET, NO_TWIN, Context, Weights, lay_out
 from model.training.objective import Objective, loss_of
 from model.training.recipe import KINDS
@@ -239,20 +239,20 @@ def test_packed_contexts_have_the_loss_and_gradient_of_padded_ones(
     monkeypatch.setattr("model.training.fused_loss.CHUNK", 64)
     made = contexts(tokenizer, weights)
     losses, gradients = [], []
-    for form in (packed(made, 100), collate(made, 400, tokenizer.specials.eot)):
+    for form in (pack_contexts(made, 100), collate(made, 400, tokenizer.specials.eot)):
         network = tiny_network(1).requires_grad_(True)
         loss = Objective(network, torch.float32, teacher_share=taught, packed=bool(form.lengths))(form)
         loss.total.backward()
         losses.append((loss.total.detach(), loss.sums))
         gradients.append([weight.grad for weight in network.parameters()])
-        assert form.pairs == packed(made).pairs
+        assert form.pairs == pack_contexts(made).pairs
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
 
 
 def test_no_packed_context_sees_another(tokenizer: Tokenizer) -> None:
     made = contexts(tokenizer, Weights())
-    whole = packed(made)
+    whole = pack_contexts(made)
     network = tiny_network(1)
     attend, mask = attention(whole.rows, whole.lengths, TINY.group)
     with torch.no_grad():

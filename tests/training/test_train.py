@@ -34,7 +34,7 @@ from model.training.objective import Objective
 from model.training.recipe import Recipe
 from model.training.run import Run
 from model.training.save import GROUP, save
-from model.training.train import main, unseen
+from model.training.train import main, unseen_batches
 
 
 @pytest.fixture
@@ -308,16 +308,16 @@ def one_run(recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path) -> tup
 
 def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
     run, parts = one_run
-    run.take(parts)
+    run.take_step(parts)
     before = {key: weight.clone() for key, weight in run.network.state_dict().items()}
     state = {key: value.clone() for key, value in run.optimizers[0].state[run.network.norm.weight].items()}
-    sums = run.take((replace(parts[0], weight=parts[0].weight * float("inf")), parts[1]))
+    sums = run.take_step((replace(parts[0], weight=parts[0].weight * float("inf")), parts[1]))
     assert sums is not None and not bool(sums[-1].isfinite())
     for key, weight in run.network.state_dict().items():
         assert weight.equal(before[key]), key
     for key, value in run.optimizers[0].state[run.network.norm.weight].items():
         assert value.equal(state[key]), key
-    run.take(parts)
+    run.take_step(parts)
     assert not run.network.norm.weight.equal(before["norm.weight"])
 
 
@@ -352,7 +352,7 @@ def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]
         run.network = Network(run.network.shape)
         run.objective = Objective(run.network, run.dtype, 64)
         run.optimizers = [torch.optim.AdamW(run.network.parameters(), fused=True)]
-        sums = run.take(unreal)
+        sums = run.take_step(unreal)
         assert sums is not None and sums.shape == (6,)
         with pytest.raises(DataDependentOutputException):
             bool(unreal[0].ids.sum() > 0)
@@ -369,7 +369,7 @@ def test_a_step_keeps_to_the_device_of_its_run(one_run: tuple[Run, tuple[Batch, 
     run.rounding.fix({})
     run.learning = dict(run.network.named_parameters())
     run.optimizers = []
-    sums = run.take(parts)
+    sums = run.take_step(parts)
     assert sums is not None and sums.device == run.device
     with pytest.raises(RuntimeError):
         run.objective(parts[0])
@@ -456,7 +456,7 @@ def test_the_grid_is_fixed_by_rows_without_canvases(
     steps = Steps(run.recipe, run.base.tokenizer, Cuts(run.recipe, run.base.tokenizer, corpus))
     mask = run.base.tokenizer.specials.mask
     assert any(bool((part.ids == mask).any()) for part in parts)
-    assert not any(bool((part.ids == mask).any()) for part in islice(unseen(steps), 3))
+    assert not any(bool((part.ids == mask).any()) for part in islice(unseen_batches(steps), 3))
 
 
 def test_the_rate_rises_stays_and_falls() -> None:

@@ -12,7 +12,7 @@ from mercury_lsp.edits.history import DocumentEdits, Edit
 from mercury_lsp.edits.search import USUAL, Candidate, Dismissals, Limits
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
-from model.evaluation.edits.changes import Change, Step, applied
+from model.evaluation.edits.changes import Change, Step, apply_steps
 
 PATIENCE_SECONDS = 5.0
 """Long enough that the results do not depend on time."""
@@ -106,7 +106,7 @@ class Replay:
 
     def offered(self, rest: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
         """Return the edits that the offer makes, none if it is wrong; and the edits that any candidate makes."""
-        text = applied(self._change.text, tuple(self._done))
+        text = apply_steps(self._change.text, tuple(self._done))
         syntax = Syntax.of(Document("", self._change.path, self._change.language, len(self._done), text))
         found = candidates(syntax, self._edits.edits, self._dismissed, self._limits, PATIENCE_SECONDS)
         best = self._judge(syntax.document, found, self._edits.edits)

@@ -50,7 +50,7 @@ def measure(
     """Make a suggestion at a cursor, and return its record; None if the server declines.
 
     automatic: make an automatic request, not a manual one. The record contains the whole fitting text;
-    `Record.automatic`    computes the part that is shown automatically.
+    `Record.automatic` computes the part that is shown automatically.
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)

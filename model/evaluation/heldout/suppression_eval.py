@@ -40,7 +40,7 @@ from model.data.package_index import PackageIndex
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.heldout.cursors import LANGUAGES, Cursor, draw
 from model.evaluation.heldout.offers import written
-from model.evaluation.heldout.soundness import repeats, worsened
+from model.evaluation.heldout.soundness import adds_syntax_errors, repeats
 from model.evaluation.heldout.verdict import right_so_far
 
 TYPING = "rest,next"
@@ -130,7 +130,7 @@ def _outcome(
     if shown is not None:
         replaced = document.text[start:end]
         right = right_so_far(cursor.hole, shown, replaced)
-        worse = worsened(document, start, end, shown)
+        worse = adds_syntax_errors(document, start, end, shown)
         again = repeats(document, start, end, shown) and not repeats(document, start, start, cursor.hole)
     return Outcome(
         variant=variant,
