@@ -62,6 +62,20 @@ def run(recipe: Path, corpus: Path, runs: Path, *options: str) -> dict[str, torc
     return state(runs / "trial" / "checkpoint")
 
 
+def assert_same_training(one: Path, other: Path) -> None:
+    """Compare the unrounded weights of two runs: lost state changes almost all of them by about the learning rate.
+
+    The order of float operations may flip single levels of quantized weights and, by GPTQ, the values after them.
+    """
+    first, second = (
+        torch.load(runs / "trial" / "state.pt", weights_only=True)["network"] for runs in (one, other)
+    )
+    assert first.keys() == second.keys()
+    for name, weight in first.items():
+        different = (second[name] - weight).abs() > 1e-5
+        assert different.float().mean() < 0.01, name
+
+
 def metrics(runs: Path) -> list[dict[str, float]]:
     return [
         json.loads(line)
@@ -101,7 +115,7 @@ def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     held = corpus / "heldout-python.jsonl.gz"
     held.write_bytes((corpus / "train-python.jsonl.gz").read_bytes())
     recipe.write_text(recipe.read_text(encoding="utf-8") + PHASES + more, encoding="utf-8")
-    whole = run(recipe, corpus, tmp_path / "unbroken")
+    run(recipe, corpus, tmp_path / "unbroken")
     lines = metrics(tmp_path / "unbroken")
     assert [line["masked"] > 0 for line in lines] == [False] * 3 + [True] * 3
     assert lines[-1]["rows"] == sum(steps_of(recipe, corpus))
@@ -112,9 +126,8 @@ def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     )
     run(recipe, corpus, tmp_path / "again", "--steps", "3")
     recipe.write_text(settings, encoding="utf-8")
-    again = run(recipe, corpus, tmp_path / "again")
-    for key, weight in whole.items():
-        torch.testing.assert_close(again[key], weight, msg=key)
+    run(recipe, corpus, tmp_path / "again")
+    assert_same_training(tmp_path / "unbroken", tmp_path / "again")
     points = [tmp_path / name / "trial" / "curve.jsonl" for name in ("unbroken", "again")]
     first, second = ([json.loads(line) for line in file.read_text("utf-8").splitlines()] for file in points)
     assert [point["step"] for point in first] == [point["step"] for point in second]
