@@ -33,13 +33,13 @@ from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.syntax.document import Document, plain
 from mercury_lsp.syntax.indentation import join_stripped, width
 from mercury_lsp.syntax.languages import Language, for_document
-from model.data.definitions import Definition, defining, definitions_of
+from model.data.definitions import Definition, defining_files, definitions_of
 from model.data.outlines import OUTLINES
 
 # The constant of reciprocal rank fusion, as in the paper.
 RANK = 60
 # A name that is not imported is looked up only if at most this many files define it.
-ELSEWHERE = 3
+MAX_DEFINING_FILES = 3
 # Characters above the window that are searched for imports.
 SCANNED = 30_000
 # Lines at most.
@@ -162,14 +162,14 @@ def definitions(document: Document, offset: int, shown: Prompt, library: Library
     family = _FAMILIES.get(around.language.name, around.language.name) if around.language else ""
     scored: list[tuple[float, int, str, Definition]] = []
     names = [name for name in around.names if len(name) > 2 and name not in COMMON_WORDS]
-    paths = defining(tuple(library.entries.values()))
+    paths = defining_files(tuple(library.entries.values()))
     for name in [*names, *sorted(around.imported.difference(names))]:
         files = [path for path in paths.get(name, ()) if path != around.path and _family(path) == family]
         near = around.names.get(name)
         imported = name in around.imported
         for path in files:
             source = _stem(path) in around.imported
-            if not (imported or source or len(files) <= ELSEWHERE):
+            if not (imported or source or len(files) <= MAX_DEFINING_FILES):
                 continue
             for definition in definitions_of(library.entries[path]):
                 if definition.name != name:

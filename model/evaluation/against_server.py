@@ -124,7 +124,7 @@ class Typist:
         )
 
 
-def timed(
+def time_requests(
     typist: Typist, engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
 ) -> Iterator[list[Timed]]:
     """Yield the requests of each cursor, with its package as the project."""
@@ -277,7 +277,7 @@ def _measured(given: argparse.Namespace, console: Console) -> list[Timed]:
     engine = load_local_engine(given.model, "cpu", given.threads)
     typist = Typist(engine, make_client(engine, given.url), Config())
     requests: list[Timed] = []
-    made = timed(typist, engine, cursors, sources)
+    made = time_requests(typist, engine, cursors, sources)
     for own in track(made, "typing", total=len(cursors), console=console):
         requests += own
         if given.details:

@@ -27,7 +27,15 @@ from model.evaluation.calibration.memory_rows import memories_of
 from model.evaluation.heldout.cursors import Cursor
 from model.evaluation.heldout.offers import Fit, Offer, written
 from model.evaluation.heldout.records import DetailsError
-from model.evaluation.typing.ideal_typist import Answer, Key, Line, Stand, Suggestion, by_hand, type_line
+from model.evaluation.typing.ideal_typist import (
+    Answer,
+    Key,
+    Line,
+    LineState,
+    Suggestion,
+    type_line,
+    type_manually,
+)
 
 EVERY = 3
 """Keys from one request to the next."""
@@ -94,12 +102,12 @@ def _typed(
     text, there = cursor.hole.rstrip(), cursor.document()
     requests = []
     for at in range(0, len(text), EVERY):
-        stand = by_hand(Stand(), text[:at])
-        before = source.text[: cursor.start] + stand.left
-        after = stand.closers + (source.text[cursor.end :] if below else "")
+        state = type_manually(LineState(), text[:at])
+        before = source.text[: cursor.start] + state.left
+        after = state.closers + (source.text[cursor.end :] if below else "")
         document = Document(there.uri, there.path, there.language_id, 1, before + after)
         _, committed = written(Snapshot(document, config, memory=memory), len(before), engine, kept)
-        requests.append(Request(at, stand.closers, None if committed is None else Offer.of(committed)))
+        requests.append(Request(at, state.closers, None if committed is None else Offer.of(committed)))
     return Keystrokes(
         model=f"{engine.name} {engine.fingerprint[:12]}",
         language=source.language,

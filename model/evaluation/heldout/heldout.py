@@ -44,7 +44,7 @@ def measure(
     seed: int,
     config: Config,
     library: Library = EMPTY,
-    unasked: bool = False,
+    automatic: bool = False,
     related: Related = DEFAULT_RELATED,
 ) -> Record | None:
     """Make a suggestion at a cursor, and return its record; None if the server declines.
@@ -54,7 +54,7 @@ def measure(
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)
-    snapshot = Snapshot(document, uncut, manual=not unasked, library=library, related=related)
+    snapshot = Snapshot(document, uncut, manual=not automatic, library=library, related=related)
     found, committed = written(snapshot, cursor.start, engine)
     if found is None:
         return None

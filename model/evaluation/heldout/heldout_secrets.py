@@ -19,7 +19,7 @@ MOST = 0.001
 """The largest share of lines that the filters may blank."""
 
 
-def blanked(text: str, strict: bool) -> list[str]:
+def blanked_lines(text: str, strict: bool) -> list[str]:
     """Return the lines of a text that the filter blanks."""
     kept = blank_secrets(text, strict).split("\n")
     return [one for one, other in zip(text.split("\n"), kept, strict=True) if one != other]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     total, held = sum(text.count("\n") + 1 for text in texts), True
     for name, strict in (("for context", False), ("for what leaves the machine", True)):
-        found = [line for text in texts for line in blanked(text, strict)]
+        found = [line for text in texts for line in blanked_lines(text, strict)]
         low, high = wilson_interval(len(found), total)
         print(
             f"{name}: {len(found):,} of {total:,} lines of {len(texts):,} files are blanked, "

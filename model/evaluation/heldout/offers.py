@@ -15,7 +15,7 @@ from mercury_lsp.completion.fitting.cutoff import choose_cut
 from mercury_lsp.completion.pipeline import Job, PipelineCache, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.api import Engine, Infill, ScoredToken
-from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated
+from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated_probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class Offer:
         infill = self._infill()
         if calibration != IDENTITY:
             scored = (
-                ScoredToken(own.end, math.log(calibrated(own.logp, calibration))) for own in infill.scored
+                ScoredToken(own.end, math.log(calibrated_probability(own.logp, calibration)))
+                for own in infill.scored
             )
             infill = replace(infill, scored=tuple(scored))
 

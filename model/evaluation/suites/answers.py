@@ -124,7 +124,7 @@ def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Inf
 
     def over(committed: str) -> bool:
         whole = text + committed
-        return functions.end(language, beginning, whole) is not None or functions.looping(whole)
+        return functions.end(language, beginning, whole) is not None or functions.is_looping(whole)
 
     for _ in range(sampling.max_tokens):
         left = sampling.max_tokens - engine.count(text)
@@ -165,7 +165,7 @@ def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Inf
         prompt_tokens=0,
         # Unknown, since a part of the text is cut off.
         confidence=0.0,
-        finished=ended or (language == "python" and not functions.looping(text) and left > 0),
+        finished=ended or (language == "python" and not functions.is_looping(text) and left > 0),
     )
 
 

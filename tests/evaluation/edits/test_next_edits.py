@@ -21,7 +21,7 @@ from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.syntax.document import Document
 from model.evaluation.edits import __main__ as command
 from model.evaluation.edits import changes
-from model.evaluation.edits.changes import Pair, applied, change, steps
+from model.evaluation.edits.changes import Pair, apply_steps, change, steps
 from model.evaluation.edits.figures import figures
 from model.evaluation.edits.replay import alone, replay
 
@@ -38,7 +38,7 @@ def test_steps_lead_from_the_old_text_to_the_new_one() -> None:
     assert [(step.before.strip(), step.after.strip()) for step in made] == [
         ("count", "total"), ("count", "total"), ("1", "2"), ("count", "total"),
     ]  # fmt: skip
-    assert applied(OLD, made) == NEW
+    assert apply_steps(OLD, made) == NEW
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_steps_lead_from_the_old_text_to_the_new_one() -> None:
     [("a\n", "a\nb\n"), ("a\nb\nc\n", "c\n"), ("f(a)\n", "f(a, b)\n"), ("", "a")],
 )
 def test_steps_of_insertions_and_deletions(old: str, new: str) -> None:
-    assert applied(old, steps(old, new)) == new
+    assert apply_steps(old, steps(old, new)) == new
 
 
 def test_equal_edits_have_one_key() -> None:
