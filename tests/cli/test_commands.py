@@ -431,7 +431,7 @@ def test_the_sample_files_have_no_syntax_errors_and_no_scene_twice() -> None:
     assert {scene.path for scene in scenes()} == {path for path in SAMPLES_FOLDER.iterdir() if path.is_file()}
     for scene in scenes():
         document = Document(scene.uri, scene.path.name, scene.language_id, 1, scene.text)
-        assert Syntax.of(document).errors() == 0, scene.path
+        assert Syntax.of(document).error_count() == 0, scene.path
         assert scene.text.isascii()
         assert scene.original.strip() == scene.original != ""
     assert len({(scene.path, scene.start) for scene in scenes()}) == len(scenes())

@@ -144,7 +144,7 @@ def test_the_task_of_a_client_that_does_not_read_its_answer_is_cancelled() -> No
 @pytest.mark.parametrize("half", [b"", b"GET /hea", POST, POST + b"Content-Length: 15\r\n\r\n{"])
 def test_half_open_connections_do_not_block_others(half: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    limits = ConnectionLimits(most=40, most_per_address=20)
+    limits = ConnectionLimits(max_connections=40, max_per_address=20)
     with served(Scripted(), limits=limits) as client:
         address = (client.base_url.host, client.base_url.port)
         crowd = []
@@ -164,7 +164,7 @@ def test_half_open_connections_do_not_block_others(half: bytes, caplog: pytest.L
 def test_connections_that_await_an_answer_are_not_closed_for_new_ones() -> None:
     backend = Scripted(Update("a", 1), Update("ab", 2, "stop"))
     backend.go_on.clear()
-    limits = ConnectionLimits(most_per_address=3)
+    limits = ConnectionLimits(max_per_address=3)
     with served(backend, limits=limits) as client, connected(client) as waiting:
         waiting.sendall(POST + b"Connection: close\r\nContent-Length: 15\r\n\r\n" + BODY)
         assert backend.begun.wait(PATIENCE)

@@ -31,7 +31,7 @@ from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, read_open
 from mercury_lsp.engine.load import load_checkpoint
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.http.backend import Task, Unavailable
-from mercury_lsp.http.local import MAX_CPU_TASKS, PATH_TOKENS, LocalBackend, LocalOptions, path_end
+from mercury_lsp.http.local import MAX_CPU_TASKS, PATH_TOKENS, LocalBackend, LocalOptions, truncate_path
 from mercury_lsp.http.settings import ServiceSettings
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
@@ -203,8 +203,8 @@ def test_special_token_strings_in_a_prompt_are_encoded_as_text(tiny: httpx2.Clie
 
 def test_a_long_path_is_cut_at_the_start_to_its_token_limit(tiny: httpx2.Client) -> None:
     usual, wide = "src/größe/lib.py", "\U0001fae5" * 240 + "/größe/lib.py"
-    assert path_end(usual, len) == usual
-    part = path_end(wide, lambda text: len(text.encode()))
+    assert truncate_path(usual, len) == usual
+    part = truncate_path(wide, lambda text: len(text.encode()))
     assert part.endswith("/größe/lib.py") and PATH_TOKENS - 4 < len(part.encode()) <= PATH_TOKENS
     answer = ask(tiny, "path", "x = ", path=wide)
     assert answer["usage"]["prompt_tokens"] < PATH_TOKENS + 16

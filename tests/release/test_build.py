@@ -160,11 +160,11 @@ def test_unsupported_machines_get_a_wheel_without_a_kernel(
 def test_the_kernel_compiles_on_this_machine(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if LOCAL not in build.SETS or build.chosen()[0] not in build.SYSTEMS:
+    if LOCAL not in build.SETS or build.target_platform()[0] not in build.SYSTEMS:
         pytest.skip(f"there is no kernel for {LOCAL} on {sys.platform}")
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernel.lib")
     monkeypatch.setattr(mapping, "LIBRARY", tmp_path / "kernel.lib")
-    build.build(LOCAL, build.SYSTEMS[build.chosen()[0]][0])
+    build.build(LOCAL, build.SYSTEMS[build.target_platform()[0]][0])
     mapping.kernel_library.cache_clear()
     try:
         sets = kernel.instruction_sets()

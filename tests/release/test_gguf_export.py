@@ -89,7 +89,7 @@ def test_the_metadata_describes_model_and_tokenizer(written: object, tokenizer: 
     assert len(tokens) == tokenizer.size
     assert tokens[tokenizer.specials.fim_middle] == "<fim_middle>"
     control = {number for number, kind in enumerate(kinds) if kind == gguf.TokenType.CONTROL}
-    assert control == {tokenizer.specials.eot, *tokenizer.hidden}
+    assert control == {tokenizer.specials.eot, *tokenizer.forbidden}
     merges = told("tokenizer.ggml.merges")
     assert isinstance(merges, list) and merges[0] == "Ġ t"
 

@@ -80,7 +80,7 @@ def test_the_hosted_model_is_asked_only_if_the_local_model_is_uncertain(
 
 def test_a_local_only_prompt_is_never_sent() -> None:
     with hosting(whole("there")) as hosted:
-        assert make_fallback(hosted, UNSURE).infill(PROMPT, Sampling(here=True)).text == WHOLE
+        assert make_fallback(hosted, UNSURE).infill(PROMPT, Sampling(local_only=True)).text == WHOLE
         assert not hosted.seen
 
 
@@ -103,7 +103,7 @@ def test_the_text_with_the_higher_likelihood_is_used_if_both_are_known(logp: flo
 def test_invalid_remote_settings_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     engine = engines.load(Config(remote="fallback"))
-    assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.trouble
+    assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.last_error
     assert engine.infill(PROMPT, Sampling()).text == WHOLE
 
 
@@ -131,7 +131,7 @@ async def test_at_the_deadline_the_local_text_is_shown_if_it_is_likely_enough(
         monkeypatch.setattr(user, "ANSWER_SECONDS", 0.3)
     snapshot, offset = place(deadline_ms=0, remote="fallback", remote_url=slow.url, show_likelihood=least)
     scheduler = await loaded(snapshot.config)
-    assert shown(await scheduler.completion(snapshot, offset)) == expected
+    assert shown(await scheduler.complete(snapshot, offset)) == expected
     assert slow.seen
     assert scheduler.remote_status is not None and scheduler.remote_status.host in slow.url
     scheduler.close()
@@ -146,7 +146,7 @@ async def test_a_late_hosted_answer_is_awaited_if_there_is_nothing_to_show(
         options = {"remote": "fallback", "remote_url": hosted.url}
         snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)
         scheduler = await loaded(snapshot.config)
-        assert shown(await scheduler.completion(snapshot, offset)) == "there"
+        assert shown(await scheduler.complete(snapshot, offset)) == "there"
         scheduler.close()
 
 
@@ -155,10 +155,10 @@ async def test_a_failure_is_reported_as_the_reason_and_not_cached() -> None:
         snapshot, offset = place(remote="always", remote_url=hosted.url)
         scheduler = await loaded(snapshot.config)
         for _ in range(3):
-            reply = await scheduler.completion(snapshot, offset)
+            reply = await scheduler.complete(snapshot, offset)
             assert reply.completion is not None and "refuses the key (401)" in (reply.completion.reason or "")
             assert reply.cause == "unanswered"
-        assert shown(await scheduler.completion(snapshot, offset)) == "there"
+        assert shown(await scheduler.complete(snapshot, offset)) == "there"
         scheduler.close()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.lsp.listening import MAX_CLIENTS, MAX_STRANGERS
+from mercury_lsp.lsp.listening import MAX_CLIENTS, MAX_PENDING
 
 from ..conftest import COMMAND, INLINE, PATIENCE, Client, frame
 
@@ -167,7 +167,7 @@ def test_garbage_from_an_admitted_client_ends_its_connection(tcp: Server) -> Non
 
 
 def test_connections_without_a_token_do_not_block_clients(tcp: Server) -> None:
-    strangers = [tcp.connect() for _ in range(2 * MAX_STRANGERS)]
+    strangers = [tcp.connect() for _ in range(2 * MAX_PENDING)]
     assert admits_clients(tcp)
     # The oldest connection was closed.
     assert strangers[0].recv(1) == b""

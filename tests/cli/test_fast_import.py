@@ -1,4 +1,4 @@
-"""The lean import: the classes are the usual ones except for two methods, and attrs is restored afterwards."""
+"""The fast import: the classes are the usual ones except for two methods, and attrs is restored afterwards."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sys
 import attrs
 import pytest
 
-from mercury_lsp.lsp import lean
+from mercury_lsp.lsp import fast_import
 
 MADE = """
-from mercury_lsp.lsp import lean
-with lean.imports():
+from mercury_lsp.lsp import fast_import
+with fast_import.skip_generated_methods():
     from lsprotocol import types
 a, b, c = (types.TextDocumentIdentifier(uri) for uri in "aab")
 assert a != b and c.uri == "b"
@@ -33,7 +33,7 @@ def test_attrs_is_restored_after_an_exception() -> None:
     define = attrs.define
 
     def fail() -> None:
-        with lean.imports():
+        with fast_import.skip_generated_methods():
             assert attrs.define is not define
             raise ImportError
 
