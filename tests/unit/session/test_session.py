@@ -1,4 +1,4 @@
-"""The session: snapshots stand still, large files are left out, settings have layers."""
+"""Tests of the session: immutable snapshots, large documents, and layers of settings."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def opened(text: str = "one\ntwo\n") -> Session:
     return session
 
 
-def test_a_snapshot_keeps_its_text_whatever_is_typed_after() -> None:
+def test_a_snapshot_keeps_its_text_after_later_changes() -> None:
     session = opened()
     before = session.snapshot(URI)
     session.replace(URI, 2, 0, 3, "1")
     after = session.snapshot(URI)
     assert before is not None and before.document.text == "one\ntwo\n" and before.document.version == 1
     assert after is not None and after.document.text == "1\ntwo\n" and after.document.version == 2
-    assert before != after and len({before, after}) == 2  # both serve as a job's key
+    assert before != after and len({before, after}) == 2  # both are usable as keys of jobs
 
 
-def test_equal_states_are_equal_keys() -> None:
+def test_equal_snapshots_have_equal_hashes() -> None:
     assert opened().snapshot(URI) == opened().snapshot(URI)
     assert hash(opened().snapshot(URI)) == hash(opened().snapshot(URI))
 
 
-def test_a_closed_or_unknown_document_has_no_snapshot_and_takes_no_changes() -> None:
+def test_a_closed_or_unknown_document_has_no_snapshot_and_ignores_changes() -> None:
     session = opened()
     session.close(URI)
     session.replace(URI, 2, 0, 0, "x")
@@ -50,7 +50,7 @@ def test_a_whole_text_replaces_the_document() -> None:
     assert document is not None and (document.text, document.version, document.path) == ("new", 5, "a.py")
 
 
-def test_halves_of_surrogate_pairs_become_replacement_characters() -> None:
+def test_lone_surrogates_become_replacement_characters() -> None:
     session = opened("a\ud83db")
     session.replace(URI, 2, 0, 0, "\ude00")
     document = session.document(URI)
@@ -74,7 +74,7 @@ def test_a_large_file_has_no_snapshot_until_it_is_small_again(
     assert document is not None and document.text == "x" * 10
 
 
-def test_changes_make_a_large_file_small_again_unless_it_was_far_too_large(
+def test_changes_are_applied_to_a_large_file_unless_it_is_far_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_DOCUMENT_CHARACTERS", 10)
@@ -95,7 +95,7 @@ def test_changes_make_a_large_file_small_again_unless_it_was_far_too_large(
     assert document is not None and document.text == "new"
 
 
-def test_later_settings_lie_over_the_first_and_overrides_over_all() -> None:
+def test_later_settings_override_the_first_and_overrides_come_last() -> None:
     session = Session({"model": "mine"})
     assert session.config == Config(model="mine")
     session.configure({"max_tokens": 8, "history_days": 8, "model": "other"}, first=True)
@@ -108,13 +108,13 @@ def test_later_settings_lie_over_the_first_and_overrides_over_all() -> None:
 
 
 @pytest.mark.parametrize("settings", [5, [], "x", {"mercury": 5}])
-def test_settings_of_another_shape_are_a_problem_and_leave_the_rest(settings: object) -> None:
+def test_settings_of_a_wrong_type_are_a_problem_and_leave_the_others_unchanged(settings: object) -> None:
     session = Session({"model": "mine"})
     session.configure(settings)
     assert session.config == Config(model="mine") and len(session.problems) == 1
 
 
-def test_a_snapshot_has_the_settings_and_folders_of_its_time() -> None:
+def test_a_snapshot_keeps_its_settings_and_folders() -> None:
     session = opened()
     session.roots = ("/w",)
     before = session.snapshot(URI)
