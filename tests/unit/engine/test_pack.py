@@ -8,7 +8,7 @@ import pytest
 from mercury_lsp.engine.checkpoints.pack import Packed
 
 
-def packed(levels: np.ndarray, bits: int, scale: np.ndarray) -> Packed:
+def pack_slowly(levels: np.ndarray, bits: int, scale: np.ndarray) -> Packed:
     """Pack levels bit by bit, as the format is specified."""
     unsigned = levels.astype(int) + 2 ** (bits - 1)
     planes = np.zeros((bits, levels.shape[0], levels.shape[1] // 8), np.uint8)
@@ -24,7 +24,7 @@ def test_unpacked_levels_and_values_equal_the_packed_ones(bits: int) -> None:
     levels = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (6, 48))
     levels[0, :2] = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1  # the smallest and the largest level
     scale = random.random((6, 3)).astype(np.float16)
-    found = packed(levels, bits, scale)
+    found = pack_slowly(levels, bits, scale)
     assert (found.bits, found.shape, found.group) == (bits, (6, 48), 16)
     assert found.levels().dtype == np.int8
     assert (found.levels() == levels).all()
