@@ -76,8 +76,8 @@ def test_the_values_are_the_checkpoints(home: Path, loaded: Checkpoint) -> None:
     ids = [5, 3, 49151, 3]
     embedding = loaded.weights()["embedding.weight"]
     assert isinstance(embedding, Packed)
-    assert (found.embedded(ids) == embedding.matrix()[ids]).all()
-    assert found.embedded(ids).shape == (4, PACKABLE.width)
+    assert (found.embed(ids) == embedding.matrix()[ids]).all()
+    assert found.embed(ids).shape == (4, PACKABLE.width)
 
 
 def test_the_second_load_only_maps_the_file(
@@ -302,7 +302,7 @@ def test_a_running_server_keeps_the_file_that_it_has(home: Path, loaded: Checkpo
     first = check(loaded)
     shutil.rmtree(home, ignore_errors=sys.platform == "win32")
     check(loaded)
-    assert first.embedded([3]).any()
+    assert first.embed([3]).any()
 
 
 def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mercury_lsp.syntax.languages import for_document
 from model.data import corpus
-from model.data.clean import Evaluation, Originals, flaw, normalized, shingles, tokens
+from model.data.clean import Evaluation, Originals, flaw, normalize, shingles, tokens
 from model.data.corpus import SUFFIXES, CorpusError, Package, iter_documents, read_manifest
 from model.data.fetch import FetchError, fetch, members
 
@@ -76,7 +76,7 @@ def test_a_docstring_that_speaks_of_generating_is_not_a_marker() -> None:
 
 
 def test_line_endings_and_the_byte_order_mark_are_normalized() -> None:
-    assert normalized("\ufeffa\r\nb\rc\n".encode()) == "a\nb\nc\n"
+    assert normalize("\ufeffa\r\nb\rc\n".encode()) == "a\nb\nc\n"
 
 
 # --- a file among others ----------------------------------------------------------------------------------------------

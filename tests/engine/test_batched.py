@@ -101,4 +101,4 @@ def test_scores_are_those_of_each_alone(batched: BatchedNetwork) -> None:
 
 def test_a_slot_takes_what_it_says(batched: BatchedNetwork) -> None:
     shape = TINY
-    assert batched.bytes_each == 2 * shape.layers * shape.kv_heads * ROWS * shape.head_width * 4
+    assert batched.bytes_per_slot == 2 * shape.layers * shape.kv_heads * ROWS * shape.head_width * 4

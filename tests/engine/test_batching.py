@@ -14,7 +14,7 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
-from mercury_lsp.engine.backends.devices import executor_for, slots_for
+from mercury_lsp.engine.backends.devices import batcher_for, executor_for
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.batching import ContinuousBatcher, Slot, SlotRows
@@ -47,7 +47,7 @@ def loaded(tiny_model: Path) -> Checkpoint:
 
 @pytest.fixture
 def together(loaded: Checkpoint) -> Iterator[ContinuousBatcher]:
-    network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.hidden, "cpu", 6, 1024)
+    network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.forbidden, "cpu", 6, 1024)
     slots = ContinuousBatcher(network)
     yield slots
     slots.close()
@@ -59,7 +59,7 @@ def test_sessions_at_once_share_passes_and_get_the_texts_that_they_get_alone(
     alone = []
     passes = 0
     for prompt in PROMPTS:
-        executor = Counted(TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+        executor = Counted(TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
         alone.append(LocalEngine(loaded, executor).infill(prompt, SAMPLING).text)
         passes += executor.passes
     assert len(set(alone)) > 1
@@ -83,10 +83,10 @@ class Counted(TorchExecutor):
 def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
     loaded = checkpoint.read_checkpoint(checkpoint.find_model("small"))
     network = Network.of(loaded)
-    alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.hidden, "cpu"))
+    alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.forbidden, "cpu"))
     prompts = [PROMPTS[1], PROMPTS[4]]
     wanted = [alone.infill(prompt, SAMPLING).text for prompt in prompts]
-    slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.hidden, "cpu", 2, 512))
+    slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.forbidden, "cpu", 2, 512))
     assert at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt), prompts) == wanted
     assert all(wanted)
     assert slots.passes[2]
@@ -96,7 +96,7 @@ def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 def test_the_kernel_writes_the_same_texts_in_a_batch(packed_model: Path) -> None:
     loaded = checkpoint.read_checkpoint(packed_model)
-    slots = slots_for(loaded, "cpu", 1, 1 << 30, 1024)
+    slots = batcher_for(loaded, "cpu", 1, 1 << 30, 1024)
     texts = at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt))
     alone = LocalEngine(loaded, executor_for(loaded, "cpu", 1))
     assert texts == [alone.infill(prompt, SAMPLING).text for prompt in PROMPTS]
@@ -107,7 +107,7 @@ def test_the_kernel_writes_the_same_texts_in_a_batch(packed_model: Path) -> None
 class Scripted:
     """A batch that waits until it is let go on, and fails where it is told to."""
 
-    device, threads, row_cost, slots, rows, bytes_each = "cpu", 1, 0.0, 4, 64, 1
+    device, threads, row_cost, slots, rows, bytes_per_slot = "cpu", 1, 0.0, 4, 64, 1
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -201,7 +201,7 @@ def test_rows_that_do_not_fit_are_refused_and_slots_are_given_again(
         slots.acquire()
     with pytest.raises(ValueError, match="do not fit"):
         ask(taken[0], 1, 65)
-    taken[0].leave()
+    taken[0].release()
     slots.acquire()
 
 

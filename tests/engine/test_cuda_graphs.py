@@ -63,7 +63,7 @@ def test_an_engine_writes_the_same_by_either(tiny_model: Path, device: str, samp
     loaded = checkpoint.read_checkpoint(tiny_model)
     texts = []
     for kind in (TorchExecutor, GraphExecutor):
-        engine = LocalEngine(loaded, kind(Network.of(loaded), loaded.tokenizer.hidden, device))
+        engine = LocalEngine(loaded, kind(Network.of(loaded), loaded.tokenizer.forbidden, device))
         typed = [replace(PROMPT, prefix=PROMPT.prefix + "sum("[:n]) for n in range(5)]
         texts.append([engine.infill(prompt, replace(sampling, max_tokens=12)).text for prompt in typed])
     assert texts[0] == texts[1]

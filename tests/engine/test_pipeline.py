@@ -10,15 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.pipeline import Job, Kept, complete, declined, prepare, question
+from mercury_lsp.completion.committed import CommittedText, likelihood
+from mercury_lsp.completion.pipeline import (
+    Job,
+    PipelineCache,
+    build_prompt,
+    complete,
+    decline_reason,
+    prefill_document,
+)
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library, read
 from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import Infill, Line, Progress, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.decoding.speculative import affordable
+from mercury_lsp.engine.decoding.speculative import draft_defaults
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
@@ -92,7 +99,7 @@ def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: LocalEngine) ->
             assert found.shown and free.shown.startswith(found.shown) and found.reason is None
         else:
             assert found.shown is None and "not sure enough" in (found.reason or "")
-        asked = complete(replace(limited, invoked=True), 15, engine)
+        asked = complete(replace(limited, manual=True), 15, engine)
         assert asked is not None and asked.shown == free.shown
 
 
@@ -101,17 +108,19 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
 ) -> None:
     """In a file that is larger than the windows, which move only at strides."""
     rows: list[int] = []
-    run = engine.passes.run
-    monkeypatch.setattr(engine.passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
+    run = engine.cached_model.run
+    monkeypatch.setattr(
+        engine.cached_model, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where)
+    )
     lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
     before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
-    tokens, canvas, moved = engine.tokenizer.encode, affordable(TorchExecutor.row_cost).block + 1, 0
+    tokens, canvas, moved = engine.tokenizer.encode, draft_defaults(TorchExecutor.row_cost).block + 1, 0
     complete(snapshot(text=before + rest + after), len(before), engine)
-    old = question(snapshot(text=before + rest + after), len(before), engine)
+    old = build_prompt(snapshot(text=before + rest + after), len(before), engine)
     for key in "(compute(value_12, other) - value_13 * (other[4] + value_14":
         before += key
         there = snapshot(text=before + rest + after)
-        new = question(there, len(before), engine)
+        new = build_prompt(there, len(before), engine)
         rows.clear()
         complete(there, len(before), engine)
         assert new.following == old.following
@@ -140,24 +149,24 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
 def test_what_was_prepared_is_not_read_again(engine: LocalEngine) -> None:
     there = snapshot(path="prepared.py", text=TEXT * 9)
     with pytest.raises(Cancelled):
-        prepare(there, 0, engine, lambda: True, None)
-    prepare(there, 0, engine, lambda: False, None)
+        prefill_document(there, 0, engine, lambda: True, None)
+    prefill_document(there, 0, engine, lambda: False, None)
     found = complete(there, 0, engine)
     assert found is not None and found.infill.cached_tokens >= found.infill.prompt_tokens - 1
 
 
 def test_what_is_settled_is_judged_as_a_whole_text_is(engine: LocalEngine) -> None:
-    told: list[Committed] = []
+    told: list[CommittedText] = []
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
-    found = complete(words, 15, engine, Job(commit=told.append))
+    found = complete(words, 15, engine, Job(on_commit=told.append))
     assert found is not None
-    parts = [committed.judged() for committed in told]
+    parts = [committed.judge() for committed in told]
     assert len(parts) > 1
     assert all(found.text.startswith(part.text) and part.end == 15 for part in parts)
     assert any(part.shown for part in parts)
     unsure = replace(words, config=replace(config, show_likelihood=1))
-    assert not any(replace(committed, snapshot=unsure).judged().shown for committed in told)
+    assert not any(replace(committed, snapshot=unsure).judge().shown for committed in told)
 
 
 LINES = Infill(
@@ -190,22 +199,22 @@ def test_as_many_lines_are_shown_as_are_worth_most(least: float, shown: str | No
     text = "def f():\r\n    \r\n\r\nx = 1\r\n"
     there = snapshot(text=text, show_likelihood=least)
     offset = len("def f():\r\n    ")
-    committed = Committed(there, offset, Syntax.of(there.document), False, LINES)
-    found = committed.judged()
+    committed = CommittedText(there, offset, Syntax.of(there.document), False, LINES)
+    found = committed.judge()
     assert found.shown == shown and found.text == LINES.text
     assert (found.reason is None) == (shown is not None)
     if shown is not None:
         assert found.infill.text == shown.replace("\r\n", "\n")
-    asked = replace(committed, snapshot=replace(there, invoked=True)).judged()
+    asked = replace(committed, snapshot=replace(there, manual=True)).judge()
     assert asked.shown == "one()\r\n    two()\r\n    three()"
 
 
 def test_what_is_cut_for_another_reason_is_as_likely_as_what_is_left() -> None:
     text = "def f():\n    \n    three()\n"
     there = snapshot(text=text, show_likelihood=0.2)
-    found = Committed(there, 13, Syntax.of(there.document), False, LINES).judged()
+    found = CommittedText(there, 13, Syntax.of(there.document), False, LINES).judge()
     assert found.shown == "one()\n    two()"
-    assert found.infill == LINES.first(2)
+    assert found.infill == LINES.first_lines(2)
 
 
 def test_a_doubtful_rest_of_a_line_is_cut_off() -> None:
@@ -217,7 +226,7 @@ def test_a_doubtful_rest_of_a_line_is_cut_off() -> None:
         lines=(),
         scored=(ScoredToken(14, -0.05), ScoredToken(16, -2.0), ScoredToken(20, -2.0)),
     )
-    found = Committed(there, 13, Syntax.of(there.document), True, sure).judged()
+    found = CommittedText(there, 13, Syntax.of(there.document), True, sure).judge()
     assert found.shown == "return compute" and found.text == text
     assert found.infill.scored == sure.scored[:1] and found.infill.tokens == 1
 
@@ -241,13 +250,13 @@ def test_what_is_cut_off_fits_to_the_rest_of_the_line(
     scored = (ScoredToken(sure, -0.02), ScoredToken(len(text), -4.0))
     infill = replace(LINES, text=text, lines=(), scored=scored)
     offset = marked.index("¦")
-    assert Committed(there, offset, Syntax.of(there.document), True, infill).judged().shown == shown
+    assert CommittedText(there, offset, Syntax.of(there.document), True, infill).judge().shown == shown
 
 
 def test_where_a_model_tells_no_probabilities_all_is_shown() -> None:
     there = snapshot(text="def f():\n    \n", show_likelihood=0.9)
     silent = replace(LINES, text="return 1", lines=(), scored=(), confidence=1.0)
-    assert Committed(there, 13, Syntax.of(there.document), True, silent).judged().shown == "return 1"
+    assert CommittedText(there, 13, Syntax.of(there.document), True, silent).judge().shown == "return 1"
 
 
 class Asked:
@@ -263,8 +272,8 @@ class Asked:
     def count(self, text: str) -> int:
         return self._engine.count(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], least: int) -> int:
-        self.read.append(least)
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], min_tokens: int) -> int:
+        self.read.append(min_tokens)
         return 0
 
 
@@ -275,8 +284,8 @@ def test_where_it_would_be_in_the_way_the_model_is_not_run_unless_the_user_asks(
     assert found is not None and found.shown is None
     assert found.reason == "the cursor is in the middle of a word"
     assert found.infill.forward_passes == 0 and asked.read == [64]
-    assert declined(there) is None
-    invoked = complete(replace(there, invoked=True), offset, engine)
+    assert decline_reason(there) is None
+    invoked = complete(replace(there, manual=True), offset, engine)
     assert invoked is not None and invoked.infill.forward_passes > 0
     comment = snapshot(text="x = 1  # a\n", in_strings_and_comments=False)
     found = complete(comment, 10, asked)  # type: ignore[arg-type]
@@ -293,34 +302,34 @@ def words(**options: object) -> Snapshot:
 
 def test_others_are_distinct_and_the_likeliest_comes_first(engine: LocalEngine) -> None:
     alone = complete(words(), 15, engine)
-    assert alone is not None and alone.others == ()
+    assert alone is not None and alone.alternatives == ()
     for most in (1, 2, 4):
-        found = complete(words(), 15, engine, Job(others=most, patience=math.inf))
+        found = complete(words(), 15, engine, Job(max_alternatives=most, search_seconds=math.inf))
         assert found is not None and found.shown == alone.shown
-        assert len(found.others) == most
-        texts = ["".join((one.shown or "").split()) for one in (found, *found.others)]
+        assert len(found.alternatives) == most
+        texts = ["".join((one.shown or "").split()) for one in (found, *found.alternatives)]
         assert len(set(texts)) == most + 1 and all(texts)
-        sure = [likelihood(one.infill.confidence, one.infill.tokens) for one in found.others]
+        sure = [likelihood(one.infill.confidence, one.infill.tokens) for one in found.alternatives]
         assert sure == sorted(sure, reverse=True)
-        assert all(one.start == one.end == 15 and one.others == () for one in found.others)
+        assert all(one.start == one.end == 15 and one.alternatives == () for one in found.alternatives)
 
 
 def test_others_that_are_not_there_in_time_are_left_out(engine: LocalEngine) -> None:
-    told: list[Committed] = []
-    found = complete(words(), 15, engine, Job(commit=told.append, others=4, patience=0.0))
-    assert found is not None and found.shown and found.others == ()
+    told: list[CommittedText] = []
+    found = complete(words(), 15, engine, Job(on_commit=told.append, max_alternatives=4, search_seconds=0.0))
+    assert found is not None and found.shown and found.alternatives == ()
     assert told[-1].infill.text == found.text  # what a deadline that comes meanwhile would show
 
 
 def test_a_job_that_is_cancelled_while_others_are_made_stops(engine: LocalEngine) -> None:
     cancelled = False
 
-    def tell(committed: Committed) -> None:
+    def tell(committed: CommittedText) -> None:
         nonlocal cancelled
         cancelled = committed.infill.finished or committed.infill.tokens >= 8
 
     with pytest.raises(Cancelled):
-        complete(words(), 15, engine, Job(lambda: cancelled, commit=tell, others=4))
+        complete(words(), 15, engine, Job(lambda: cancelled, on_commit=tell, max_alternatives=4))
 
 
 def test_likelihood_is_that_of_the_whole_text() -> None:
@@ -344,12 +353,12 @@ def test_a_cancelled_completion_stops(engine: LocalEngine) -> None:
     ],
 )
 def test_documents_that_are_declined(engine: LocalEngine, where: Snapshot, reason: str) -> None:
-    assert reason in (declined(where) or "")
+    assert reason in (decline_reason(where) or "")
     assert complete(where, 0, engine) is None
 
 
 def test_other_documents_are_not_declined() -> None:
-    assert declined(snapshot(disabled_languages=("go",))) is None
+    assert decline_reason(snapshot(disabled_languages=("go",))) is None
 
 
 STORE = "class Store:\n    def lowest(self) -> str:\n        return min(self.stock)\n"
@@ -363,11 +372,11 @@ def beside(text: str, **options: object) -> Snapshot:
 
 def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: LocalEngine) -> None:
     offset = CALLS.index("    \n") + 4
-    assert question(beside(CALLS, project_files="none"), offset, engine).related == ()
-    found = question(beside(CALLS), offset, engine)
+    assert build_prompt(beside(CALLS, project_files="none"), offset, engine).related == ()
+    found = build_prompt(beside(CALLS), offset, engine)
     assert [snippet.path for snippet in found.related] == ["store.py"]
-    assert replace(found, related=()) == question(beside(CALLS, project_files="none"), offset, engine)
-    none = question(replace(beside(CALLS), related=Related(96, lambda *_: [])), offset, engine)
+    assert replace(found, related=()) == build_prompt(beside(CALLS, project_files="none"), offset, engine)
+    none = build_prompt(replace(beside(CALLS), related=Related(96, lambda *_: [])), offset, engine)
     assert none.related == ()
     read_ = complete(beside(CALLS), offset, engine)
     alone = complete(beside(CALLS, project_files="none"), offset, engine)
@@ -377,18 +386,18 @@ def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: LocalEngine
 
 def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: Path) -> None:
     """Though what is typed names other things, nothing but the cursor's line and its end is read again."""
-    engine, kept = load_local_engine(str(unpacked_model), "cpu"), Kept()
+    engine, cache = load_local_engine(str(unpacked_model), "cpu"), PipelineCache()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
     typed = "stock = paint(canvas)\n    other = Store()\n    "
     read_: list[int] = []
     for end in range(len(typed) + 1):
         now = start + typed[:end]
-        found = complete(beside(now + rest, max_tokens=4), len(now), engine, Job(kept=kept))
+        found = complete(beside(now + rest, max_tokens=4), len(now), engine, Job(cache=cache))
         assert found is not None
         read_.append(found.infill.prompt_tokens - found.infill.cached_tokens)
     assert read_[0] > 60 and max(read_[1:]) < 20
-    assert question(beside(now + rest, max_tokens=4), len(now), engine, kept).related
+    assert build_prompt(beside(now + rest, max_tokens=4), len(now), engine, cache).related
 
 
 def test_equal_texts_with_other_libraries_are_the_same_place() -> None:

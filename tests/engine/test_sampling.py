@@ -48,7 +48,7 @@ def test_next_to_no_temperature_takes_the_likeliest() -> None:
 def engine(tiny_model: Path) -> LocalEngine:
     """In fp32: what is drawn token after token must not be another one by rounding."""
     loaded = checkpoint.read_checkpoint(tiny_model)
-    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask, needs_no_mask
 
 
 def test_a_block_sees_context_and_itself_and_nothing_sees_it() -> None:
@@ -56,6 +56,6 @@ def test_tensors_are_seen_as_arrays_are() -> None:
     ],
 )
 def test_no_mask_is_needed_where_all_see_all(rows: TokenLayout, expected: bool) -> None:
-    assert all_see_all(rows) is expected
+    assert needs_no_mask(rows) is expected
     past = int(rows.start.min()) - int(rows.canvas[0] == 0)  # the first row's place
     assert attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, past), rows)).all() == expected

@@ -22,7 +22,7 @@ from mercury_lsp.engine.api import Run, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu.rounding import HALF_BYTE_TYPES, half_byte_levels
+from mercury_lsp.engine.backends.cpu.rounding import HALF_BYTE_TYPES, unpack_half_bytes
 from mercury_lsp.engine.backends.cpu.sources import OpenSource
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
 from mercury_lsp.engine.backends.devices import executor_for
@@ -137,7 +137,7 @@ def test_levels_of_four_bits_are_the_files_own_values(dtype: str) -> None:
     heads = raw.reshape(5, -1, size)
     scales = np.random.default_rng(4).uniform(0.001, 0.1, (5, 512 // block, 2)).astype(np.float16)
     heads[..., : (2 if dtype == "Q4_0" else 4)] = scales.view(np.uint8)[..., : (2 if dtype == "Q4_0" else 4)]
-    found = half_byte_levels(dtype, raw)
+    found = unpack_half_bytes(dtype, raw)
     assert found.offsets is not None
     levels = found.levels.reshape(5, -1, 32).astype(np.float32)
     values = levels * found.scales[..., None].astype(np.float32) + found.offsets[..., None].astype(np.float32)
@@ -298,7 +298,7 @@ def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: 
         np.array(vocabulary.encode(text), known.dtype) for text in (PROMPT.prefix, PROMPT.following)
     )
     project = ProjectMemory((Segment.build([("b.py", known)], known.dtype),), (frozenset(),), vocabulary)
-    memory = project.beside("shape.py", before, after)
+    memory = project.for_document("shape.py", before, after)
     # The prompt has no repetition to look up, so drafts are the project's.
     drafted = engine.infill(PROMPT, replace(greedy, mode="diffusion", draft_lookup=0), Run(memory=memory))
     assert drafted.text == alone.text

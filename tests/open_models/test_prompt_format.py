@@ -75,7 +75,7 @@ def test_other_files_are_shown_where_there_is_a_token_for_it(tmp_path: Path) -> 
 
 def test_an_empty_file_has_a_token_before_the_canvas(tmp_path: Path) -> None:
     loaded = opened(tmp_path, "open-dcoder")
-    assert canvas_context(Prompt("", "", "", ""), loaded, 500) == ([loaded.end], [])
+    assert canvas_context(Prompt("", "", "", ""), loaded, 500) == ([loaded.end_token], [])
 
 
 def test_what_does_not_fit_is_cut_at_the_far_ends(tmp_path: Path) -> None:

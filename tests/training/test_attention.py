@@ -15,8 +15,8 @@ from torch.nn.attention.flex_attention import create_block_mask
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Attend, Network
 from mercury_lsp.engine.tokenizer import Tokenizer
-from model.training.attention import attention, block_mask, fused, product
-from model.training.layout import Batch
+from model.training.attention import attention, block_mask, fused, matmul_attention
+from model.training.batch import Batch
 
 WIDER = replace(TINY, heads=6, kv_heads=3)
 
@@ -55,13 +55,13 @@ def gradients(made: Batch, attend: Attend | None, mask: object, dtype: torch.dty
 def test_all_ways_give_the_same_rows_and_gradients(made: Batch) -> None:
     seen = attention_mask(made.rows, made.rows)
     folded = gradients(made, None, seen, torch.float32)
-    for attend, mask in ((product, seen), (fused, block_mask(made.rows))):
+    for attend, mask in ((matmul_attention, seen), (fused, block_mask(made.rows))):
         for got, expected in zip(gradients(made, attend, mask, torch.float32), folded, strict=True):
             torch.testing.assert_close(got, expected, atol=2e-4, rtol=2e-4)
 
 
 def test_the_fused_way_takes_what_autocast_gives_it(made: Batch) -> None:
-    exact, _ = gradients(made, product, attention_mask(made.rows, made.rows), torch.float32)
+    exact, _ = gradients(made, matmul_attention, attention_mask(made.rows, made.rows), torch.float32)
     rough, _ = gradients(made, fused, block_mask(made.rows), torch.bfloat16)
     assert float((rough.float() - exact).norm() / exact.norm()) < 0.02
 
@@ -88,11 +88,11 @@ def test_the_mask_and_the_network_are_compiled_once_and_whole(made: Batch) -> No
         with torch.compiler.set_stance(stance):
             hidden = compiled(made.ids, rows.position, block_mask(rows, make), attend=fused)
             hidden.sum().backward()
-        plain = network(made.ids, rows.position, attention_mask(rows, rows), attend=product)
+        plain = network(made.ids, rows.position, attention_mask(rows, rows), attend=matmul_attention)
         torch.testing.assert_close(hidden, plain, atol=2e-4, rtol=2e-4)
 
 
 def test_a_processor_multiplies() -> None:
     attend, mask = attention(TokenLayout.clean(0, 4).map(lambda row: torch.from_numpy(row)[None]))
-    assert attend is product
+    assert attend is matmul_attention
     assert mask.dtype == torch.bool

@@ -37,12 +37,8 @@ def test_prefill_requests_one_token() -> None:
     [
         ((11, NEWLINE, 12), True, ((11,), True), 1),
         ((11, NEWLINE, 12), False, ((11, NEWLINE, 12), True), 1),
-        (
-            (NEWLINE, 11, NEWLINE, 12),
-            True,
-            ((NEWLINE, 11), True),
-            2,
-        ),  # a newline as the first token does not end the text
+        # A newline as the first token does not end the text.
+        ((NEWLINE, 11, NEWLINE, 12), True, ((NEWLINE, 11), True), 2),
         ((NEWLINE, NEWLINE), True, ((NEWLINE,), True), 2),
         ((NEWLINE,), True, ((NEWLINE,), True), 2),
         ((11, 12, 13, 14, 15), True, ((11, 12, 13, 14), False), 1),  # the token limit

@@ -14,42 +14,42 @@ from mercury_lsp.completion.debounce import MAX_WAIT_SECONDS, Debounce
 def after_keys(gaps: Sequence[float], latency: float | None = None) -> tuple[Debounce, float]:
     """Return the debounce after keys with these gaps in seconds, and the time of the last key."""
     debounce, now = Debounce(), 100.0
-    debounce = debounce.typed(now)
+    debounce = debounce.after_change(now)
     for gap in gaps:
         now += gap
-        debounce = debounce.typed(now)
-    return (debounce if latency is None else debounce.answered(latency)), now
+        debounce = debounce.after_change(now)
+    return (debounce if latency is None else debounce.after_answer(latency)), now
 
 
 def test_a_request_does_not_wait_before_pace_and_latency_are_known() -> None:
-    assert Debounce().wait(1.0) == 0
-    assert after_keys([])[0].answered(0.5).wait(100.0) == 0
+    assert Debounce().wait_seconds(1.0) == 0
+    assert after_keys([])[0].after_answer(0.5).wait_seconds(100.0) == 0
     debounce, now = after_keys([0.1, 0.1])
-    assert debounce.wait(now) == 0
+    assert debounce.wait_seconds(now) == 0
 
 
 def test_a_request_does_not_wait_if_the_answer_comes_before_the_next_key() -> None:
     debounce, now = after_keys([0.2] * 5, latency=0.06)
-    assert debounce.wait(now) == 0
+    assert debounce.wait_seconds(now) == 0
 
 
 def test_a_request_waits_for_the_next_key_while_keys_come_faster_than_answers() -> None:
     debounce, now = after_keys([0.1] * 5, latency=0.3)
-    assert debounce.wait(now) == pytest.approx(0.1)
+    assert debounce.wait_seconds(now) == pytest.approx(0.1)
     # The editor has already waited for a part of this time.
-    assert debounce.wait(now + 0.04) == pytest.approx(0.06)
-    assert debounce.wait(now + 0.2) == 0  # the user pauses
+    assert debounce.wait_seconds(now + 0.04) == pytest.approx(0.06)
+    assert debounce.wait_seconds(now + 0.2) == 0  # the user pauses
 
 
 def test_the_wait_never_exceeds_its_maximum_or_the_latency() -> None:
     debounce, now = after_keys([0.3] * 5, latency=0.9)
-    assert debounce.wait(now) == 0  # the next key is too far in the future
-    assert 0 < debounce.wait(now + 0.2) <= MAX_WAIT_SECONDS
+    assert debounce.wait_seconds(now) == 0  # the next key is too far in the future
+    assert 0 < debounce.wait_seconds(now + 0.2) <= MAX_WAIT_SECONDS
     debounce, now = after_keys([0.05, 0.06, 0.05, 0.06], latency=0.075)
-    assert 0 < debounce.wait(now) <= 0.075
+    assert 0 < debounce.wait_seconds(now) <= 0.075
     debounce, now = after_keys([0.05, 0.12, 0.05, 0.12], latency=0.075)
     # The answer may arrive before the next key.
-    assert debounce.wait(now) == 0
+    assert debounce.wait_seconds(now) == 0
 
 
 def test_a_pause_does_not_count_as_a_gap() -> None:
@@ -62,9 +62,9 @@ def test_gap_and_latency_adapt_to_recent_values() -> None:
     debounce, now = after_keys([0.4] * 3 + [0.1] * 12, latency=0.3)
     assert debounce.gap == pytest.approx(0.1, abs=0.03)
     for _ in range(12):
-        debounce = debounce.answered(0.05)
+        debounce = debounce.after_answer(0.05)
     assert debounce.latency == pytest.approx(0.05, abs=0.03)
-    assert debounce.wait(now) == 0
+    assert debounce.wait_seconds(now) == 0
 
 
 @dataclass
@@ -79,14 +79,14 @@ def simulate(keys: Sequence[float], latency: float, adaptive: bool) -> Outcome:
     """Simulate a request at each key and a model with this latency, stopped by the next key, without prefetch."""
     debounce, outcome = Debounce(), Outcome()
     for now, next_ in zip(keys, (*keys[1:], keys[-1] + 60), strict=True):
-        debounce = debounce.typed(now)
-        begins = now + (debounce.wait(now) if adaptive else 0.0)
+        debounce = debounce.after_change(now)
+        begins = now + (debounce.wait_seconds(now) if adaptive else 0.0)
         ends = begins + latency
         if begins >= next_:
             continue  # superseded before the model was asked
         outcome.work += min(ends, next_) - begins
         if ends <= next_:
-            debounce = debounce.answered(latency)
+            debounce = debounce.after_answer(latency)
             outcome.delay += ends - now
             outcome.answers += 1
         else:

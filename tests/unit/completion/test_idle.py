@@ -33,7 +33,7 @@ async def test_there_is_no_result_without_an_engine() -> None:
 async def test_the_result_is_not_cached() -> None:
     worker = await start_worker()
     assert await when_idle(Scheduler(worker), lambda engine, _: engine + "!") == "engine!"  # type: ignore[arg-type]
-    assert worker.remembered() == []
+    assert worker.recent_results() == []
     worker.stop()
 
 

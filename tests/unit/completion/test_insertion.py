@@ -6,15 +6,15 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.completion.fitting.insertion import Fit, Site
+from mercury_lsp.completion.fitting.insertion import Fit, InsertionPoint
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 
-def site_at(language_id: str, marked: str) -> Site:
+def site_at(language_id: str, marked: str) -> InsertionPoint:
     offset = marked.index("¦")
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
-    return Site(Syntax.of(document), offset)
+    return InsertionPoint(Syntax.of(document), offset)
 
 
 def fit(language_id: str, marked: str, text: str) -> Fit:
@@ -86,12 +86,8 @@ def test_an_insertion_before_a_missing_body_is_open() -> None:
         ("python", "foo(¦)\n", "(a]", 2),
         ("python", "foo(¦)\n", "')'", None),
         ("javascript", "function f() {¦}\n", " a }", 3),
-        (
-            "javascript",
-            "function f() {\n  if (a) {\n    ¦\n}\n",
-            "b }",
-            None,
-        ),  # one of the two blocks is open
+        # One of the two blocks is open.
+        ("javascript", "function f() {\n  if (a) {\n    ¦\n}\n", "b }", None),
     ],
 )
 def test_surplus_brackets(language_id: str, marked: str, text: str, surplus: int | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from support.models.scripted_engine import BEFORE, WAIT, WHOLE, WRITTEN, Scripted, place, shown
 
-from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.committed import CommittedText
 from mercury_lsp.completion.debounce import Debounce
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause, Reply, Snapshot
@@ -44,49 +44,49 @@ async def scheduler(engine: Scripted) -> AsyncIterator[CompletionScheduler]:
 
 async def idle(scheduler: CompletionScheduler) -> None:
     """Wait until the scheduler has no work left."""
-    while scheduler.work["busy"]:
+    while scheduler.debug_state["busy"]:
         await asyncio.sleep(0.001)
 
 
 async def test_the_text_after_a_suggestion_is_prefetched(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    assert shown(await scheduler.completion(*place())) == WHOLE
+    assert shown(await scheduler.complete(*place())) == WHOLE
     engine.written = [", and", " others"]
     await idle(scheduler)
     assert engine.prompts == [BEFORE, BEFORE + WHOLE]
-    scheduler.changed(*place(BEFORE + WHOLE))  # the user accepts the suggestion
-    assert not scheduler.work["busy"]
-    assert (await scheduler.completion(*place(BEFORE + WHOLE))).completion is not None
+    scheduler.on_change(*place(BEFORE + WHOLE))  # the user accepts the suggestion
+    assert not scheduler.debug_state["busy"]
+    assert (await scheduler.complete(*place(BEFORE + WHOLE))).completion is not None
     await idle(scheduler)
     # The third job continues after the second suggestion.
-    assert scheduler.work["begun"] == len(engine.prompts) == 3
+    assert scheduler.debug_state["begun"] == len(engine.prompts) == 3
 
 
 async def test_typing_along_a_suggestion_is_answered_from_the_cache(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    await scheduler.completion(*place())
+    await scheduler.complete(*place())
     await idle(scheduler)
     for typed in range(len(WHOLE)):
         there = place(BEFORE + WHOLE[:typed])
-        scheduler.changed(*there)
-        found = (await scheduler.completion(*there)).completion
+        scheduler.on_change(*there)
+        found = (await scheduler.complete(*there)).completion
         assert shown(found) == WHOLE[typed:]
         assert found is not None and found.start == found.end == len(BEFORE) + typed
     await idle(scheduler)
-    assert scheduler.work["begun"] == 2
+    assert scheduler.debug_state["begun"] == 2
     for typed in reversed(range(len(WHOLE))):  # and deletes the typed characters again
-        assert shown(await scheduler.completion(*place(BEFORE + WHOLE[:typed]))) == WHOLE[typed:]
-    assert scheduler.work["begun"] == 2
+        assert shown(await scheduler.complete(*place(BEFORE + WHOLE[:typed]))) == WHOLE[typed:]
+    assert scheduler.debug_state["begun"] == 2
 
 
 async def test_other_typed_text_is_passed_to_the_engine_as_a_hint(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    await scheduler.completion(*place())
+    await scheduler.complete(*place())
     await idle(scheduler)
-    await scheduler.completion(*place(BEFORE + "men"))
+    await scheduler.complete(*place(BEFORE + "men"))
     assert engine.prompts[2:3] == [BEFORE + "men"]
     assert engine.hints[:3] == [None, Hint(WHOLE, WHOLE), Hint(WHOLE, "men")]
 
@@ -95,9 +95,9 @@ async def test_text_committed_before_a_key_is_passed_to_the_next_job_as_a_hint(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    scheduler.changed(*place())
+    scheduler.on_change(*place())
     await engine.pass_(2)
-    scheduler.changed(*place(BEFORE + "m"))
+    scheduler.on_change(*place(BEFORE + "m"))
     engine.let(1)
     await engine.pass_(3)
     assert engine.hints == [None, Hint("many more", "m")]
@@ -107,9 +107,9 @@ async def test_a_request_joins_the_job_that_began_at_the_change(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    scheduler.changed(*place())
+    scheduler.on_change(*place())
     await engine.pass_(1)
-    asked = asyncio.create_task(scheduler.completion(*place()))
+    asked = asyncio.create_task(scheduler.complete(*place()))
     engine.let(100)
     assert shown(await asked) == WHOLE
     assert engine.prompts.count(BEFORE) == 1
@@ -118,10 +118,10 @@ async def test_a_request_joins_the_job_that_began_at_the_change(
 async def test_a_finished_prefetch_answers_the_request(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    scheduler.changed(*place())
+    scheduler.on_change(*place())
     await idle(scheduler)
-    assert scheduler.work["begun"] == 1
-    assert shown(await scheduler.completion(*place())) == WHOLE
+    assert scheduler.debug_state["begun"] == 1
+    assert shown(await scheduler.complete(*place())) == WHOLE
     assert engine.prompts.count(BEFORE) == 1
 
 
@@ -129,8 +129,8 @@ async def test_a_prefetch_that_ends_during_the_debounce_is_not_repeated(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    scheduler.changed(*place(debounce_ms=50))
-    asked = asyncio.create_task(scheduler.completion(*place(debounce_ms=50)))
+    scheduler.on_change(*place(debounce_ms=50))
+    asked = asyncio.create_task(scheduler.complete(*place(debounce_ms=50)))
     await engine.pass_(3)
     engine.held = False
     assert shown(await asked) == WHOLE
@@ -141,10 +141,10 @@ async def test_a_newer_change_stops_an_older_prefetch_within_one_pass(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    scheduler.changed(*place())
+    scheduler.on_change(*place())
     await engine.pass_(1)
     for typed in ("m", "me", "men"):
-        scheduler.changed(*place(BEFORE + typed))
+        scheduler.on_change(*place(BEFORE + typed))
     engine.let(1)  # in this pass, the first job notices that it is superseded
     await engine.pass_(3)
     await idle(scheduler)
@@ -156,9 +156,9 @@ async def test_a_change_does_not_cancel_the_request_before_it(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    asked = asyncio.create_task(scheduler.completion(*place()))
+    asked = asyncio.create_task(scheduler.complete(*place()))
     await engine.pass_(1)
-    scheduler.changed(*place(BEFORE + "x"))
+    scheduler.on_change(*place(BEFORE + "x"))
     engine.let(2)
     assert shown(await asked) == WHOLE
     await engine.pass_(2 + 3)
@@ -170,9 +170,9 @@ async def test_a_newer_request_supersedes_an_older_one(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    older = asyncio.create_task(scheduler.completion(*place()))
+    older = asyncio.create_task(scheduler.complete(*place()))
     await engine.pass_(1)
-    newer = asyncio.create_task(scheduler.completion(*place(BEFORE + "x")))
+    newer = asyncio.create_task(scheduler.complete(*place(BEFORE + "x")))
     assert await older == Reply(cause=Cause.SUPERSEDED)
     engine.let(100)
     assert shown(await newer) == WHOLE
@@ -182,31 +182,31 @@ async def test_a_newer_request_supersedes_an_older_one(
 async def test_requests_are_ordered_by_their_arrival(
     scheduler: CompletionScheduler,
 ) -> None:
-    before = scheduler.arrived()
-    newer = asyncio.create_task(scheduler.completion(*place(BEFORE + "x")))
+    before = scheduler.next_request_number()
+    newer = asyncio.create_task(scheduler.complete(*place(BEFORE + "x")))
     await asyncio.sleep(0)
-    assert await scheduler.completion(*place(), before) == Reply(cause=Cause.SUPERSEDED)
+    assert await scheduler.complete(*place(), before) == Reply(cause=Cause.SUPERSEDED)
     # A request for the same place is not superseded.
-    assert shown(await scheduler.completion(*place(BEFORE + "x"), arrival=before)) == WHOLE
+    assert shown(await scheduler.complete(*place(BEFORE + "x"), request_number=before)) == WHOLE
     assert shown(await newer) == WHOLE
 
 
 async def test_an_answer_from_the_cache_supersedes_older_requests(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    await scheduler.completion(*place())
+    await scheduler.complete(*place())
     await idle(scheduler)
     engine.hold()
-    older = asyncio.create_task(scheduler.completion(*place("other ")))
-    while not scheduler.work["busy"]:
+    older = asyncio.create_task(scheduler.complete(*place("other ")))
+    while not scheduler.debug_state["busy"]:
         await asyncio.sleep(0)
-    assert shown(await scheduler.completion(*place())) == WHOLE
+    assert shown(await scheduler.complete(*place())) == WHOLE
     assert await older == Reply(cause=Cause.SUPERSEDED)
 
 
 async def test_a_cancelled_request_stops_its_job(scheduler: CompletionScheduler, engine: Scripted) -> None:
     engine.held = True
-    asked = asyncio.create_task(scheduler.completion(*place()))
+    asked = asyncio.create_task(scheduler.complete(*place()))
     await engine.pass_(1)
     asked.cancel()
     with suppress(asyncio.CancelledError):
@@ -221,14 +221,14 @@ async def test_committed_text_is_shown_at_the_deadline_and_the_rest_is_cached(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    scheduler.changed(*place(deadline_ms=1))
+    scheduler.on_change(*place(deadline_ms=1))
     await engine.pass_(2)
-    found = (await scheduler.completion(*place(deadline_ms=1))).completion
+    found = (await scheduler.complete(*place(deadline_ms=1))).completion
     assert shown(found) == "many more"
     assert found is not None and not found.infill.finished
     await engine.pass_(1)
     await idle(scheduler)
-    assert shown(await scheduler.completion(*place(deadline_ms=1))) == WHOLE
+    assert shown(await scheduler.complete(*place(deadline_ms=1))) == WHOLE
     assert engine.prompts.count(BEFORE) == 1
 
 
@@ -237,8 +237,8 @@ async def test_a_request_without_committed_text_is_empty_at_the_deadline_and_its
     scheduler: CompletionScheduler, engine: Scripted, anticipate: bool
 ) -> None:
     engine.held = True
-    assert (await scheduler.completion(*place(deadline_ms=1, anticipate=anticipate))).completion is None
-    assert scheduler.work["busy"]
+    assert (await scheduler.complete(*place(deadline_ms=1, anticipate=anticipate))).completion is None
+    assert scheduler.debug_state["busy"]
     await engine.pass_(3)
     await idle(scheduler)
     assert engine.prompts == [BEFORE]
@@ -248,9 +248,9 @@ async def test_a_newer_change_stops_a_job_that_missed_its_deadline(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
-    assert (await scheduler.completion(*place(deadline_ms=1))).completion is None
+    assert (await scheduler.complete(*place(deadline_ms=1))).completion is None
     await engine.pass_(1)
-    scheduler.changed(*place(BEFORE + "x", deadline_ms=1))
+    scheduler.on_change(*place(BEFORE + "x", deadline_ms=1))
     engine.let(1)
     await engine.pass_(3)
     assert engine.prompts == [BEFORE, BEFORE + "x"]
@@ -264,7 +264,7 @@ async def test_the_default_deadline_depends_on_the_device_and_is_longer_for_manu
     assert scheduler._deadlines(snapshot) == (0.25, 0.25)
     engine.device = "cuda:0"
     assert scheduler._deadlines(snapshot) == (0.06, 0.06)
-    assert scheduler._deadlines(replace(snapshot, invoked=True)) == (0.6, 0.6)
+    assert scheduler._deadlines(replace(snapshot, manual=True)) == (0.6, 0.6)
     assert scheduler._deadlines(place(deadline_ms=400)[0]) == (0.4, 0.4)
 
 
@@ -282,21 +282,21 @@ async def test_anticipate_false_disables_prefetch_and_cache(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     there = place(anticipate=False)
-    scheduler.opened(there[0])
-    scheduler.changed(*there)
-    assert scheduler.work == {"begun": 0, "busy": False}
+    scheduler.on_open(there[0])
+    scheduler.on_change(*there)
+    assert scheduler.debug_state == {"begun": 0, "busy": False}
     for _ in range(2):
-        assert shown(await scheduler.completion(*there)) == WHOLE
-        assert not scheduler.work["busy"]
+        assert shown(await scheduler.complete(*there)) == WHOLE
+        assert not scheduler.debug_state["busy"]
     assert engine.prompts == [BEFORE, BEFORE]
     assert engine.hints == [None, None]
 
 
 async def test_nothing_is_prefetched_in_documents_without_suggestions(scheduler: CompletionScheduler) -> None:
     for there in (place(uri="file:///w/.env"), place(enabled=False), place("a\0b")):
-        scheduler.opened(there[0])
-        scheduler.changed(*there)
-        assert scheduler.work == {"begun": 0, "busy": False}
+        scheduler.on_open(there[0])
+        scheduler.on_change(*there)
+        assert scheduler.debug_state == {"begun": 0, "busy": False}
 
 
 async def test_related_text_stays_the_same_while_the_user_types(
@@ -309,7 +309,7 @@ async def test_related_text_stays_the_same_while_the_user_types(
         other = f"{number} {words} {words}\nand more lines\nof it {number}"
         library = Library({"b.txt": read("b.txt", other)}, opened=("b.txt",))
         snapshot, offset = place(before + typed)
-        await scheduler.completion(replace(snapshot, library=library, related=Related(400)), offset)
+        await scheduler.complete(replace(snapshot, library=library, related=Related(400)), offset)
         await idle(scheduler)
     assert len(engine.related) > 4
     assert {len(related) for related in engine.related} == {1} and len(set(engine.related)) == 1
@@ -318,7 +318,7 @@ async def test_related_text_stays_the_same_while_the_user_types(
 async def test_an_opened_document_is_prefilled_from_its_top(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    scheduler.opened(place("first\nsecond\n")[0])
+    scheduler.on_open(place("first\nsecond\n")[0])
     await idle(scheduler)
     assert engine.read == ["first"]
     assert engine.prompts == []
@@ -327,10 +327,10 @@ async def test_an_opened_document_is_prefilled_from_its_top(
 async def test_nothing_is_prefetched_after_an_unlikely_text(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    found = (await scheduler.completion(*place(show_likelihood=1))).completion
+    found = (await scheduler.complete(*place(show_likelihood=1))).completion
     assert found is not None and found.shown is None
-    assert not scheduler.work["busy"]
-    await scheduler.completion(*place(show_likelihood=1))
+    assert not scheduler.debug_state["busy"]
+    await scheduler.complete(*place(show_likelihood=1))
     # An empty result is cached, too.
     assert engine.prompts == [BEFORE]
 
@@ -338,14 +338,14 @@ async def test_nothing_is_prefetched_after_an_unlikely_text(
 async def test_a_reply_says_if_it_came_from_the_cache_and_why_it_is_empty(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    first = await scheduler.completion(*place())
-    again = await scheduler.completion(*place())
+    first = await scheduler.complete(*place())
+    again = await scheduler.complete(*place())
     assert (first.cause, first.from_cache) == (again.cause, not again.from_cache) == (Cause.NONE, False)
     await idle(scheduler)
     engine.hold()
-    older = asyncio.create_task(scheduler.completion(*place("other ")))
+    older = asyncio.create_task(scheduler.complete(*place("other ")))
     await engine.pass_(1)
-    assert await scheduler.completion(*place("another ", deadline_ms=1)) == Reply(cause=Cause.DEADLINE)
+    assert await scheduler.complete(*place("another ", deadline_ms=1)) == Reply(cause=Cause.DEADLINE)
     assert await older == Reply(cause=Cause.SUPERSEDED)
 
 
@@ -358,41 +358,41 @@ async def test_a_reply_says_if_the_model_is_loading_or_failed_to_load(
     failed = asyncio.Event()
     monkeypatch.setattr(load, "load_engine", fail)
     scheduler = CompletionScheduler()
-    assert await scheduler.completion(*place(deadline_ms=1)) == Reply(cause=Cause.LOADING)
+    assert await scheduler.complete(*place(deadline_ms=1)) == Reply(cause=Cause.LOADING)
     assert scheduler.load(Config(), lambda state: failed.set() if state.kind == "failed" else None)
     await asyncio.wait_for(failed.wait(), WAIT)
-    assert await scheduler.completion(*place()) == Reply(cause=Cause.FAILED) and scheduler.model == ""
+    assert await scheduler.complete(*place()) == Reply(cause=Cause.FAILED) and scheduler.model == ""
     scheduler.close()
 
 
-def manual(there: tuple[Snapshot, int]) -> tuple[Snapshot, int]:
+def as_manual(there: tuple[Snapshot, int]) -> tuple[Snapshot, int]:
     """Return the same place for a manual request."""
-    return replace(there[0], invoked=True), there[1]
+    return replace(there[0], manual=True), there[1]
 
 
 async def test_manual_requests_get_several_suggestions_and_automatic_requests_one(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    found = (await scheduler.completion(*manual(place()))).completion
+    found = (await scheduler.complete(*as_manual(place()))).completion
     assert found is not None and shown(found) == WHOLE
-    assert [other.shown for other in found.others] == ["some", "many things"]
+    assert [other.shown for other in found.alternatives] == ["some", "many things"]
     await idle(scheduler)
-    typed = (await scheduler.completion(*manual(place(BEFORE + "many")))).completion
+    typed = (await scheduler.complete(*as_manual(place(BEFORE + "many")))).completion
     assert shown(typed) == " more words"
-    assert typed is not None and [other.shown for other in typed.others] == [" things"]
-    unasked = (await scheduler.completion(*place())).completion
-    assert shown(unasked) == WHOLE and unasked is not None and unasked.others == ()
+    assert typed is not None and [other.shown for other in typed.alternatives] == [" things"]
+    unasked = (await scheduler.complete(*place())).completion
+    assert shown(unasked) == WHOLE and unasked is not None and unasked.alternatives == ()
     assert engine.branched == [BEFORE]
 
 
 async def test_a_manual_request_adds_alternatives_to_an_automatic_suggestion(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    assert shown(await scheduler.completion(*place())) == WHOLE
+    assert shown(await scheduler.complete(*place())) == WHOLE
     await idle(scheduler)
     assert engine.branched == []
-    found = (await scheduler.completion(*manual(place()))).completion
-    assert shown(found) == WHOLE and found is not None and len(found.others) == 2
+    found = (await scheduler.complete(*as_manual(place()))).completion
+    assert shown(found) == WHOLE and found is not None and len(found.alternatives) == 2
     assert engine.branched == [BEFORE]
 
 
@@ -400,14 +400,14 @@ async def test_only_manual_requests_are_answered_in_the_middle_of_a_word(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     there = place("some wo", "rds")
-    scheduler.changed(*there)
+    scheduler.on_change(*there)
     await idle(scheduler)
-    found = (await scheduler.completion(*there)).completion
+    found = (await scheduler.complete(*there)).completion
     assert (
         found is not None and found.shown is None and found.reason == "the cursor is in the middle of a word"
     )
     assert engine.passes == 0
-    assert shown(await scheduler.completion(*manual(there))) is not None
+    assert shown(await scheduler.complete(*as_manual(there))) is not None
     assert engine.passes == len(WRITTEN)
 
 
@@ -419,10 +419,10 @@ async def test_typing_along_a_suggestion_keeps_it_where_a_trigger_rule_forbids_n
         return Snapshot(document, Config(deadline_ms=60_000, in_strings_and_comments=False)), len(text)
 
     engine.written = ["f('", "many words", "')"]
-    assert shown(await scheduler.completion(*code("x = "))) == "f('many words')"
+    assert shown(await scheduler.complete(*code("x = "))) == "f('many words')"
     await idle(scheduler)
-    assert shown(await scheduler.completion(*code("x = f('many"))) == " words')"
-    other = (await scheduler.completion(*code("x = f('few"))).completion
+    assert shown(await scheduler.complete(*code("x = f('many"))) == " words')"
+    other = (await scheduler.complete(*code("x = f('few"))).completion
     assert other is not None and "in_strings_and_comments" in (other.reason or "")
 
 
@@ -430,41 +430,41 @@ async def test_the_debounce_follows_the_settings_and_the_typing_pace(scheduler: 
     now = 10.0
     scheduler._debounce = Debounce(last=now, gap=0.1, latency=0.3)
     slow = place(anticipate=False)[0]
-    assert scheduler._wait(slow, now) == pytest.approx(0.1)
-    assert scheduler._wait(replace(slow, invoked=True), now) == 0
+    assert scheduler._debounce_seconds(slow, now) == pytest.approx(0.1)
+    assert scheduler._debounce_seconds(replace(slow, manual=True), now) == 0
     # The prefetch began at the change.
-    assert scheduler._wait(place()[0], now) == 0
-    assert scheduler._wait(place(debounce_ms=70)[0], now) == 0.07
-    assert scheduler._wait(place(debounce_ms=0, anticipate=False)[0], now) == 0
+    assert scheduler._debounce_seconds(place()[0], now) == 0
+    assert scheduler._debounce_seconds(place(debounce_ms=70)[0], now) == 0.07
+    assert scheduler._debounce_seconds(place(debounce_ms=0, anticipate=False)[0], now) == 0
 
 
 async def test_the_debounce_learns_from_changes_and_from_answers_of_the_model(
     scheduler: CompletionScheduler,
 ) -> None:
     for typed in ("", "a", "ab"):
-        scheduler.changed(*place(BEFORE + typed, anticipate=False))
+        scheduler.on_change(*place(BEFORE + typed, anticipate=False))
     assert scheduler._debounce.gap is not None and scheduler._debounce.latency is None
-    await scheduler.completion(*place())
+    await scheduler.complete(*place())
     learned = scheduler._debounce.latency
     assert learned is not None and learned > 0
-    await scheduler.completion(*place())  # answered from the cache
+    await scheduler.complete(*place())  # answered from the cache
     assert scheduler._debounce.latency == learned
 
 
 async def test_alternatives_are_prefetched_when_the_user_pauses(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    scheduler.further = 0.01
+    scheduler.alternatives_delay = 0.01
     snapshot, offset = place()
-    scheduler.changed(snapshot, offset)
+    scheduler.on_change(snapshot, offset)
     await idle(scheduler)
     passes = engine.passes
-    stepping = replace(snapshot, several=True)
-    found = (await scheduler.completion(stepping, offset)).completion
+    stepping = replace(snapshot, wants_alternatives=True)
+    found = (await scheduler.complete(stepping, offset)).completion
     assert found is not None and found.shown == WHOLE and engine.passes == passes
-    assert [other.shown for other in found.others]
-    plain = (await scheduler.completion(snapshot, offset)).completion
-    assert plain is not None and plain.shown == WHOLE and not plain.others
+    assert [other.shown for other in found.alternatives]
+    plain = (await scheduler.complete(snapshot, offset)).completion
+    assert plain is not None and plain.shown == WHOLE and not plain.alternatives
 
 
 async def test_the_deadline_holds_even_if_post_processing_takes_too_long(
@@ -472,15 +472,15 @@ async def test_the_deadline_holds_even_if_post_processing_takes_too_long(
 ) -> None:
     judging, over = threading.Event(), threading.Event()
 
-    def judged(committed: Committed) -> None:
+    def judge(committed: CommittedText) -> None:
         judging.set()
         over.wait(30)
 
-    monkeypatch.setattr(Committed, "judged", judged)
+    monkeypatch.setattr(CommittedText, "judge", judge)
     engine.held = True
-    scheduler.changed(*place(deadline_ms=1))
+    scheduler.on_change(*place(deadline_ms=1))
     await engine.pass_(2)
     began = time.monotonic()
-    assert (await scheduler.completion(*place(deadline_ms=1))).completion is None
+    assert (await scheduler.complete(*place(deadline_ms=1))).completion is None
     assert judging.is_set() and time.monotonic() - began < 10  # 51 ms on an idle machine
     over.set()

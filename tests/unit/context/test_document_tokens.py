@@ -12,7 +12,13 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from mercury_lsp.context.memory import tokens as module
 from mercury_lsp.context.memory.project import EMPTY
-from mercury_lsp.context.memory.tokens import CUTS, PIECE, PROBE, DocumentTokens, Reader
+from mercury_lsp.context.memory.tokens import (
+    CUT_PATTERNS,
+    CUT_PROBE,
+    MIN_PIECE_CHARACTERS,
+    DocumentTokens,
+    MemoryReader,
+)
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 from mercury_lsp.engine.tokenizer import Tokenizer, Vocabulary
 from mercury_lsp.syntax.document import Document
@@ -55,7 +61,7 @@ def test_both_sides_of_the_cursor_are_encoded_like_whole_texts(seed: int) -> Non
     at = len(text) // 2
     for _ in range(12):
         stem = draw.randint(0, min(5, at))
-        before, after = tokens.sides(text[:at], text[at:], stem)
+        before, after = tokens.encode_sides(text[:at], text[at:], stem)
         assert before.tolist() == tokenizer.encode(text[: at - stem])
         assert after.tolist() == tokenizer.encode(text[at:])
         change = draw.randint(0, 4)
@@ -79,7 +85,7 @@ def test_a_key_encodes_only_the_text_near_it(tokenizer: Tokenizer, monkeypatch: 
     tokens = DocumentTokens(tokenizer)
     text = "def function(argument):\n    return argument + 1\n\n\n" * 500
     at = len(text) // 2
-    tokens.sides(text[:at], text[at:], 0)
+    tokens.encode_sides(text[:at], text[at:], 0)
     encoded: list[int] = []
     encode = tokenizer.encode
 
@@ -89,12 +95,12 @@ def test_a_key_encodes_only_the_text_near_it(tokenizer: Tokenizer, monkeypatch: 
 
     monkeypatch.setattr(tokenizer, "encode", counted)
     monkeypatch.setattr(tokenizer, "encode_all", lambda texts: 1 / 0)
-    tokens.sides(text[:at] + "x", text[at:], 1)
-    assert sum(encoded) < 10 * PIECE
+    tokens.encode_sides(text[:at] + "x", text[at:], 1)
+    assert sum(encoded) < 10 * MIN_PIECE_CHARACTERS
     encoded.clear()
     # The cursor moves, and the text stays the same.
-    tokens.sides(text[: at // 2], text[at // 2 : at] + "x" + text[at:], 0)
-    assert sum(encoded) < 3 * PIECE
+    tokens.encode_sides(text[: at // 2], text[at // 2 : at] + "x" + text[at:], 0)
+    assert sum(encoded) < 3 * MIN_PIECE_CHARACTERS
 
 
 def test_texts_are_split_after_line_breaks_if_the_vocabulary_joins_them_with_punctuation(
@@ -112,12 +118,12 @@ def test_texts_are_split_after_line_breaks_if_the_vocabulary_joins_them_with_pun
     trainer = trainers.BpeTrainer(
         vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    joining.train_from_iterator([PROBE] * 50, trainer)
+    joining.train_from_iterator([CUT_PROBE] * 50, trainer)
     vocabulary = Vocabulary(joining)
     tokens = DocumentTokens(vocabulary)
-    assert DocumentTokens(tokenizer)._cut is CUTS[0] and tokens._cut is CUTS[1]
-    text = PROBE * 20
-    before, after = tokens.sides(text[:700], text[700:], 2)
+    assert DocumentTokens(tokenizer)._cut is CUT_PATTERNS[0] and tokens._cut is CUT_PATTERNS[1]
+    text = CUT_PROBE * 20
+    before, after = tokens.encode_sides(text[:700], text[700:], 2)
     assert before.tolist() == vocabulary.encode(text[:698]) and after.tolist() == vocabulary.encode(
         text[700:]
     )
@@ -127,11 +133,11 @@ def test_texts_are_split_after_line_breaks_if_the_vocabulary_joins_them_with_pun
 def test_a_huge_document_is_encoded_around_the_cursor(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REACH", (3_000, 1_000))
+    monkeypatch.setattr(module, "ENCODED_CHARACTERS", (3_000, 1_000))
     text = "x = 1\n" * 2_000
     tokens = DocumentTokens(tokenizer)
     for at in (6_000, 6_006, 6_500, 7_200, 100):
-        before, after = tokens.sides(text[:at], text[at:], 0)
+        before, after = tokens.encode_sides(text[:at], text[at:], 0)
         # The start of the text before the cursor moves in strides, so that it rarely changes.
         assert before.tolist() == tokenizer.encode(text[max(0, at - 3_000) // 1_000 * 1_000 : at])
         assert after.tolist() == tokenizer.encode(text[at : at + 1_000])
@@ -142,12 +148,12 @@ def test_line_endings_are_normalized_as_in_the_prompt(tokenizer: Tokenizer, eol:
     text = "first = compute()\nsecond ="
     document = Document("uri", "a.py", "python", 1, (text + "\nthird\n").replace("\n", eol))
     offset = len(text.replace("\n", eol))
-    memory = Reader(tokenizer).beside(EMPTY, document, offset, 0)
+    memory = MemoryReader(tokenizer).for_document(EMPTY, document, offset, 0)
     assert memory.after[:2] == tokenizer.encode("\nthird\n")[:2]
-    match = memory.follow(tokenizer.encode(text))
+    match = memory.find_match(tokenizer.encode(text))
     assert match.length and match.path == "a.py"
 
 
 def test_a_cursor_inside_a_line_ending_counts_as_before_it(tokenizer: Tokenizer) -> None:
     document = Document("uri", "a.py", "python", 1, "x\r\ny")
-    assert Reader(tokenizer).beside(EMPTY, document, 2, 0).after == tokenizer.encode("\ny")
+    assert MemoryReader(tokenizer).for_document(EMPTY, document, 2, 0).after == tokenizer.encode("\ny")

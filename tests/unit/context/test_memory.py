@@ -34,7 +34,7 @@ def view(
     memory: ProjectMemory, before: Sequence[int] = (), after: Sequence[int] = (), path: str = "open"
 ) -> DocumentMemory:
     dtype = np.dtype(f"u{memory.segments[0].width}" if memory.segments else "u2")
-    return memory.beside(path, np.array(before, dtype), np.array(after, dtype))
+    return memory.for_document(path, np.array(before, dtype), np.array(after, dtype))
 
 
 def common_suffix(one: Sequence[int], other: Sequence[int]) -> int:
@@ -85,7 +85,7 @@ def test_matches_equal_those_of_a_brute_force_search(
     gone = set(data.draw(st.lists(st.sampled_from(every), unique=True))) if every else set()
     here = data.draw(st.sampled_from(["elsewhere", *every]))
     known = memory_of(*parts, vocabulary=vocabulary).without(gone)
-    match = view(known, before, after, here).follow(context)
+    match = view(known, before, after, here).find_match(context)
     alive = [own for part in parts for path, own in part.items() if path not in gone | {here}]
     assert as_counters(match.project) == brute_force(alive, context, MAX_SHORTER_MATCHES)
     assert as_counters(match.document) == brute_force([before, after], context, CONTEXT_TOKENS)
@@ -99,7 +99,7 @@ def test_merging_segments_does_not_change_matches(
     named = {str(i): own for i, own in enumerate(files)}
     cut = data.draw(st.integers(0, len(files)))
     parts = dict(list(named.items())[:cut]), dict(list(named.items())[cut:])
-    whole, apart = (view(memory_of(*some)).follow(context) for some in ((named,), parts))
+    whole, apart = (view(memory_of(*some)).find_match(context) for some in ((named,), parts))
     assert as_counters(whole.project) == as_counters(apart.project)
 
 
@@ -113,55 +113,55 @@ def test_the_tokens_of_each_file_can_be_read_back(files: list[list[int]]) -> Non
 
 def test_no_match_crosses_the_end_of_a_file_or_the_cursor() -> None:
     memory = memory_of({"a": [1, 2, 3], "b": [4, 5]})
-    assert view(memory).follow([2, 3]) == Match()  # nothing follows the end of a file
-    assert view(memory, [6, 7], [8, 9]).follow([6, 7]) == Match()  # nor the text before the cursor
-    assert view(memory, [6, 7], [8, 9]).follow([7, 8]).document == (Level(1, (9,), (1,), 1),)
+    assert view(memory).find_match([2, 3]) == Match()  # nothing follows the end of a file
+    assert view(memory, [6, 7], [8, 9]).find_match([6, 7]) == Match()  # nor the text before the cursor
+    assert view(memory, [6, 7], [8, 9]).find_match([7, 8]).document == (Level(1, (9,), (1,), 1),)
 
 
 def test_the_context_at_the_cursor_does_not_match_itself() -> None:
-    match = view(memory_of(), [1, 2, 3, 9, 1, 2, 3], [5]).follow([1, 2, 3, 9, 1, 2, 3])
+    match = view(memory_of(), [1, 2, 3, 9, 1, 2, 3], [5]).find_match([1, 2, 3, 9, 1, 2, 3])
     assert match.document[0] == Level(3, (9,), (1,), 1)
 
 
 def test_the_saved_file_of_the_open_document_does_not_match() -> None:
     memory = memory_of({"open": [1, 2, 3], "other": [1, 2, 4]})
-    match = view(memory).follow([1, 2])
+    match = view(memory).find_match([1, 2])
     assert match.ids == (4,) and match.path == "other"
-    assert view(memory, [1, 2, 5, 1, 2], path="open").follow([1, 2]).path == "open"
+    assert view(memory, [1, 2, 5, 1, 2], path="open").find_match([1, 2]).path == "open"
 
 
 def test_a_removed_file_never_matches_again() -> None:
     memory = memory_of({"a": [1, 2, 3], "b": [1, 2, 4]}).without(["a"])
-    assert view(memory).follow([1, 2]).ids == (4,)
-    assert view(memory.without(["b"])).follow([1, 2]) == Match()
-    assert view(memory.without([])).follow([1, 2]).ids == (4,)
+    assert view(memory).find_match([1, 2]).ids == (4,)
+    assert view(memory.without(["b"])).find_match([1, 2]) == Match()
+    assert view(memory.without([])).find_match([1, 2]).ids == (4,)
 
 
 def test_a_continuation_follows_the_majority_and_gives_its_evidence() -> None:
     memory = memory_of({"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 4, 6], "c": [1, 2, 3, 4, 6], "d": [1, 2, 7]})
-    steps = view(memory).foretell([1, 2], 8)
+    steps = view(memory).predict_continuation([1, 2], 8)
     assert [step.token for step in steps] == [3, 4, 6]
     assert [(step.length, step.total, step.agreeing) for step in steps] == [(2, 4, 3), (3, 3, 3), (4, 3, 2)]
     assert not any(step.document for step in steps)
-    assert view(memory).foretell([1, 2], 2) == steps[:2]
-    assert view(memory).foretell([], 2) == [] and view(memory).foretell([99], 2) == []
+    assert view(memory).predict_continuation([1, 2], 2) == steps[:2]
+    assert view(memory).predict_continuation([], 2) == [] and view(memory).predict_continuation([99], 2) == []
 
 
 def test_the_document_takes_precedence_over_equally_long_matches_in_the_project() -> None:
-    steps = view(memory_of({"a": [1, 2, 3]}), [1, 2, 5, 6, 0]).foretell([1, 2], 8)
+    steps = view(memory_of({"a": [1, 2, 3]}), [1, 2, 5, 6, 0]).predict_continuation([1, 2], 8)
     assert [step.token for step in steps] == [5, 6, 0] and all(step.document for step in steps)
 
 
 def test_a_match_gives_the_number_of_tokens_that_it_shares_with_the_text_after_the_cursor() -> None:
     memory = memory_of({"a": [1, 2, 3, 4, 5]})
-    assert view(memory, [], [3, 4, 9]).follow([1, 2]).resumes == 2
-    assert view(memory, [], [3, 4, 5]).follow([1, 2]).resumes == 3
-    assert view(memory, [], [4]).follow([1, 2]).resumes == 0
+    assert view(memory, [], [3, 4, 9]).find_match([1, 2]).resumes == 2
+    assert view(memory, [], [3, 4, 5]).find_match([1, 2]).resumes == 3
+    assert view(memory, [], [4]).find_match([1, 2]).resumes == 0
 
 
 def test_an_empty_context_and_an_empty_memory_have_no_match() -> None:
-    assert view(ProjectMemory()).follow([1]) == Match() == view(memory_of({})).follow([])
-    assert view(memory_of({"empty": []}, {})).follow([1]).length == 0
+    assert view(ProjectMemory()).find_match([1]) == Match() == view(memory_of({})).find_match([])
+    assert view(memory_of({"empty": []}, {})).find_match([1]).length == 0
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
@@ -186,7 +186,7 @@ def test_a_lookup_does_not_scan_the_whole_index() -> None:
         for _ in range(3):
             began = time.perf_counter()
             for context in contexts:
-                there._follow(tuple(context))
+                there._find_match(tuple(context))
             taken.append(time.perf_counter() - began)
         return min(taken)
 

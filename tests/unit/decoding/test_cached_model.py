@@ -32,7 +32,7 @@ class RecordingExecutor:
 def test_prefill_runs_in_chunks_after_the_cached_rows() -> None:
     passes = CachedModel(noted := RecordingExecutor())
     ids = list(range(2 * PREFILL_CHUNK_ROWS + 3))
-    last = passes.read(ids, never_cancelled)
+    last = passes.extend(ids, never_cancelled)
     assert noted.asked == [
         (PREFILL_CHUNK_ROWS, 0, 0),
         (PREFILL_CHUNK_ROWS, PREFILL_CHUNK_ROWS, PREFILL_CHUNK_ROWS),
@@ -40,7 +40,7 @@ def test_prefill_runs_in_chunks_after_the_cached_rows() -> None:
     ]
     assert passes.scores(last).tolist() == [[ids[-1]]]
     assert passes.ids == ids
-    assert passes.read([], never_cancelled) is None
+    assert passes.extend([], never_cancelled) is None
 
 
 def test_rows_are_cached_only_if_they_are_kept_explicitly() -> None:
@@ -65,5 +65,5 @@ def test_a_cancelled_prefill_keeps_its_finished_chunks() -> None:
     passes = CachedModel(RecordingExecutor())
     looks = iter([False, True])
     with pytest.raises(Cancelled):
-        passes.read(list(range(2 * PREFILL_CHUNK_ROWS)), lambda: next(looks))
+        passes.extend(list(range(2 * PREFILL_CHUNK_ROWS)), lambda: next(looks))
     assert passes.ids == list(range(PREFILL_CHUNK_ROWS))

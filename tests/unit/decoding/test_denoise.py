@@ -60,14 +60,8 @@ def test_unsure_tokens_wait_for_their_context() -> None:
     block, calls = run([5, 6, 7, EOT, EOT, EOT], [True, False, False, True, True, True])
     assert block.tokens == (5, 6, 7)
     assert block.passes == 2
-    assert calls[1] == [
-        5,
-        6,
-        None,
-        None,
-        None,
-        None,
-    ]  # the bound admits one unsure token; the end waits
+    # The bound admits one unsure token; the end waits.
+    assert calls[1] == [5, 6, None, None, None, None]
 
 
 def test_a_block_without_an_end_is_full() -> None:

@@ -25,10 +25,10 @@ class ScriptedMemory:
 
     matches: dict[int, Match] = field(default_factory=dict)
 
-    def follow(self, context: Sequence[int]) -> Match:
+    def find_match(self, context: Sequence[int]) -> Match:
         return self.matches.get(context[-1], Match())
 
-    def foretell(self, context: Sequence[int], most: int) -> list[Step]:
+    def predict_continuation(self, context: Sequence[int], max_tokens: int) -> list[Step]:
         return []
 
 
@@ -117,13 +117,13 @@ def test_the_end_is_likelier_if_the_matched_continuation_is_the_text_after_the_c
 def test_weights_are_stored_as_json_and_invalid_weights_are_rejected(tmp_path: Path) -> None:
     assert Mixture.load(tmp_path, END) is None
     own = mixture()
-    (tmp_path / Mixture.FILE).write_text(json.dumps(own.kept()))
+    (tmp_path / Mixture.FILE).write_text(json.dumps(own.to_json()))
     read = Mixture.load(tmp_path, END)
     assert read is not None
     given = scores(3)
     first, again = (one.mix(given, [[1], [2], [3]], ScriptedMemory(MATCHES))[0] for one in (own, read))
     np.testing.assert_allclose(first, again, atol=1e-3)
-    kept = own.kept()
+    kept = own.to_json()
     wrong = (
         {"format": 2},
         {"features": list(FEATURES[1:])},
@@ -133,7 +133,7 @@ def test_weights_are_stored_as_json_and_invalid_weights_are_rejected(tmp_path: P
     )
     for change in wrong:
         with pytest.raises(ValueError, match=Mixture.FILE):
-            Mixture.of(kept | change, END)
+            Mixture.from_json(kept | change, END)
 
 
 def test_the_odds_of_a_continuation_grow_with_its_evidence() -> None:
@@ -141,8 +141,8 @@ def test_the_odds_of_a_continuation_grow_with_its_evidence() -> None:
     own = Mixture.load(SHIPPED / "small", END)
     assert own is not None
     short, long = Step(1, 1, 100, 10, False), Step(1, 20, 4, 4, False)
-    odds = own.odds([short, long])
-    assert 0 < odds[0] < odds[1] < 1 and own.odds([]) == []
+    odds = own.continuation_probabilities([short, long])
+    assert 0 < odds[0] < odds[1] < 1 and own.continuation_probabilities([]) == []
 
 
 def test_the_shipped_weights_prefer_a_sure_memory_to_an_unsure_model() -> None:

@@ -71,7 +71,7 @@ def test_the_cursor_after_a_change_is_inside_an_inserted_pair_of_brackets(
     before: str, typed: str, after: str, back: int
 ) -> None:
     there = document(before + typed + after)
-    assert convert.cursor(there, len(before), typed) == len(before + typed) - back
+    assert convert.guess_cursor(there, len(before), typed) == len(before + typed) - back
 
 
 def test_a_position_inside_a_character_is_the_start_of_the_character() -> None:
@@ -115,7 +115,7 @@ def test_uris_are_converted_to_paths(uri: str, path: str) -> None:
 
 @given(st.text())
 def test_any_uri_has_a_name(uri: str) -> None:
-    assert "/" not in convert.name(uri, [convert.path(uri)])
+    assert "/" not in convert.document_path(uri, [convert.path(uri)])
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_any_uri_has_a_name(uri: str) -> None:
 def test_a_document_is_named_by_its_path_in_the_innermost_folder(
     uri: str, roots: list[str], name: str
 ) -> None:
-    assert convert.name(uri, roots) == name
+    assert convert.document_path(uri, roots) == name
 
 
 CAFE_NFC, CAFE_NFD = "caf\u00e9", "cafe\u0301"
@@ -235,50 +235,48 @@ EDITORS = [
 @pytest.mark.parametrize(("uri", "root", "path", "name"), EDITORS)
 def test_uris_of_all_editors_and_platforms_are_understood(uri: str, root: str, path: str, name: str) -> None:
     assert normalize("NFC", convert.path(uri)) == normalize("NFC", path)
-    assert convert.name(uri, [convert.path(root)]) == name
+    assert convert.document_path(uri, [convert.path(root)]) == name
     assert convert.path(uri) == path or "%E1%84" in uri  # composed or decomposed, as it was sent
 
 
 def test_ghost_text_is_inserted_at_the_cursor() -> None:
-    (item,) = convert.inline(suggestion("1 + 2", 6), document("é = 😀 \n"), "utf-16").items
+    (item,) = convert.inline_completion_list(suggestion("1 + 2", 6), document("é = 😀 \n"), "utf-16").items
     assert item.insert_text == "1 + 2" and item.filter_text is None
     assert item.range == Range(Position(0, 7), Position(0, 7))
 
 
 def test_replaced_text_is_a_prefix_of_the_filter_text() -> None:
-    (item,) = convert.inline(suggestion("x) + 1", 2, 3), document("f()\n"), "utf-16").items
+    (item,) = convert.inline_completion_list(suggestion("x) + 1", 2, 3), document("f()\n"), "utf-16").items
     assert item.range == Range(Position(0, 2), Position(0, 3))
     assert item.filter_text == ")x) + 1"
-    (item,) = convert.inline(suggestion(")()", 2, 3), document("f()\n"), "utf-16").items
+    (item,) = convert.inline_completion_list(suggestion(")()", 2, 3), document("f()\n"), "utf-16").items
     assert item.filter_text is None and item.insert_text == ")()"
 
 
 def test_inline_completion_has_all_suggestions_and_a_menu_only_the_first() -> None:
     text = document("x = f()\n")
-    several = replace(suggestion("1", 6), others=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
-    items = convert.inline(several, text, "utf-16").items
+    several = replace(suggestion("1", 6), alternatives=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
+    items = convert.inline_completion_list(several, text, "utf-16").items
     assert [item.insert_text for item in items] == ["1", "a, b", "c) + 1"]
     assert [item.range for item in items] == [Range(Position(0, 6), Position(0, end)) for end in (6, 6, 7)]
-    assert len(convert.plain(several, text, "utf-16").items) == 1
+    assert len(convert.completion_list(several, text, "utf-16").items) == 1
     chosen = SelectedCompletionInfo(Range(Position(0, 4), Position(0, 5)), "g")
-    joined = convert.with_chosen(several, text, chosen, "utf-16")
+    joined = convert.with_selected(several, text, chosen, "utf-16")
     assert joined is not None
-    items = convert.inline(joined, text, "utf-16").items
-    assert [item.insert_text for item in items] == [
-        "g1",
-        "ga, b",
-    ]  # the third suggestion replaces more than the menu's item
+    items = convert.inline_completion_list(joined, text, "utf-16").items
+    # The third suggestion replaces more than the menu's item.
+    assert [item.insert_text for item in items] == ["g1", "ga, b"]
 
 
 def test_a_suggestion_that_ends_with_the_replaced_text_becomes_an_insertion() -> None:
     text = document("f()\n")
-    assert convert.inserted(suggestion("a) + (b)", 2, 3), text) == replace(
+    assert convert.as_insertion(suggestion("a) + (b)", 2, 3), text) == replace(
         suggestion("a) + (b)", 2), shown="a) + (b"
     )
     for as_it_is in (suggestion("a):\n    return a", 2, 3), suggestion("a)", 2), suggestion(")", 2, 3)):
-        assert convert.inserted(as_it_is, text) == as_it_is
-    several = replace(suggestion("1", 2), others=(suggestion("a) + (b)", 2, 3),))
-    assert convert.inserted(several, text).others[0].end == 2
+        assert convert.as_insertion(as_it_is, text) == as_it_is
+    several = replace(suggestion("1", 2), alternatives=(suggestion("a) + (b)", 2, 3),))
+    assert convert.as_insertion(several, text).alternatives[0].end == 2
 
 
 codes = st.text(st.sampled_from("ab()é😀 .\n"), max_size=12)
@@ -299,15 +297,15 @@ def test_a_suggestion_after_a_selected_menu_item_begins_with_it_and_has_its_rang
     text = document(before + word + rest)
     ends = [convert.position(text, len(before + word[:size]), encoding) for size in (0, len(word))]
     chosen = SelectedCompletionInfo(Range(*ends), picked)
-    assumed, cursor = convert.accepted(text, chosen, encoding)
+    assumed, cursor = convert.accept_selected(text, chosen, encoding)
     behind = min(behind, len(rest.partition("\n")[0]))
     made = suggestion(shown, cursor, cursor + behind)
     promised = assumed.text[:cursor] + shown + assumed.text[cursor + behind :]
-    found = convert.with_chosen(convert.inserted(made, assumed), text, chosen, encoding)
+    found = convert.with_selected(convert.as_insertion(made, assumed), text, chosen, encoding)
     if found is None:
         assert behind and (not shown.endswith(assumed.text[cursor : cursor + behind]) or len(shown) == behind)
         return
-    (item,) = convert.inline(found, text, encoding).items
+    (item,) = convert.inline_completion_list(found, text, encoding).items
     assert item.range == chosen.range and str(item.insert_text).startswith(picked)
     start, end = convert.span(text, item.range, encoding)
     assert text.text[:start] + str(item.insert_text) + text.text[end:] == promised
@@ -316,14 +314,16 @@ def test_a_suggestion_after_a_selected_menu_item_begins_with_it_and_has_its_rang
 
 def test_a_menu_entry_is_labelled_with_the_first_line_that_is_not_blank() -> None:
     there = document("def __init__(self):")
-    (item,) = convert.plain(suggestion("\n    self.a = 1\n    self.b = 2", 19), there, "utf-16").items
+    (item,) = convert.completion_list(
+        suggestion("\n    self.a = 1\n    self.b = 2", 19), there, "utf-16"
+    ).items
     assert item.label == "self.a = 1 …"
-    (item,) = convert.plain(suggestion("\n    self.a = 1", 19), there, "utf-16").items
+    (item,) = convert.completion_list(suggestion("\n    self.a = 1", 19), there, "utf-16").items
     assert item.label == "self.a = 1" and item.documentation == "\n    self.a = 1"
 
 
 def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
-    answer = convert.plain(suggestion("urn x\n    y", 7), document("é\n  ret"), "utf-8")
+    answer = convert.completion_list(suggestion("urn x\n    y", 7), document("é\n  ret"), "utf-8")
     (item,) = answer.items
     assert answer.is_incomplete and item.preselect and item.detail == "mercury"
     assert item.label == "return x …" and item.documentation == "return x\n    y"
@@ -335,12 +335,12 @@ def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
 def test_a_selected_menu_entry_is_inserted_before_the_request_and_part_of_the_answer() -> None:
     text = document("x.app()\n")
     chosen = SelectedCompletionInfo(Range(Position(0, 2), Position(0, 5)), "append")
-    assumed, cursor = convert.accepted(text, chosen, "utf-16")
+    assumed, cursor = convert.accept_selected(text, chosen, "utf-16")
     assert assumed.text == "x.append()\n" and assumed.text[:cursor] == "x.append"
-    assert convert.with_chosen(suggestion("(1)", cursor, cursor + 2), text, chosen, "utf-16") is None
-    longer = convert.inserted(suggestion("(1) + f()", cursor, cursor + 2), assumed)
-    answer = convert.with_chosen(longer, text, chosen, "utf-16")
+    assert convert.with_selected(suggestion("(1)", cursor, cursor + 2), text, chosen, "utf-16") is None
+    longer = convert.as_insertion(suggestion("(1) + f()", cursor, cursor + 2), assumed)
+    answer = convert.with_selected(longer, text, chosen, "utf-16")
     assert answer is not None
-    (item,) = convert.inline(answer, text, "utf-16").items
+    (item,) = convert.inline_completion_list(answer, text, "utf-16").items
     assert item.insert_text == "append(1) + f" and item.range == chosen.range
     assert item.filter_text is None

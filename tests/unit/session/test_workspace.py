@@ -56,7 +56,7 @@ def opened(there: Workspace, file: Path, text: str | None = None) -> Document:
     content = text if text is not None else file.read_text()
     document = Document(uri, str(file).rpartition("/w/")[2], "python", 1, content)
     there.open(document, str(file))
-    there.admit(uri, there.examine(str(file)).inside)
+    there.admit(uri, there.check_access(str(file)).inside)
     return document
 
 
@@ -79,7 +79,7 @@ def test_a_folder_with_an_invalid_name_does_not_affect_the_others(
 ) -> None:
     put(tmp_path / "w/a.py")
     workspace.configure([f"{tmp_path}/{name}", str(tmp_path / "w")], MEGABYTE)
-    while workspace._urgent() or workspace._step():
+    while workspace._do_urgent_work() or workspace._walk_step():
         pass
     assert [Path(file).name for file in workspace._kept] == ["a.py"]
 
@@ -105,9 +105,9 @@ def test_only_open_documents_are_read_if_the_whole_workspace_is_not_needed(
     workspace.start()
     opened(workspace, root / "a.py")
     opened(workspace, root / "b.py")
-    workspace.used(f"file://{root}/b.py")
+    workspace.use(f"file://{root}/b.py")
     wait_until_read(workspace)
-    workspace.touch([str(root / "c.py")])
+    workspace.reread([str(root / "c.py")])
     wait_until_read(workspace)
     assert set(workspace.library.entries) == {"a.py"}  # b.py is the document in use
     workspace.configure([str(root)], MEGABYTE, whole=True)
@@ -140,7 +140,7 @@ def test_changed_new_and_deleted_files_are_read_again(tmp_path: Path, workspace:
     put(root / "a.py", SOURCE.format(name="renewed"))
     put(root / "new.py")
     (root / "gone/b.py").unlink()
-    workspace.touch([str(root / name) for name in ("a.py", "new.py", "gone")])
+    workspace.reread([str(root / name) for name in ("a.py", "new.py", "gone")])
     wait_until(lambda: set(workspace.library.entries) == {"a.py", "new.py"})
     wait_until_read(workspace)
     assert (files_with(workspace, "def old"), files_with(workspace, "def renewed")) == ([], ["a.py"])
@@ -152,11 +152,11 @@ def test_files_that_become_ignored_are_dropped_at_once(tmp_path: Path, workspace
     put(root / "lib/b.py")
     begin(workspace, root)
     put(root / "lib/.gitignore", "*.py")
-    assert workspace.touch([str(root / "lib/.gitignore")])
+    assert workspace.reread([str(root / "lib/.gitignore")])
     assert "lib/b.py" not in workspace.library.entries  # even before the thread has read the rules
     wait_until(lambda: set(workspace.library.entries) == {"a.py"})
     (root / "lib/.gitignore").unlink()
-    workspace.touch([str(root / "lib/.gitignore")])
+    workspace.reread([str(root / "lib/.gitignore")])
     wait_until(lambda: set(workspace.library.entries) == {"a.py", "lib/b.py"})
 
 
@@ -166,7 +166,7 @@ def test_the_disk_is_polled_if_the_editor_does_not_report_changes(
     monkeypatch.setattr(module, "RESCAN_SECONDS", 0.02)
     told: list[bool] = []
     workspace.watched = False
-    workspace.rules = lambda: told.append(True)
+    workspace.on_rules_changed = lambda: told.append(True)
     root = tmp_path / "w"
     put(root / "a.py")
     begin(workspace, root)
@@ -187,10 +187,10 @@ def test_rules_above_the_watched_folders_are_polled_without_a_walk(
     looks: list[int] = []
     walks: list[int] = []
     told: list[bool] = []
-    refresh, inside_of = Files.refresh, Files.inside_of
+    refresh, list_folder = Files.refresh, Files.list_folder
     monkeypatch.setattr(Files, "refresh", lambda files: looks.append(1) or refresh(files))
-    monkeypatch.setattr(Files, "inside_of", lambda *of: walks.append(1) or inside_of(*of))
-    workspace.rules = lambda: told.append(True)
+    monkeypatch.setattr(Files, "list_folder", lambda *of: walks.append(1) or list_folder(*of))
+    workspace.on_rules_changed = lambda: told.append(True)
     (tmp_path / ".git").mkdir()
     root = tmp_path / "package"
     for name in ("a", "b"):
@@ -202,7 +202,7 @@ def test_rules_above_the_watched_folders_are_polled_without_a_walk(
     put(tmp_path / ".gitignore", "a.py")
     wait_until(lambda: set(workspace.library.entries) == {"b.py"})
     wait_until(lambda: bool(told))
-    assert workspace.examine(str(root / "a.py")).ignored
+    assert workspace.check_access(str(root / "a.py")).ignored
 
 
 def test_an_open_document_is_read_when_the_user_switches_to_another(
@@ -213,14 +213,14 @@ def test_an_open_document_is_read_when_the_user_switches_to_another(
         put(root / f"{name}.py", SOURCE.format(name=f"{name}_saved"))
     begin(workspace, root)
     a, b = opened(workspace, root / "a.py"), opened(workspace, root / "b.py")
-    workspace.used(a.uri)
+    workspace.use(a.uri)
     wait_until_read(workspace)
     changed = a.replace(0, 0, SOURCE.format(name="typed"), 2)
     workspace.change(changed)
     wait_until_read(workspace)
-    workspace.used(a.uri)
+    workspace.use(a.uri)
     assert files_with(workspace, "def typed") == []
-    workspace.used(b.uri)
+    workspace.use(b.uri)
     wait_until(lambda: files_with(workspace, "def typed") == ["a.py"])
     assert workspace.library.opened == ("b.py", "a.py")
     workspace.forget(a.uri)
@@ -236,9 +236,9 @@ def test_an_unsaved_document_is_in_the_library_while_it_is_open(tmp_path: Path, 
     begin(workspace, root)
     new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
     other = opened(workspace, root / "a.py")
-    workspace.used(other.uri)
+    workspace.use(other.uri)
     wait_until(lambda: "new.py" in workspace.library.entries)
-    workspace.touch([str(root / "a.py"), str(root / "new.py")])
+    workspace.reread([str(root / "a.py"), str(root / "new.py")])
     wait_until_read(workspace)
     assert "new.py" in workspace.library.entries
     workspace.forget(new.uri)
@@ -255,7 +255,7 @@ def test_documents_outside_the_workspace_never_enter_the_library(
     for file in (tmp_path / "out/b.py", tmp_path / "w/link.py"):
         document = opened(workspace, file)
         workspace.change(document.replace(0, 0, "# x\n", 2))
-    workspace.used(opened(workspace, tmp_path / "w/a.py").uri)
+    workspace.use(opened(workspace, tmp_path / "w/a.py").uri)
     wait_until_read(workspace)
     library = workspace.library
     assert set(library.entries) == {"a.py"} and library.opened == ("a.py",)
@@ -269,7 +269,7 @@ def test_a_document_that_becomes_ignored_leaves_the_library(tmp_path: Path, work
     b = opened(workspace, root / "b.py")
     workspace.change(b.replace(0, 0, "# x\n", 2))
     put(root / ".mercuryignore", "b.py")
-    workspace.touch([str(root / ".mercuryignore")])
+    workspace.reread([str(root / ".mercuryignore")])
     workspace.admit(b.uri, False)
     wait_until_read(workspace)
     library = workspace.library
@@ -284,7 +284,7 @@ def test_a_document_that_is_no_longer_ignored_is_read_again(tmp_path: Path, work
     opened(workspace, root / "a.py", SOURCE.format(name="last"))
     for inside in (True, False, True):
         workspace.admit(b.uri, inside)
-        while workspace._urgent():
+        while workspace._do_urgent_work():
             pass
         assert ("b.py" in {Path(file).name for file in workspace._kept}) is inside
 
@@ -296,17 +296,17 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_the_library(
     put(root / "a.py")
     workspace.configure([str(root)], MEGABYTE)
     new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
-    read = module.without
+    read = module.blank_secrets
 
     def without(text: str) -> str:
         if "unsaved" in text:
             workspace.admit(new.uri, False)
         return read(text)
 
-    monkeypatch.setattr(module, "without", without)
+    monkeypatch.setattr(module, "blank_secrets", without)
     opened(workspace, root / "a.py")
     # Run without the thread, because its next walk might drop the entry.
-    while workspace._urgent():
+    while workspace._do_urgent_work():
         pass
     assert workspace._kept == {}
 
@@ -321,11 +321,11 @@ def test_changed_rules_drop_files_even_if_a_document_is_removed_meanwhile(
     b = opened(workspace, root / "b.py")
     opened(workspace, root / "new.py", SOURCE.format(name="last"))
     # Run without the thread, so that the document is removed at the worst moment.
-    while workspace._urgent() or workspace._step():
+    while workspace._do_urgent_work() or workspace._walk_step():
         pass
     assert {Path(file).name for file in workspace._kept} == {"a.py", "b.py", "c.py"}
     put(root / ".mercuryignore", "b.py\nc.py")
-    workspace.touch([str(root / ".mercuryignore")])
+    workspace.reread([str(root / ".mercuryignore")])
     may_be_read = workspace._may_be_read
 
     def admitted(file: str) -> bool:
@@ -333,7 +333,7 @@ def test_changed_rules_drop_files_even_if_a_document_is_removed_meanwhile(
         return may_be_read(file)
 
     monkeypatch.setattr(workspace, "_may_be_read", admitted)
-    assert workspace._urgent()
+    assert workspace._do_urgent_work()
     assert {Path(file).name for file in workspace._kept} == {"a.py"}
 
 
@@ -359,13 +359,13 @@ def test_keeping_a_file_does_not_iterate_over_all_others(tmp_path: Path, workspa
         put(tmp_path / f"w/{number}.py")
     workspace.configure([str(tmp_path / "w")], MEGABYTE)
     workspace._kept = kept = CountingDict()
-    while workspace._urgent() or workspace._step():
+    while workspace._do_urgent_work() or workspace._walk_step():
         pass
     assert len(kept) == 30 and kept.times < 30
     assert total_bytes(workspace) > 0
-    workspace.touch([str(tmp_path / "w")])
+    workspace.reread([str(tmp_path / "w")])
     shutil.rmtree(tmp_path / "w")
-    assert workspace._urgent()
+    assert workspace._do_urgent_work()
     assert total_bytes(workspace) == 0
 
 
@@ -405,7 +405,7 @@ def test_reading_waits_for_the_engine_but_not_forever(
     busy = True
     monkeypatch.setattr(background, "ENGINE_WAIT_SECONDS", 0.0)
     put(tmp_path / "w/b.py")
-    workspace.touch([str(tmp_path / "w/b.py")])
+    workspace.reread([str(tmp_path / "w/b.py")])
     wait_until(lambda: set(workspace.library.entries) == {"a.py", "b.py"})
 
 
@@ -435,14 +435,14 @@ def test_an_error_while_reading_does_not_stop_the_workspace(
 
     workspace.guard = guard
     put(tmp_path / "w/a.py")
-    inside_of = Files.inside_of
-    monkeypatch.setattr(Files, "inside_of", lambda *_: 1 / 0)
+    list_folder = Files.list_folder
+    monkeypatch.setattr(Files, "list_folder", lambda *_: 1 / 0)
     workspace.configure([str(tmp_path / "w")], MEGABYTE)
     workspace.start()
     wait_until(lambda: "ZeroDivisionError" in caplog.text)
-    monkeypatch.setattr(Files, "inside_of", inside_of)
+    monkeypatch.setattr(Files, "list_folder", list_folder)
     opened(workspace, tmp_path / "w/a.py")
-    workspace.touch([str(tmp_path / "w/.gitignore")])
+    workspace.reread([str(tmp_path / "w/.gitignore")])
     workspace.forget(f"file://{tmp_path}/w/a.py")
     wait_until(lambda: set(workspace.library.entries) == {"a.py"})
 

@@ -66,7 +66,7 @@ def test_any_settings_give_a_configuration_and_one_problem_per_fault(settings: A
 def test_a_session_accepts_any_settings(first: Any, later: Any) -> None:
     session = Session()
     session.configure(first, first=True)
-    session.place(("/w",))
+    session.set_folders(("/w",))
     session.configure({"mercury": later})
     assert isinstance(session.config, Config) and isinstance(session.model, str)
 

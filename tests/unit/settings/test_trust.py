@@ -55,22 +55,13 @@ def test_options_that_name_a_program_host_file_or_variable_are_guarded() -> None
         ({"max_tokens": 8, "nice": 3}, {}, False),
         (SENDS, {}, True),
         ({"remote": "fallback"}, {}, True),
-        (
-            {"remote": "always"},
-            {"remote_url": URL},
-            True,
-        ),  # the user has set a host, but does not always use it
-        (
-            {"remote": "off", "remote_url": URL, "remote_key_command": ["sh"]},
-            {},
-            False,
-        ),  # no hosted model is used
+        # The user has set a host, but does not always use it.
+        ({"remote": "always"}, {"remote_url": URL}, True),
+        # No hosted model is used.
+        ({"remote": "off", "remote_url": URL, "remote_key_command": ["sh"]}, {}, False),
         ({"remote_url": URL, "remote_key_env": "AWS_SECRET_ACCESS_KEY"}, {}, False),
-        (
-            {"remote": "off"},
-            {"remote": "always", "remote_url": URL},
-            False,
-        ),  # turning a feature off needs no consent
+        # Turning a feature off needs no consent.
+        ({"remote": "off"}, {"remote": "always", "remote_url": URL}, False),
         (SENDS, SENDS, False),  # VS Code also sends the settings of the user's own file
         ({"remote_key_env": "HOME"}, SENDS, True),
         ({"remote_key_command": ["sh", "-c", "x"]}, SENDS, True),
@@ -218,7 +209,7 @@ def test_a_model_is_checked_again_when_the_workspace_folders_are_known(tmp_path:
     session = Session()
     session.configure({"model": str(tmp_path / "model")}, first=True)
     assert session.config.model == str(tmp_path / "model")
-    session.place([str(tmp_path)])
+    session.set_folders([str(tmp_path)])
     assert session.config.model == "auto" and session.claim is not None
     session.allow(session.claim)
     assert session.config.model == str(tmp_path / "model")

@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from mercury_lsp.syntax.indentation import Blocks, depth, head, joined, restyled, width
+from mercury_lsp.syntax.indentation import (
+    Blocks,
+    bracket_depth,
+    join_stripped,
+    last_logical_line,
+    restyle,
+    width,
+)
 
 
 def test_width_counts_tab_stops() -> None:
@@ -14,11 +21,15 @@ def test_width_counts_tab_stops() -> None:
 
 
 def test_a_logical_line_begins_at_its_opening_brackets() -> None:
-    assert depth("f(a, [") == 2
-    assert head(["x = 1", "def f(a,", "      b", "      ):"]) == ["def f(a,", "      b", "      ):"]
-    assert head(["a)", ")"]) == [")"]
-    assert head([]) == []
-    assert joined(["  def f(", "    a):  "]) == "def f( a):"
+    assert bracket_depth("f(a, [") == 2
+    assert last_logical_line(["x = 1", "def f(a,", "      b", "      ):"]) == [
+        "def f(a,",
+        "      b",
+        "      ):",
+    ]
+    assert last_logical_line(["a)", ")"]) == [")"]
+    assert last_logical_line([]) == []
+    assert join_stripped(["  def f(", "    a):  "]) == "def f( a):"
 
 
 def opens(line: str) -> bool:
@@ -31,11 +42,8 @@ def opens(line: str) -> bool:
         (["def f():", "    if x:"], ["        a", ""], ["    a", "a"]),
         (["def f():", "    if x:", "        a"], ["        b", "    b", "b"], ["          b", "      b"]),
         (["def f(a,", "      b):"], ["  a"], ["a"]),
-        (
-            ["        a"],
-            ["        b", "    b", "b"],
-            ["          b"],
-        ),  # the lines above are unknown
+        # The lines above are unknown.
+        (["        a"], ["        b", "    b", "b"], ["          b"]),
         (["if a:", "    b", ""], ["    c", "c"], ["  c"]),
         ([], ["a"], []),
     ],
@@ -72,4 +80,4 @@ def test_blocks_are_updated_by_each_line() -> None:
 def test_indentation_is_converted_to_the_style_of_the_document(
     text: str, document: str, restyled_text: str
 ) -> None:
-    assert restyled(text, document) == restyled_text
+    assert restyle(text, document) == restyled_text
