@@ -195,9 +195,7 @@ def test_the_edits_of_any_rewrite_produce_the_new_lines() -> None:
         for one in sorted(found, key=lambda one: (-one.start, -one.end)):
             assert low - len(eol) <= one.start <= one.end <= high + len(eol)
             made = made[: one.start] + one.text + made[one.end :]
-        assert "\r" not in made.replace("\r\n", "") and (
-            eol == "\n" or "\n" not in made.replace("\r\n", "")
-        )
+        assert "\r" not in made.replace("\r\n", "") and (eol == "\n" or "\n" not in made.replace("\r\n", ""))
         kept, expected = ([line.rstrip() for line in one.split(eol)] for one in (made, eol.join(whole)))
         assert [line for line in kept if line] == [line for line in expected if line]
 
