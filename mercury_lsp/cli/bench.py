@@ -156,7 +156,7 @@ def _run_decoders(
 
 
 def _pass_ms(engine: LocalEngine) -> dict[str, float]:
-    """Return the median milliseconds of a pass by its number of rows, for a canvas after `_CACHED` cached tokens.
+    """Return the median ms of a pass by its number of rows, for a canvas after `_CACHED_TOKENS` cached tokens.
 
     Only one score is read, which waits for the device.
     """

@@ -116,7 +116,7 @@ DEFAULT_JOB = Job()
 def complete(snapshot: Snapshot, offset: int, engine: Engine, job: Job = DEFAULT_JOB) -> Completion | None:
     """Complete a document at an offset; return None if the document is declined.
 
-    Raises `Cancelled` soon after ``job.cancelled()`` is true, and `Unanswered` if the engine is a hosted model that
+    Raises `Cancelled` soon after ``job.cancelled()`` is true, and `NoResult` if the engine is a hosted model that
     does not answer.
     """
     if decline_reason(snapshot):

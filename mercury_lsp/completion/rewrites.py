@@ -70,7 +70,7 @@ class EditModel(Protocol):
     ) -> list[str] | None:
         """Return the region's new lines in the model's answer; None if it is incomplete or not in the format.
 
-        Raises `Unanswered`, `Cancelled`.
+        Raises `NoResult`, `Cancelled`.
         """
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Rewrites:
     async def find(
         self, snapshot: Snapshot, cursor: int, edits: Sequence[Edit], dismissals: Dismissals | None
     ) -> Candidate | None:
-        """Return the next edit near the cursor, or None. Raises `Unanswered`, and the errors of `make`."""
+        """Return the next edit near the cursor, or None. Raises `NoResult`, and the errors of `make`."""
         same = self._last_answer is not None and self._last_answer.region.document == snapshot.document
         if (answer := self._valid_answer(snapshot.document)) is not None:
             left = edit_candidates(answer.region, answer.lines, answer.changes, dismissals)

@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 def error_boundary(activity: str, on_error: Callable[[Exception], object] | None = None) -> Iterator[None]:
     """Log an unexpected exception of the enclosed code with its traceback, and let the server go on.
 
-    This is the only place where unexpected errors end. `doing` describes the activity in the log; `notice` is called
-    with the exception.
+    This is the only place where unexpected errors end. `activity` describes the code in the log; `on_error` is
+    called with the exception.
     """
     try:
         yield
@@ -229,9 +229,9 @@ class Server(LanguageServer):
         empty: ListT,
         invoked: bool = False,
     ) -> ListT:
-        """Return the rendered suggestion for a request, or `nothing` if there is none or an error occurs.
+        """Return the rendered suggestion for a request, or `empty` if there is none or an error occurs.
 
-        `render` turns the completion into the protocol's form; `chosen` is the item that is selected in the editor's
+        `render` turns the completion into the protocol's form; `selected` is the item that is selected in the editor's
         own menu; `invoked`: the user asked for the suggestion. All code before the first `await` runs before the next
         message is read (see `serve`), so the snapshot is the text that the client had when it sent the request.
         """
@@ -309,7 +309,7 @@ async def serve(
 ) -> int:
     """Serve one client until it exits or disconnects. Return the exit status that the protocol demands.
 
-    `messages` are the bodies of the client's messages. `watch` is called with the id of the client's process. `ending`
+    `messages` are the bodies of the client's messages. `watch` is called with the id of the client's process. `on_end`
     is called with the exit status before running tasks are ended. `shared`: the process serves other clients, too.
     """
     server = Server(overrides)

@@ -82,7 +82,7 @@ class RemoteEngine(HostedModel, Engine):
     def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Request the middle of a prompt. Of an answer that breaks off, the received part is used.
 
-        Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
+        Raises `NoResult` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
         turns true.
         """
         host = self._connection.address.host

@@ -37,7 +37,7 @@ class HostedModel(RemoteBacked):
 
     @contextmanager
     def _request(self) -> Iterator[None]:
-        """Enclose one request, and note its success or failure. Raises `Unanswered` if it fails, or during a pause."""
+        """Enclose one request, and note its success or failure. Raises `NoResult` if it fails, or during a pause."""
         host = self._connection.address.host
         if pause := self._breaker.pause_left(time.monotonic()):
             last = self._last_error.rstrip(".") or "it asked for that"

@@ -49,8 +49,8 @@ def measure(
 ) -> Record | None:
     """Make a suggestion at a cursor, and return its record; None if the server declines.
 
-    unasked: make an automatic request, not a manual one. The record contains the whole fitting text; `Record.unasked`
-    computes the part that is shown automatically.
+    automatic: make an automatic request, not a manual one. The record contains the whole fitting text;
+    `Record.automatic` computes the part that is shown automatically.
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)

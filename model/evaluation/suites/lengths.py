@@ -147,7 +147,10 @@ class Lengths:
         return passes
 
     def _best(self, candidates: Sequence[Candidate], first_scores: NDArray[np.float32]) -> Candidate:
-        """Score all candidates in one causal pass; return the likeliest. foretold: the prompt's last row (1, V)."""
+        """Score all candidates in one causal pass; return the likeliest.
+
+        first_scores: (1, V), of the prompt's last row.
+        """
         first, eot = len(self._passes.ids), self._tokenizer.specials.eot
         branches = []
         for number, candidate in enumerate(candidates, 1):
