@@ -13,14 +13,14 @@ from mercury_lsp.session.session import Session
 URI = "file:///w/a.py"
 
 
-def opened(text: str = "one\ntwo\n") -> Session:
+def open_session(text: str = "one\ntwo\n") -> Session:
     session = Session()
     session.open(URI, "a.py", "python", 1, text)
     return session
 
 
 def test_a_snapshot_keeps_its_text_after_later_changes() -> None:
-    session = opened()
+    session = open_session()
     before = session.snapshot(URI)
     session.replace(URI, 2, 0, 3, "1")
     after = session.snapshot(URI)
@@ -30,12 +30,12 @@ def test_a_snapshot_keeps_its_text_after_later_changes() -> None:
 
 
 def test_equal_snapshots_have_equal_hashes() -> None:
-    assert opened().snapshot(URI) == opened().snapshot(URI)
-    assert hash(opened().snapshot(URI)) == hash(opened().snapshot(URI))
+    assert open_session().snapshot(URI) == open_session().snapshot(URI)
+    assert hash(open_session().snapshot(URI)) == hash(open_session().snapshot(URI))
 
 
 def test_a_closed_or_unknown_document_has_no_snapshot_and_ignores_changes() -> None:
-    session = opened()
+    session = open_session()
     session.close(URI)
     session.replace(URI, 2, 0, 0, "x")
     session.rewrite(URI, 3, "x")
@@ -44,14 +44,14 @@ def test_a_closed_or_unknown_document_has_no_snapshot_and_ignores_changes() -> N
 
 
 def test_a_whole_text_replaces_the_document() -> None:
-    session = opened()
+    session = open_session()
     session.rewrite(URI, 5, "new")
     document = session.document(URI)
     assert document is not None and (document.text, document.version, document.path) == ("new", 5, "a.py")
 
 
 def test_lone_surrogates_become_replacement_characters() -> None:
-    session = opened("a\ud83db")
+    session = open_session("a\ud83db")
     session.replace(URI, 2, 0, 0, "\ude00")
     document = session.document(URI)
     assert document is not None and document.text == "\ufffda\ufffdb"
@@ -61,7 +61,7 @@ def test_a_large_file_has_no_snapshot_until_it_is_small_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MAX_DOCUMENT_CHARACTERS", 10)
-    session = opened("x" * 9)
+    session = open_session("x" * 9)
     with caplog.at_level(logging.WARNING):
         session.replace(URI, 2, 0, 0, "yy")
         session.replace(URI, 3, 0, 0, "z")
@@ -79,7 +79,7 @@ def test_changes_are_applied_to_a_large_file_unless_it_is_far_too_large(
 ) -> None:
     monkeypatch.setattr(module, "MAX_DOCUMENT_CHARACTERS", 10)
     monkeypatch.setattr(module, "MAX_KEPT_CHARACTERS", 40)
-    session, offered = opened("x" * 9), list[str]()
+    session, offered = open_session("x" * 9), list[str]()
     monkeypatch.setattr(session.workspace, "change", lambda document: offered.append(document.text))
     session.replace(URI, 2, 0, 0, "y" * 20)
     session.replace(URI, 3, 20, 20, "z")
@@ -115,7 +115,7 @@ def test_settings_of_a_wrong_type_are_a_problem_and_leave_the_others_unchanged(s
 
 
 def test_a_snapshot_keeps_its_settings_and_folders() -> None:
-    session = opened()
+    session = open_session()
     session.roots = ("/w",)
     before = session.snapshot(URI)
     session.configure({"enabled": False})

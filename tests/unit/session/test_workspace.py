@@ -51,7 +51,7 @@ def wait_until_read(there: Workspace) -> None:
     wait_until(lambda: there.idle)
 
 
-def opened(there: Workspace, file: Path, text: str | None = None) -> Document:
+def open_document(there: Workspace, file: Path, text: str | None = None) -> Document:
     uri = f"file://{file}"
     content = text if text is not None else file.read_text()
     document = Document(uri, str(file).rpartition("/w/")[2], "python", 1, content)
@@ -103,8 +103,8 @@ def test_only_open_documents_are_read_if_the_whole_workspace_is_not_needed(
         put(root / f"{name}.py")
     workspace.configure([str(root)], MEGABYTE, whole=False)
     workspace.start()
-    opened(workspace, root / "a.py")
-    opened(workspace, root / "b.py")
+    open_document(workspace, root / "a.py")
+    open_document(workspace, root / "b.py")
     workspace.use(f"file://{root}/b.py")
     wait_until_read(workspace)
     workspace.reread([str(root / "c.py")])
@@ -212,7 +212,7 @@ def test_an_open_document_is_read_when_the_user_switches_to_another(
     for name in ("a", "b"):
         put(root / f"{name}.py", SOURCE.format(name=f"{name}_saved"))
     begin(workspace, root)
-    a, b = opened(workspace, root / "a.py"), opened(workspace, root / "b.py")
+    a, b = open_document(workspace, root / "a.py"), open_document(workspace, root / "b.py")
     workspace.use(a.uri)
     wait_until_read(workspace)
     changed = a.replace(0, 0, SOURCE.format(name="typed"), 2)
@@ -234,8 +234,8 @@ def test_an_unsaved_document_is_in_the_library_while_it_is_open(tmp_path: Path, 
     root = tmp_path / "w"
     put(root / "a.py")
     begin(workspace, root)
-    new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
-    other = opened(workspace, root / "a.py")
+    new = open_document(workspace, root / "new.py", SOURCE.format(name="unsaved"))
+    other = open_document(workspace, root / "a.py")
     workspace.use(other.uri)
     wait_until(lambda: "new.py" in workspace.library.entries)
     workspace.reread([str(root / "a.py"), str(root / "new.py")])
@@ -253,9 +253,9 @@ def test_documents_outside_the_workspace_never_enter_the_library(
     (tmp_path / "w/link.py").symlink_to(tmp_path / "out/b.py")
     begin(workspace, tmp_path / "w")
     for file in (tmp_path / "out/b.py", tmp_path / "w/link.py"):
-        document = opened(workspace, file)
+        document = open_document(workspace, file)
         workspace.change(document.replace(0, 0, "# x\n", 2))
-    workspace.use(opened(workspace, tmp_path / "w/a.py").uri)
+    workspace.use(open_document(workspace, tmp_path / "w/a.py").uri)
     wait_until_read(workspace)
     library = workspace.library
     assert set(library.entries) == {"a.py"} and library.opened == ("a.py",)
@@ -266,7 +266,7 @@ def test_a_document_that_becomes_ignored_leaves_the_library(tmp_path: Path, work
     put(root / "a.py")
     put(root / "b.py", SOURCE.format(name="once"))
     begin(workspace, root)
-    b = opened(workspace, root / "b.py")
+    b = open_document(workspace, root / "b.py")
     workspace.change(b.replace(0, 0, "# x\n", 2))
     put(root / ".mercuryignore", "b.py")
     workspace.reread([str(root / ".mercuryignore")])
@@ -280,8 +280,8 @@ def test_a_document_that_is_no_longer_ignored_is_read_again(tmp_path: Path, work
     root = tmp_path / "w"
     workspace.configure([str(root)], MEGABYTE)
     put(root / "b.py")
-    b = opened(workspace, root / "b.py", SOURCE.format(name="unsaved"))
-    opened(workspace, root / "a.py", SOURCE.format(name="last"))
+    b = open_document(workspace, root / "b.py", SOURCE.format(name="unsaved"))
+    open_document(workspace, root / "a.py", SOURCE.format(name="last"))
     for inside in (True, False, True):
         workspace.admit(b.uri, inside)
         while workspace._do_urgent_work():
@@ -295,7 +295,7 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_the_library(
     root = tmp_path / "w"
     put(root / "a.py")
     workspace.configure([str(root)], MEGABYTE)
-    new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
+    new = open_document(workspace, root / "new.py", SOURCE.format(name="unsaved"))
     read = module.blank_secrets
 
     def without(text: str) -> str:
@@ -304,7 +304,7 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_the_library(
         return read(text)
 
     monkeypatch.setattr(module, "blank_secrets", without)
-    opened(workspace, root / "a.py")
+    open_document(workspace, root / "a.py")
     # Run without the thread, because its next walk might drop the entry.
     while workspace._do_urgent_work():
         pass
@@ -318,8 +318,8 @@ def test_changed_rules_drop_files_even_if_a_document_is_removed_meanwhile(
     for name in "abc":
         put(root / f"{name}.py")
     workspace.configure([str(root)], MEGABYTE)
-    b = opened(workspace, root / "b.py")
-    opened(workspace, root / "new.py", SOURCE.format(name="last"))
+    b = open_document(workspace, root / "b.py")
+    open_document(workspace, root / "new.py", SOURCE.format(name="last"))
     # Run without the thread, so that the document is removed at the worst moment.
     while workspace._do_urgent_work() or workspace._walk_step():
         pass
@@ -378,7 +378,7 @@ def test_the_files_nearest_to_open_documents_are_kept_within_the_limit(
             put(root / folder / f"{number}.py", "".join(SOURCE.format(name=f"f{i}") for i in range(20)))
     begin(workspace, root, limit=30_000)
     assert 0 < total_bytes(workspace) <= 30_000 and len(workspace.library.entries) < 20
-    opened(workspace, root / "b/one/0.py")
+    open_document(workspace, root / "b/one/0.py")
     wait_until(lambda: {"b/one/1.py", "b/one/2.py", "b/one/3.py"} <= set(workspace.library.entries))
     wait_until_read(workspace)
     assert total_bytes(workspace) <= 30_000
@@ -441,7 +441,7 @@ def test_an_error_while_reading_does_not_stop_the_workspace(
     workspace.start()
     wait_until(lambda: "ZeroDivisionError" in caplog.text)
     monkeypatch.setattr(Files, "list_folder", list_folder)
-    opened(workspace, tmp_path / "w/a.py")
+    open_document(workspace, tmp_path / "w/a.py")
     workspace.reread([str(tmp_path / "w/.gitignore")])
     workspace.forget(f"file://{tmp_path}/w/a.py")
     wait_until(lambda: set(workspace.library.entries) == {"a.py"})
