@@ -1,4 +1,4 @@
-"""Keeps unit tests quick: none starts a process, but those that are marked ``integration``."""
+"""Keep unit tests fast: only tests marked ``integration`` may start a process."""
 
 from __future__ import annotations
 

@@ -223,18 +223,18 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
         raise Found(f"{offered['positionEncoding']} instead of {encoding}")
     session.send(Sent(frame(b'{"jsonrpc":"2.0","method":"initialized","params":{}}')))
     made = Messages(seed, encoding, offered.get("executeCommandProvider", {}).get("commands", ()))
-    committed, began, paused = 0, time.monotonic(), 0.0
+    settled_bytes, began, paused = 0, time.monotonic(), 0.0
     for begin in range(0, messages, WINDOW):
         session.send(*(made.next() for _ in range(min(WINDOW, messages - begin))))
         session.wait_for_answers()
         if begin % (20 * WINDOW) == 0 or begin + WINDOW >= messages:
             _compare(session, made)
-        if not committed and begin >= SETTLED * messages:
-            committed, paused = session.rss(), PAUSE
+        if not settled_bytes and begin >= SETTLED * messages:
+            settled_bytes, paused = session.rss(), PAUSE
     took = time.monotonic() - began - paused
-    grown = session.rss() - committed
+    grown = session.rss() - settled_bytes
     if messages >= LONG and grown > SLACK + GROWTH * (1 - SETTLED) * messages:
-        raise Found(f"memory grew by {grown:,} bytes from {committed:,}")
+        raise Found(f"memory grew by {grown:,} bytes from {settled_bytes:,}")
     if not session.shown:
         raise Found("nothing was ever suggested")
     session.send(*made.rest())
@@ -249,7 +249,7 @@ def _run(session: Session, messages: int, seed: object, encoding: str, inline: b
         raise Found(f"the exit status is {status}")
     return (
         f"{messages:,} messages, {1000 * took / messages:.2f} ms each; {session.shown:,} suggestions; "
-        f"memory {committed >> 20} MiB and {grown / 2**20:+.1f}"
+        f"memory {settled_bytes >> 20} MiB and {grown / 2**20:+.1f}"
     )
 
 

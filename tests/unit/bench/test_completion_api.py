@@ -1,4 +1,4 @@
-"""A client of llama.cpp's completion API: what it asks, where a text ends, and every way in which it can fail."""
+"""Tests of the client of llama.cpp's completion API: its requests, where a text ends, and each kind of failure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END, NEWLINE = 0, 7
 NEWLINES = frozenset({NEWLINE})
 
 
-def test_it_asks_for_greedy_tokens_without_our_special_ones() -> None:
+def test_requests_are_greedy_and_exclude_special_tokens() -> None:
     with serving(writes(11, 12)) as (url, seen):
         reply = CompletionServer(url, (END,), NEWLINES, (5, 6)).complete((1, 2, 3), 40, False)
     assert (reply.tokens, reply.finished) == ((11, 12), True)
@@ -26,7 +26,7 @@ def test_it_asks_for_greedy_tokens_without_our_special_ones() -> None:
     assert "stop" not in body
 
 
-def test_reading_a_prompt_writes_one_token() -> None:
+def test_prefill_requests_one_token() -> None:
     with serving(writes(11)) as (url, seen):
         assert CompletionServer(url + "/", (END,)).prefill((1, 2)) > 0
     assert seen[0]["n_predict"] == 1
@@ -37,13 +37,14 @@ def test_reading_a_prompt_writes_one_token() -> None:
     [
         ((11, NEWLINE, 12), True, ((11,), True), 1),
         ((11, NEWLINE, 12), False, ((11, NEWLINE, 12), True), 1),
-        ((NEWLINE, 11, NEWLINE, 12), True, ((NEWLINE, 11), True), 2),  # the first token ends nothing
+        # A newline as the first token does not end the text.
+        ((NEWLINE, 11, NEWLINE, 12), True, ((NEWLINE, 11), True), 2),
         ((NEWLINE, NEWLINE), True, ((NEWLINE,), True), 2),
         ((NEWLINE,), True, ((NEWLINE,), True), 2),
-        ((11, 12, 13, 14, 15), True, ((11, 12, 13, 14), False), 1),  # the limit
+        ((11, 12, 13, 14, 15), True, ((11, 12, 13, 14), False), 1),  # the token limit
     ],
 )
-def test_a_text_ends_where_the_engine_ends_it(
+def test_a_text_ends_where_the_local_engine_would_end_it(
     tokens: tuple[int, ...], one_line: bool, reply: tuple[tuple[int, ...], bool], requests: int
 ) -> None:
     with serving(writes(*tokens, newlines=NEWLINES)) as (url, seen):
@@ -52,16 +53,16 @@ def test_a_text_ends_where_the_engine_ends_it(
     assert len(seen) == requests
 
 
-def test_its_models_name() -> None:
+def test_the_name_of_the_model_is_that_of_its_file() -> None:
     with serving(writes()) as (url, _):
         assert CompletionServer(url, (END,)).model() == "tiny.gguf"
-    assert CompletionServer(url, (END,)).model() == ""  # it is gone
+    assert CompletionServer(url, (END,)).model() == ""  # the server is gone
 
 
 @pytest.mark.parametrize(
     "url", ["", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://x:port", "http://x:0"]
 )
-def test_addresses_that_are_none(url: str) -> None:
+def test_invalid_addresses_are_rejected(url: str) -> None:
     with pytest.raises(BadUsage, match="address is like"):
         CompletionServer(url, (END,))
 
@@ -80,14 +81,14 @@ def test_addresses_that_are_none(url: str) -> None:
         (200, {"tokens": [], "content": "x"}, "does not return tokens"),
     ],
 )
-def test_answers_that_are_none_end_in_one_sentence(status: int, answer: object, says: str) -> None:
+def test_invalid_answers_are_reported_in_one_sentence(status: int, answer: object, says: str) -> None:
     with serving(lambda body: (status, answer)) as (url, _), pytest.raises(Failure, match=says) as failure:
         CompletionServer(url, (END,)).prefill((1,))
     assert url in str(failure.value)
     assert str(failure.value).endswith(".") and "\n" not in str(failure.value)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(Failure, match="cannot be asked: Connection refused"):

@@ -1,4 +1,4 @@
-"""The table of a bench: each figure that was measured is in it."""
+"""Tests of the table of a benchmark: it contains each measured figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An `end` that ends nothing is cut off, and one that somebody needs never is. ¦ is the cursor."""
+"""Tests of surplus block ends: an `end` that closes nothing is cut off, and a needed `end` stays. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -58,12 +58,14 @@ LUA = "local M = {}\nfunction M.f(x)\n  if x then\n    g(function(y)\n      retu
         ("lua", "function f(x)\n  g(x)¦\nend\n", "\n  end", None),
     ],
 )
-def test_an_end_ends_what_is_open(language_id: str, marked: str, text: str, shown: str | None) -> None:
+def test_an_end_without_an_open_block_is_cut_off(
+    language_id: str, marked: str, text: str, shown: str | None
+) -> None:
     assert text_of(language_id, marked, text) == shown
 
 
 @pytest.mark.parametrize(("language_id", "code"), [("ruby", RUBY), ("lua", LUA)])
-def test_no_end_of_real_code_is_cut(language_id: str, code: str) -> None:
+def test_no_needed_end_in_real_code_is_cut_off(language_id: str, code: str) -> None:
     random, lines = Random(1), code.splitlines()
     for _ in range(200):
         first = random.randrange(len(lines) - 1)

@@ -1,4 +1,4 @@
-"""What is remembered of completions: the property is that accepting the rest gives the text that was promised."""
+"""Tests of the completion cache. Invariant: accepting the rest of a cached suggestion gives the promised text."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def snapshot(text: str, **options: object) -> Snapshot:
     return Snapshot(Document("file:///w/a.py", "a.py", "python", 1, text), Config(**options), ("/w",))  # type: ignore[arg-type]
 
 
-def made(
+def cached(
     shown: str | None, before: str = BEFORE, after: str = AFTER, replaced: int = 0, **options: object
 ) -> tuple[Place, Completion]:
-    """A remembered completion between two texts."""
+    """Return a place between two texts, and its cached completion."""
     place = len(before)
     completion = Completion(shown or "", shown, place, place + replaced, INFILL)
     return (snapshot(before + after, **options), place), completion
 
 
-def accepted(text: str, completion: Completion) -> str:
+def accept(text: str, completion: Completion) -> str:
     assert completion.shown is not None
     return text[: completion.start] + completion.shown + text[completion.end :]
 
@@ -46,33 +46,33 @@ texts = st.text(LETTERS, max_size=12)
 
 @given(before=texts, shown=st.text(LETTERS, min_size=1, max_size=12), after=texts, drawn=st.data())
 @settings(deadline=None, max_examples=300)
-def test_what_is_left_of_a_suggestion_gives_the_text_that_it_gave(
+def test_accepting_the_rest_of_a_suggestion_gives_the_same_text(
     before: str, shown: str, after: str, drawn: st.DataObject
 ) -> None:
     typed = drawn.draw(st.integers(0, len(shown) - 1), "typed")
     replaced = drawn.draw(st.integers(0, min(3, len(after))), "replaced")
-    place, completion = made(shown, before, after, replaced)
+    place, completion = cached(shown, before, after, replaced)
     text = before + shown[:typed] + after
     found = lookup([(place, completion)], snapshot(text), len(before) + typed)
     assert found is not None
     assert found.start == len(before) + typed
-    assert accepted(text, found) == accepted(before + after, completion)
+    assert accept(text, found) == accept(before + after, completion)
 
 
 @given(before=texts, shown=texts, after=texts, new=texts, drawn=st.data())
 @settings(deadline=None, max_examples=300)
-def test_whatever_is_answered_gives_the_text_that_was_promised(
+def test_every_answer_from_the_cache_gives_the_promised_text(
     before: str, shown: str, after: str, new: str, drawn: st.DataObject
 ) -> None:
     offset = drawn.draw(st.integers(0, len(before + new + after)), "offset")
     replaced = drawn.draw(st.integers(0, min(3, len(after))), "replaced")
-    place, completion = made(shown, before, after, replaced)
+    place, completion = cached(shown, before, after, replaced)
     text = before + new + after
     found = lookup([(place, completion)], snapshot(text), offset)
     if found is not None:
         assert found.shown
         assert found.start == offset <= found.end
-        assert accepted(text, found) == accepted(before + after, completion)
+        assert accept(text, found) == accept(before + after, completion)
 
 
 @pytest.mark.parametrize(
@@ -80,38 +80,38 @@ def test_whatever_is_answered_gives_the_text_that_was_promised(
     [
         ("compute(a, b)", "compute(", ")", "a, b", ""),
         ("compute(a, b)", "compute(a", ")", ", b", ""),
-        ("compute(a, b)", "compute(a, b)", "", None, ""),  # all of it
+        ("compute(a, b)", "compute(a, b)", "", None, ""),  # typed completely
         ("compute(a, b) + 1", "compute(", ")", "a, b) + 1", ")"),
         ("f(g(x))", "f(g(", "))", "x", ""),
         ("f(g(x), 1)", "f(g(", "))", "x), 1)", "))"),
         ('"a" + b', '"', '"', 'a" + b', '"'),
-        ("compute(a", "compute(", ")", None, ""),  # nothing tells that the bracket belongs to it
-        ("compute(a)", "compu", ")", None, ""),  # the bracket was not the editor's
+        ("compute(a", "compute(", ")", None, ""),  # the bracket may belong to other text
+        ("compute(a)", "compu", ")", None, ""),  # the editor did not add the bracket
         ("compute()", "compute(", ")", ")", ")"),
         ("compute(a, b)", "compute[", "", None, ""),
         ("compute(a, b)", "compute(", "]", None, ""),
     ],
 )
-def test_a_bracket_that_the_editor_adds(
+def test_a_bracket_added_by_the_editor_counts_as_typed(
     shown: str, typed: str, added: str, left: str | None, overwritten: str
 ) -> None:
-    place, completion = made(shown)
+    place, completion = cached(shown)
     text, offset = BEFORE + typed + added + AFTER, len(BEFORE + typed)
     found = lookup([(place, completion)], snapshot(text), offset)
     assert (found and found.shown) == left
     if found is not None:
         assert text[found.start : found.end] == overwritten
-        assert accepted(text, found) == BEFORE + shown + AFTER
+        assert accept(text, found) == BEFORE + shown + AFTER
 
 
-def test_a_key_taken_back_finds_the_suggestion_before_it() -> None:
-    first = made("compute(a, b)")
-    other = made("x * 2", BEFORE + "x")
+def test_deleting_a_character_finds_the_earlier_suggestion() -> None:
+    first = cached("compute(a, b)")
+    other = cached("x * 2", BEFORE + "x")
     assert lookup([other, first], snapshot(BEFORE + AFTER), len(BEFORE)) == first[1]
 
 
-def test_nothing_shown_is_remembered_for_the_very_same_request() -> None:
-    (there, place), completion = made(None)
+def test_an_empty_result_is_reused_only_for_the_same_request() -> None:
+    (there, place), completion = cached(None)
     remembered = [((there, place), completion)]
     assert (
         lookup(remembered, replace(there, document=replace_version(there.document, 7)), place) is completion
@@ -124,14 +124,14 @@ def replace_version(document: Document, version: int) -> Document:
     return document.replace(0, 0, "", version)
 
 
-def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
-    (there, place), completion = made("compute(a, b)")
+def test_manual_requests_are_answered_only_by_results_of_manual_requests() -> None:
+    (there, place), completion = cached("compute(a, b)")
     asking = replace(there, manual=True)
-    others = (made("compare(a)")[1], made("total")[1])
+    others = (cached("compare(a)")[1], cached("total")[1])
     several = replace(completion, alternatives=others)
     assert lookup([((there, place), completion)], asking, place) is None
     assert lookup([((asking, place), several)], asking, place) == several
-    assert lookup([((asking, place), several)], there, place) == completion  # unasked there is one
+    assert lookup([((asking, place), several)], there, place) == completion  # automatic requests get one
     typed = snapshot(BEFORE + "comp" + AFTER)
     found = lookup([((asking, place), several)], replace(typed, manual=True), place + 4)
     assert found is not None and found.shown == "ute(a, b)"
@@ -150,13 +150,13 @@ def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
         snapshot("#" + BEFORE[1:] + AFTER),
     ],
 )
-def test_another_state_asks_the_model(other: Snapshot) -> None:
-    assert lookup([made("compute(a, b)")], snapshot(BEFORE + AFTER), len(BEFORE)) is not None
-    assert lookup([made("compute(a, b)")], other, len(BEFORE)) is None
+def test_a_change_of_settings_or_document_is_a_cache_miss(other: Snapshot) -> None:
+    assert lookup([cached("compute(a, b)")], snapshot(BEFORE + AFTER), len(BEFORE)) is not None
+    assert lookup([cached("compute(a, b)")], other, len(BEFORE)) is None
 
 
-def test_a_hint_is_what_was_expected_a_little_before() -> None:
-    place, completion = made("compute(a, b)")
+def test_a_hint_is_the_text_suggested_shortly_before_the_cursor() -> None:
+    place, completion = cached("compute(a, b)")
     remembered = [(place, completion)]
     text = BEFORE + "comp\r\nx" + AFTER
     assert draft_hint(remembered, snapshot(text), len(BEFORE) + 7) == Hint("compute(a, b)", "comp\nx")
@@ -167,13 +167,13 @@ def test_a_hint_is_what_was_expected_a_little_before() -> None:
     assert draft_hint([], snapshot(text), len(BEFORE)) is None
 
 
-def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
+def test_the_hint_with_the_longest_matching_rest_is_used() -> None:
     there, at = snapshot(BEFORE + "co" + AFTER), len(BEFORE) + 2
     begun = (
         (there, at),
         CommittedText(there, at, Syntax.of(there.document), True, replace(INFILL, text="mpu")),
     )
-    whole, other = made("compute(a, b)"), made("convert(a, b) + 1")
+    whole, other = cached("compute(a, b)"), cached("convert(a, b) + 1")
     text = BEFORE + "comp" + AFTER
     assert draft_hint([begun, other, whole], snapshot(text), len(BEFORE) + 4) == Hint("compute(a, b)", "comp")
     assert draft_hint([begun, other], snapshot(text), len(BEFORE) + 4) == Hint("mpu", "mp")
@@ -182,8 +182,8 @@ def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
     )
 
 
-def test_what_was_indented_otherwise_is_not_remembered() -> None:
-    (place, completion) = made("z")
+def test_a_change_of_the_indentation_is_a_cache_miss() -> None:
+    (place, completion) = cached("z")
     text = place[0].document.text
     assert lookup([(place, completion)], snapshot(text), len(BEFORE)) is not None
     other = replace(snapshot(text), indentation=Indentation(None, 2))

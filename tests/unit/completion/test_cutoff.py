@@ -1,4 +1,4 @@
-"""How much of a text is shown: what is worth most, by hand and against all the ways in which it may turn out."""
+"""Tests of the cutoff: fixed examples, and a simulation of all outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mercury_lsp.engine.api import Infill, ScoredToken
 
 
 def pieces(text: str, *probabilities: float) -> tuple[ScoredToken, ...]:
-    """One for each word of a text that is divided by bars, and the text without these."""
+    """Return a scored token for each part of a text that is divided by bars."""
     ends, at = [], 0
     for part in text.split("|"):
         at += len(part)
@@ -21,38 +21,38 @@ def pieces(text: str, *probabilities: float) -> tuple[ScoredToken, ...]:
     return tuple(ScoredToken(end, math.log(p)) for end, p in zip(ends, probabilities, strict=True))
 
 
-def test_what_is_sure_is_shown_whole() -> None:
+def test_a_likely_text_is_shown_whole() -> None:
     text = "foo|(bar|)"
     assert rank_cuts("foo(bar)", pieces(text, 0.99, 0.99, 0.99), 0.25)[0].end == 8
 
 
-def test_a_doubtful_end_is_cut_off_and_nothing_is_shown_where_the_first_word_is() -> None:
+def test_an_unlikely_end_is_cut_off_and_an_unlikely_first_word_hides_the_whole_text() -> None:
     words = "return| x|, y"
     assert rank_cuts("return x, y", pieces(words, 0.9, 0.1, 0.1), 0.25)[0].end == 6
     assert rank_cuts("return x, y", pieces(words, 0.05, 0.9, 0.9), 0.25) == []
 
 
-def test_without_probabilities_all_is_shown() -> None:
+def test_the_whole_text_is_shown_if_probabilities_are_unknown() -> None:
     assert [cut.end for cut in rank_cuts("foo(bar)", (), 0.9)] == [8]
 
 
-def test_a_word_of_the_typical_length_breaks_even_at_the_option() -> None:
+def test_a_word_of_typical_length_breaks_even_at_the_likelihood_threshold() -> None:
     word = "x" * int(TYPICAL_KEYS + 1)
     for least in (0.1, 0.25, 0.5, 0.9):
         assert rank_cuts(word, pieces(word, least * 1.02), least)
         assert not rank_cuts(word, pieces(word, least * 0.98), least)
 
 
-def test_a_word_that_a_token_ends_within_is_as_sure_as_all_its_tokens() -> None:
+def test_the_likelihood_of_a_word_is_the_product_over_its_tokens() -> None:
     text = "comp|ute|(x"
     first = rank_cuts("compute(x", pieces(text, 0.9, 0.5, 0.01), 0.1)[0]
     assert first.end == 7
-    # 0.45 of 6 keys less the cost of looking in vain
+    # The expected gain: 6 keys with probability 0.45, minus the cost of an unwanted suggestion.
     cost = TYPICAL_KEYS * 0.1 / 0.9
     assert first.gain == pytest.approx(0.45 * 6 - cost * 0.55, rel=1e-3)
 
 
-def test_the_gain_is_the_mean_over_all_that_may_come() -> None:
+def test_the_gain_is_the_mean_over_all_outcomes() -> None:
     random = Random(0)
     words = ["return", " compute", "(", "values", ")"]
     text = "".join(words)
@@ -72,7 +72,7 @@ def test_the_gain_is_the_mean_over_all_that_may_come() -> None:
             else:
                 total += max(0, len("".join(words[:right])) - right)
         if "(" in text[:shown] and ")" not in text[:shown]:
-            assert shown not in found  # what is cut leaves no bracket open
+            assert shown not in found  # a cut text leaves no bracket open
             continue
         assert found.get(shown, 0.0) == pytest.approx(max(0.0, total / 20_000), abs=0.15)
 
@@ -88,19 +88,19 @@ def test_the_gain_is_the_mean_over_all_that_may_come() -> None:
         (") +| x| + y", [") +", ") + x", ") + x +"]),
     ],
 )
-def test_what_is_cut_leaves_no_bracket_and_no_quote_open(text: str, kept: list[str]) -> None:
+def test_a_cut_text_leaves_no_bracket_and_no_quote_open(text: str, kept: list[str]) -> None:
     whole = text.replace("|", "")
     ends = sorted(cut.end for cut in rank_cuts(whole, pieces(text, *[0.99] * (text.count("|") + 1)), 0.5))
     assert [whole[:end] for end in ends] == [*kept, whole]
 
 
-def test_a_line_that_opens_a_block_is_shown_without_the_block() -> None:
+def test_a_line_that_opens_a_block_may_be_shown_without_the_block() -> None:
     text = "if (a) {|\n|    b();|\n}"
     ends = [cut.end for cut in rank_cuts(text.replace("|", ""), pieces(text, *[0.99] * 4), 0.5)]
     assert len("if (a) {") in ends and len("if (a) {\n    b") not in ends
 
 
-def test_a_beginning_that_breaks_the_syntax_is_not_shown() -> None:
+def test_a_cut_that_breaks_the_syntax_is_not_shown() -> None:
     text = " area(width) {"
     ends = [5, 6, 11, 12, 14]
     pieces = [
@@ -115,4 +115,5 @@ def test_a_beginning_that_breaks_the_syntax_is_not_shown() -> None:
         return part and part.shown
 
     assert shown() == " area(width)"
-    assert shown(" area(width)") == text  # which fits: that was looked at before
+    # The whole text was already checked to fit.
+    assert shown(" area(width)") == text

@@ -1,4 +1,4 @@
-"""How long a request waits, by a simulated clock."""
+"""Tests of the debounce with a simulated clock."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from mercury_lsp.completion.debounce import MAX_WAIT_SECONDS, Debounce
 
 
-def typed(gaps: Sequence[float], latency: float | None = None) -> tuple[Debounce, float]:
-    """The pace after keys so far apart, and the time of the last."""
+def after_keys(gaps: Sequence[float], latency: float | None = None) -> tuple[Debounce, float]:
+    """Return the debounce after keys with these gaps in seconds, and the time of the last key."""
     debounce, now = Debounce(), 100.0
     debounce = debounce.after_change(now)
     for gap in gaps:
@@ -21,45 +21,45 @@ def typed(gaps: Sequence[float], latency: float | None = None) -> tuple[Debounce
     return (debounce if latency is None else debounce.after_answer(latency)), now
 
 
-def test_nothing_is_waited_for_before_anything_is_known() -> None:
+def test_a_request_does_not_wait_before_pace_and_latency_are_known() -> None:
     assert Debounce().wait_seconds(1.0) == 0
-    assert typed([])[0].after_answer(0.5).wait_seconds(100.0) == 0
-    debounce, now = typed([0.1, 0.1])
+    assert after_keys([])[0].after_answer(0.5).wait_seconds(100.0) == 0
+    debounce, now = after_keys([0.1, 0.1])
     assert debounce.wait_seconds(now) == 0
 
 
-def test_an_answer_that_comes_before_the_next_key_is_not_waited_for() -> None:
-    debounce, now = typed([0.2] * 5, latency=0.06)
+def test_a_request_does_not_wait_if_the_answer_comes_before_the_next_key() -> None:
+    debounce, now = after_keys([0.2] * 5, latency=0.06)
     assert debounce.wait_seconds(now) == 0
 
 
-def test_while_keys_come_faster_than_answers_the_next_key_is_waited_for() -> None:
-    debounce, now = typed([0.1] * 5, latency=0.3)
+def test_a_request_waits_for_the_next_key_while_keys_come_faster_than_answers() -> None:
+    debounce, now = after_keys([0.1] * 5, latency=0.3)
     assert debounce.wait_seconds(now) == pytest.approx(0.1)
-    assert debounce.wait_seconds(now + 0.04) == pytest.approx(
-        0.06
-    )  # the editor has waited for a part of that
-    assert debounce.wait_seconds(now + 0.2) == 0  # a pause: it has not come
+    # The editor has already waited for a part of this time.
+    assert debounce.wait_seconds(now + 0.04) == pytest.approx(0.06)
+    assert debounce.wait_seconds(now + 0.2) == 0  # the user pauses
 
 
-def test_no_wait_is_longer_than_the_bound_nor_than_what_it_may_spare() -> None:
-    debounce, now = typed([0.3] * 5, latency=0.9)
-    assert debounce.wait_seconds(now) == 0  # the next key is too far away
+def test_the_wait_never_exceeds_its_maximum_or_the_latency() -> None:
+    debounce, now = after_keys([0.3] * 5, latency=0.9)
+    assert debounce.wait_seconds(now) == 0  # the next key is too far in the future
     assert 0 < debounce.wait_seconds(now + 0.2) <= MAX_WAIT_SECONDS
-    debounce, now = typed([0.05, 0.06, 0.05, 0.06], latency=0.075)
+    debounce, now = after_keys([0.05, 0.06, 0.05, 0.06], latency=0.075)
     assert 0 < debounce.wait_seconds(now) <= 0.075
-    debounce, now = typed([0.05, 0.12, 0.05, 0.12], latency=0.075)
-    assert debounce.wait_seconds(now) == 0  # it may well be there before the next key
+    debounce, now = after_keys([0.05, 0.12, 0.05, 0.12], latency=0.075)
+    # The answer may arrive before the next key.
+    assert debounce.wait_seconds(now) == 0
 
 
-def test_a_pause_is_no_gap() -> None:
-    before, _ = typed([0.1] * 5)
-    after, _ = typed([0.1] * 5 + [30.0])
+def test_a_pause_does_not_count_as_a_gap() -> None:
+    before, _ = after_keys([0.1] * 5)
+    after, _ = after_keys([0.1] * 5 + [30.0])
     assert after.gap == before.gap and after.last == pytest.approx(130.5)
 
 
-def test_it_learns() -> None:
-    debounce, now = typed([0.4] * 3 + [0.1] * 12, latency=0.3)
+def test_gap_and_latency_adapt_to_recent_values() -> None:
+    debounce, now = after_keys([0.4] * 3 + [0.1] * 12, latency=0.3)
     assert debounce.gap == pytest.approx(0.1, abs=0.03)
     for _ in range(12):
         debounce = debounce.after_answer(0.05)
@@ -69,14 +69,14 @@ def test_it_learns() -> None:
 
 @dataclass
 class Outcome:
-    work: float = 0.0  # seconds that the model was busy
-    vain: float = 0.0  # of these with what was superseded
-    delay: float = 0.0  # from the last key of each burst to its answer, summed
+    work: float = 0.0  # seconds of the model's work
+    vain: float = 0.0  # seconds of superseded work
+    delay: float = 0.0  # total seconds from the last key of each burst to its answer
     answers: int = 0
 
 
 def simulate(keys: Sequence[float], latency: float, adaptive: bool) -> Outcome:
-    """A request at each key, and a model that takes so long and is stopped by the next key, as without `anticipate`."""
+    """Simulate a request at each key and a model with this latency, stopped by the next key, without prefetch."""
     debounce, outcome = Debounce(), Outcome()
     for now, next_ in zip(keys, (*keys[1:], keys[-1] + 60), strict=True):
         debounce = debounce.after_change(now)
@@ -96,10 +96,10 @@ def simulate(keys: Sequence[float], latency: float, adaptive: bool) -> Outcome:
 
 @pytest.mark.parametrize("latency", [0.03, 0.06, 0.12, 0.25, 0.5])
 @pytest.mark.parametrize("gap", [0.06, 0.1, 0.15, 0.25, 0.4])
-def test_waiting_never_adds_more_than_it_spares(latency: float, gap: float) -> None:
+def test_the_debounce_never_adds_more_delay_than_it_saves_work(latency: float, gap: float) -> None:
     rng = random.Random(f"{latency}/{gap}")
     keys, now = [], 0.0
-    for _ in range(60):  # words, with a pause behind each third
+    for _ in range(60):  # words, with a pause after about one in three
         for _ in range(rng.randint(3, 9)):
             now += max(0.02, rng.gauss(gap, gap / 5))
             keys.append(now)
@@ -110,6 +110,6 @@ def test_waiting_never_adds_more_than_it_spares(latency: float, gap: float) -> N
     assert added * waited.answers <= at_once.work - waited.work + 1e-6
     assert added <= MAX_WAIT_SECONDS
     if latency < gap / 2:
-        assert added == 0 and waited == at_once  # it is seen before the next key
+        assert added == 0 and waited == at_once  # the answer is visible before the next key
     if latency > 1.5 * gap and gap * 1.4 < MAX_WAIT_SECONDS:
         assert waited.vain < at_once.vain / 2

@@ -1,4 +1,4 @@
-"""Other work runs while no completion wants the worker, and begins again after one."""
+"""Tests of idle work: it runs while no completion needs the worker, and restarts after a completion."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mercury_lsp.engine.worker import Cancelled, Worker
 
 
 class Scheduler:
-    """Has a worker, and nothing else."""
+    """A scheduler with only a worker."""
 
     def __init__(self, worker: Worker[Any] | None) -> None:
         self.worker = worker
 
 
-async def ready() -> Worker[str]:
+async def start_worker() -> Worker[str]:
     worker: Worker[str] = Worker(lambda _: "engine")
     worker.start()
     while worker.engine is None:
@@ -26,19 +26,19 @@ async def ready() -> Worker[str]:
     return worker
 
 
-async def test_without_an_engine_there_is_no_result() -> None:
+async def test_there_is_no_result_without_an_engine() -> None:
     assert await when_idle(Scheduler(None), lambda engine, cancelled: 1) is None  # type: ignore[arg-type]
 
 
-async def test_the_result_is_not_remembered() -> None:
-    worker = await ready()
+async def test_the_result_is_not_cached() -> None:
+    worker = await start_worker()
     assert await when_idle(Scheduler(worker), lambda engine, _: engine + "!") == "engine!"  # type: ignore[arg-type]
     assert worker.recent_results() == []
     worker.stop()
 
 
-async def test_it_waits_for_completions_and_is_interrupted_by_them() -> None:
-    worker = await ready()
+async def test_idle_work_waits_for_completions_and_is_interrupted_by_them() -> None:
+    worker = await start_worker()
     order: list[str] = []
     go, begun = threading.Event(), threading.Event()
 
@@ -69,8 +69,8 @@ async def test_it_waits_for_completions_and_is_interrupted_by_them() -> None:
     worker.stop()
 
 
-async def test_cancelling_ends_the_work() -> None:
-    worker = await ready()
+async def test_cancelling_the_task_stops_the_work() -> None:
+    worker = await start_worker()
     begun, ended = threading.Event(), threading.Event()
 
     def other(engine: str, cancelled: Callable[[], bool]) -> str:

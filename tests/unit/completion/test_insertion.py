@@ -1,4 +1,4 @@
-"""What an insertion does to the syntax around it. ¦ is the cursor."""
+"""Tests of insertions: their effect on the syntax around the cursor. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 
-def site(language_id: str, marked: str) -> InsertionPoint:
+def site_at(language_id: str, marked: str) -> InsertionPoint:
     offset = marked.index("¦")
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
     return InsertionPoint(Syntax.of(document), offset)
 
 
 def fit(language_id: str, marked: str, text: str) -> Fit:
-    place = site(language_id, marked)
+    place = site_at(language_id, marked)
     return place.try_out(text, place.offset).fit
 
 
@@ -32,15 +32,15 @@ SOUND = [
     ("python", "x = '¦\n", "a'"),
     ("python", "x = (1\n\ny = ¦\n", "3"),  # the error is elsewhere
     ("python", "def f():\n    '''a\nb'''\n    ¦\n    y = 2\n", "x = 1"),
-    ("python", "print a\n¦\n", "print b"),  # as the document does
+    ("python", "print a\n¦\n", "print b"),  # the document has the same error
     ("javascript", "if (a) {\n  b();\n¦\n}\n", "} else {\n  c();"),
     ("c", "int f() {\n  ¦\n}\n", "return 1;"),
     ("plaintext", "a (¦", "b)"),
     ("yaml", 'a: "¦"\n', "b c"),
     ("yaml", "a: ¦\n", '"b"\nc: d'),
-    ("yaml", 'a: "¦\n', "b"),  # it was open before
+    ("yaml", 'a: "¦\n', "b"),  # the string was open before
     ("plaintext", "it¦\n", "'s five o'clock"),
-    ("plaintext", "a ¦", "(b"),  # brackets of prose need no partner: `1)`, `[0, 1)`, `:(`
+    ("plaintext", "a ¦", "(b"),  # brackets in prose need no partner: `1)`, `[0, 1)`, `:(`
 ]
 
 BROKEN = [
@@ -63,16 +63,16 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text"), SOUND)
-def test_sound(language_id: str, marked: str, text: str) -> None:
+def test_sound_insertions(language_id: str, marked: str, text: str) -> None:
     assert fit(language_id, marked, text) == Fit.SOUND
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text"), BROKEN)
-def test_broken(language_id: str, marked: str, text: str) -> None:
+def test_insertions_that_break_the_syntax(language_id: str, marked: str, text: str) -> None:
     assert fit(language_id, marked, text) == Fit.BROKEN
 
 
-def test_something_is_missing_still() -> None:
+def test_an_insertion_before_a_missing_body_is_open() -> None:
     assert fit("c", "int f() {\n  if (¦)\n}\n", "x > 0") == Fit.OPEN
 
 
@@ -86,11 +86,12 @@ def test_something_is_missing_still() -> None:
         ("python", "foo(¦)\n", "(a]", 2),
         ("python", "foo(¦)\n", "')'", None),
         ("javascript", "function f() {¦}\n", " a }", 3),
-        ("javascript", "function f() {\n  if (a) {\n    ¦\n}\n", "b }", None),  # one of the two is open
+        # One of the two blocks is open.
+        ("javascript", "function f() {\n  if (a) {\n    ¦\n}\n", "b }", None),
     ],
 )
 def test_surplus_brackets(language_id: str, marked: str, text: str, surplus: int | None) -> None:
-    place = site(language_id, marked)
+    place = site_at(language_id, marked)
     assert place.try_out(text, place.offset).surplus == surplus
 
 
@@ -100,40 +101,42 @@ def test_surplus_brackets(language_id: str, marked: str, text: str, surplus: int
         ("python", "foo(¦\n", "[a, b", "])"),
         ("python", "foo(¦)\n", "a", ""),
         ("python", "foo(¦)\n", "bar(a", ")"),
-        ("python", "x = {\n¦\n", "'a': (1", ")"),  # what other lines open is not ours to close
+        ("python", "x = {\n¦\n", "'a': (1", ")"),  # brackets opened on other lines are not closed
         ("javascript", "function f() {\n  ¦\n}\n", "if (a) {\n    b(", ")\n  }"),
         ("javascript", "function f() {\n  ¦\n}\n", "if (a) {", "}"),
         ("shellscript", "f() {\n  ¦\n}\n", "case $x in a) b;; esac", ""),
     ],
 )
 def test_missing_brackets(language_id: str, marked: str, text: str, closers: str) -> None:
-    place = site(language_id, marked)
+    place = site_at(language_id, marked)
     assert place.try_out(text, place.offset).closers == closers
 
 
-def test_in_place_of_the_rest_of_the_line() -> None:
-    place = site("python", "def f(¦):\n")
+def test_an_insertion_may_replace_the_rest_of_the_line() -> None:
+    place = site_at("python", "def f(¦):\n")
     trial = place.try_out("a):\n    return a", place.offset + 2)
     assert (trial.fit, trial.closers) == (Fit.SOUND, "")
 
 
-def test_nothing_is_inserted() -> None:
-    place = site("python", "x = ¦\n")
+def test_try_out_does_not_change_the_document() -> None:
+    place = site_at("python", "x = ¦\n")
     place.try_out("1", place.offset)
     assert place.syntax.document.text == "x = \n"
 
 
-def test_a_block_may_begin_before_a_long_comment() -> None:
-    place = site("javascript", "if (x) { // " + "-" * 5_000 + "\n  f¦\n")
+def test_a_block_may_begin_on_a_line_with_a_long_comment() -> None:
+    place = site_at("javascript", "if (x) { // " + "-" * 5_000 + "\n  f¦\n")
     assert place.with_braces_apart("();}", place.offset) == "();\n}"
 
 
 @pytest.mark.parametrize("filler", [" " * 8_000, f"/*{'x' * 8_000}*/", "in " * 2_600, "|a" * 4_000])
-def test_no_line_of_a_brace_takes_long(filler: str) -> None:
-    """Compared with a line of code of the same length, in one run; a pattern that goes back takes 600 times as long."""
+def test_long_lines_with_a_brace_take_linear_time(filler: str) -> None:
+    """Compare with a line of code of the same length; a backtracking pattern takes 600 times as long."""
 
     def seconds(behind: str) -> float:
-        place = site("javascript", f"f = () => {{\n}}\ng = () => {{\n}}\nif (x) {{{behind} y = 1;\n  f¦ }}\n")
+        place = site_at(
+            "javascript", f"f = () => {{\n}}\ng = () => {{\n}}\nif (x) {{{behind} y = 1;\n  f¦ }}\n"
+        )
         began = thread_time()
         assert place.with_braces_apart("()", place.offset) == "()"
         return thread_time() - began

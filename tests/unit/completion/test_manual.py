@@ -1,4 +1,4 @@
-"""What a user who asked is shown where nothing of the first text is: other middles, a beginning, a line of its own."""
+"""Tests of manual requests whose first text does not fit: alternatives, beginnings, and a line of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def infill(text: str) -> Infill:
 
 
 class Scripted:
-    """Writes what a function of the text before the cursor says; `asked` are these texts, and who must stay here."""
+    """An engine that writes `writes(prefix)`; `asked` has each prefix and if only the local model ran."""
 
     name, device, threads, vocabulary = "scripted", "cpu", 1, None
 
@@ -55,107 +55,107 @@ def at(text: str, manual: bool = True, **options: Any) -> tuple[Snapshot, int]:
     return Snapshot(document, Config(show_likelihood=0, **options), manual=manual), len(before)
 
 
-def made(engine: Scripted, snapshot: Snapshot, offset: int) -> tuple[str | None, str]:
-    """What is shown, and the document with it."""
+def accept(engine: Scripted, snapshot: Snapshot, offset: int) -> tuple[str | None, str]:
+    """Return the shown text, and the document after accepting it."""
     found = complete(snapshot, offset, engine)  # type: ignore[arg-type]
     assert isinstance(found, Completion)
     text = snapshot.document.text
     return found.shown, text[: found.start] + (found.shown or "") + text[found.end :]
 
 
-def test_the_first_other_middle_that_shows_something_counts() -> None:
+def test_the_first_alternative_that_fits_is_shown() -> None:
     engine = Scripted(lambda _: "))", ")", "width", "height")
-    assert made(engine, *at("total = ¦\n"))[0] == "width" and engine.looked == 2
+    assert accept(engine, *at("total = ¦\n"))[0] == "width" and engine.looked == 2
 
 
-def test_of_no_more_than_a_few_it_is_looked_what_fits() -> None:
+def test_the_number_of_tried_alternatives_is_limited() -> None:
     engine = Scripted(lambda _: "))", *[")"] * 20)
-    assert made(engine, *at("total = ¦\n"))[0] is None
-    assert (
-        engine.looked == 2 * MAX_TRIES - 1
-    )  # of the cursor's place and, behind the first, of the line below
+    assert accept(engine, *at("total = ¦\n"))[0] is None
+    # Tries at the cursor and, after the first, on the line below.
+    assert engine.looked == 2 * MAX_TRIES - 1
 
 
-def test_who_did_not_ask_waits_for_nothing_else() -> None:
+def test_automatic_requests_try_no_alternatives() -> None:
     engine = Scripted(lambda _: "))", "width")
-    assert made(engine, *at("total = ¦\n", manual=False))[0] is None and len(engine.asked) == 1
+    assert accept(engine, *at("total = ¦\n", manual=False))[0] is None and len(engine.asked) == 1
 
 
-def test_the_first_words_that_fit_are_shown() -> None:
+def test_the_first_words_are_shown_if_the_whole_text_does_not_fit() -> None:
     engine = Scripted(lambda _: "width = = =")
-    assert made(engine, *at("total(¦)\n"))[0] == "width"
+    assert accept(engine, *at("total(¦)\n"))[0] == "width"
 
 
 @pytest.mark.parametrize("eol", ["\n", "\r\n"])
-def test_blank_lines_may_stand_before_the_one_line(eol: str) -> None:
+def test_blank_lines_may_precede_the_suggested_line(eol: str) -> None:
     engine = Scripted(lambda _: "\n\n    b = 2\n    c = 3")
     text = "def f(x):\n    a = [\n        x\n    ]¦\n".replace("\n", eol)
-    shown, whole = made(engine, *at(text))
+    shown, whole = accept(engine, *at(text))
     assert shown == f"{eol}{eol}    b = 2" and whole == text.replace("¦", shown) and len(engine.asked) == 1
-    assert made(engine, *at(text, multiline="never"))[0] is None
+    assert accept(engine, *at(text, multiline="never"))[0] is None
 
 
-def test_the_line_below_may_come_after_a_blank_one() -> None:
+def test_the_line_below_may_follow_a_blank_line() -> None:
     engine = Scripted(lambda before: "\n    b = 2\n    c = 3" if before.endswith("\n") else "")
-    assert made(engine, *at("def f():\n    a = 1¦\n"))[0] == "\n\n    b = 2"
+    assert accept(engine, *at("def f():\n    a = 1¦\n"))[0] == "\n\n    b = 2"
 
 
 @pytest.mark.parametrize("eol", ["\n", "\r\n"])
-def test_behind_a_finished_statement_a_next_line_is_offered(eol: str) -> None:
+def test_the_next_line_is_suggested_after_a_finished_statement(eol: str) -> None:
     engine = Scripted(lambda before: "    b = 2" if before.endswith("\n") else "")
     text = "def f():\n    a = 1¦\n    return a\n".replace("\n", eol)
-    shown, whole = made(engine, *at(text))
+    shown, whole = accept(engine, *at(text))
     assert shown == f"{eol}    b = 2"
     assert whole == "def f():\n    a = 1\n    b = 2\n    return a\n".replace("\n", eol)
-    assert engine.asked[-1][1]  # by the model here alone
+    # Only the local model is asked.
+    assert engine.asked[-1][1]
 
 
 @pytest.mark.parametrize(("marked", "shown"), [("a = 1¦\n", "\nb = 2"), ("a = f¦oo\n", "oo\nb = 2")])
-def test_no_line_is_added_where_suggestions_never_have_several(marked: str, shown: str) -> None:
+def test_no_line_is_added_if_multiline_is_never(marked: str, shown: str) -> None:
     engine = Scripted(lambda before: "b = 2" if before.endswith("\n") else "")
-    assert made(engine, *at(marked))[0] == shown
-    assert made(engine, *at(marked, multiline="never"))[0] is None
+    assert accept(engine, *at(marked))[0] == shown
+    assert accept(engine, *at(marked, multiline="never"))[0] is None
 
 
-def test_before_a_rest_that_is_foreseen_the_next_line_comes_behind_it() -> None:
+def test_if_the_model_predicts_the_rest_of_the_line_the_next_line_is_added() -> None:
     engine = Scripted(lambda before: "    b = 2" if before.endswith("\n") else "idth")
-    shown, whole = made(engine, *at("def f():\n    a = w¦idth\n    return a\n"))
+    shown, whole = accept(engine, *at("def f():\n    a = w¦idth\n    return a\n"))
     assert shown == "idth\n    b = 2" and whole == "def f():\n    a = width\n    b = 2\n    return a\n"
 
 
-def test_below_an_empty_block_that_the_cursor_is_in_nothing_is_offered() -> None:
-    """A function below would leave it empty."""
+def test_nothing_is_suggested_below_an_empty_block_around_the_cursor() -> None:
+    """A function below would leave the block empty."""
     snapshot, offset = at("int add(int a, int b) {¦}\n")
     document = Document("file:///w/a.c", "a.c", "c", 1, snapshot.document.text)
     engine = Scripted(lambda before: "int sub(int a, int b) {}" if before.endswith("\n") else "")
-    shown, _ = made(engine, replace(snapshot, document=document), offset)
+    shown, _ = accept(engine, replace(snapshot, document=document), offset)
     assert shown is None
 
 
-def test_in_an_indentation_a_line_above_is_offered() -> None:
+def test_a_line_above_is_suggested_if_the_cursor_is_in_the_indentation() -> None:
     texts = iter(["return a", "    return a", "b = 2"])
     engine = Scripted(lambda _: next(texts))
-    shown, whole = made(engine, *at("def f():\n    a = 1\n    ¦return a\n"))
+    shown, whole = accept(engine, *at("def f():\n    a = 1\n    ¦return a\n"))
     assert shown == "b = 2\n    " and whole == "def f():\n    a = 1\n    b = 2\n    return a\n"
 
 
 def test_a_hosted_model_is_asked_once() -> None:
     engine = Scripted(lambda _: "")
-    assert made(engine, *at("a = 1¦\n", remote="always"))[0] is None and len(engine.asked) == 1
+    assert accept(engine, *at("a = 1¦\n", remote="always"))[0] is None and len(engine.asked) == 1
 
 
-def test_no_beginning_of_a_secret_is_shown() -> None:
+def test_the_beginning_of_a_secret_is_not_shown() -> None:
     engine = Scripted(lambda _: '"ghp_a1B2c3D4a1B2c3D4a1B2c3D4a1B2c3D4a1B2"')
-    assert made(engine, *at("token = ¦\n"))[0] is None
+    assert accept(engine, *at("token = ¦\n"))[0] is None
 
 
-def test_who_is_not_wanted_any_more_stops() -> None:
+def test_a_cancelled_job_stops() -> None:
     snapshot, offset = at("total = ¦\n")
     with pytest.raises(Cancelled):
         complete(snapshot, offset, Scripted(lambda _: "))"), Job(lambda: True))  # type: ignore[arg-type]
 
 
-def test_beginnings_end_with_words_and_most_comes_first() -> None:
+def test_beginnings_end_at_word_ends_and_the_longest_comes_first() -> None:
     assert [part.text for part in beginnings(infill("a.b(c)\nd"))] == [
         "a.b(c)",
         "a.b(c",

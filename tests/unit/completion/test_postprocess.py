@@ -1,4 +1,4 @@
-"""What is shown of what the model wrote. ¦ is the cursor."""
+"""Tests of post-processing: which part of the model's text is shown. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ NOTHING_AMISS = [
     ("ruby", "def f\n  ¦\nend\n", "if a\n    b\n  end"),
     ("shellscript", "case $x in\n  ¦\nesac\n", "a) b ;;\n  c) d ;;"),
     ("yaml", "a:\n  ¦\n", "b: 1\n  c: 2"),
-    # a block that goes on with another, at its own indentation
+    # a block followed by another clause at its own indentation
     ("python", "def f():\n    if a:\n        ¦\n", "b()\n    else:\n        c()"),
     (
         "python",
@@ -71,7 +71,7 @@ NOTHING_AMISS = [
     ("c", "int f() {\n  ¦\n}\n", "int a;\n#ifdef B\n  a = 1;\n#endif\n  return a;"),
     ("python", "¦\n", "def f():\n    return 1\n\n\ndef g():\n    return 2"),
     ("python", "def f():\n    x = '''¦\n", "a\nb\n'''"),
-    ("python", "a1 = f(1)\n¦\na3 = f(3)\n", "a2 = f(2)"),  # alike, and not the same
+    ("python", "a1 = f(1)\n¦\na3 = f(3)\n", "a2 = f(2)"),  # similar, but not the same
     ("javascript", "a = ¦\n", "<mask>b</mask>;"),
     ("python", "¦\nx = 1\n", "# add this to the list"),
     ("python", "# TODO: implement the others\n¦\n", "x = 1  # todo"),
@@ -79,12 +79,12 @@ NOTHING_AMISS = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text"), NOTHING_AMISS)
-def test_what_fits_is_shown_as_it_is(language_id: str, marked: str, text: str) -> None:
+def test_a_text_that_fits_is_shown_unchanged(language_id: str, marked: str, text: str) -> None:
     assert text_of(language_id, marked, text) == text
 
 
 CUT = [
-    # the rest of the line
+    # repeats the rest of the line
     ("python", "x = foo(¦)\n", "a, b)", "a, b"),
     ("python", "def foo(¦):\n    pass\n", "a, b):", "a, b"),
     ("python", "if ¦:\n    pass\n", "x > 0:", "x > 0"),
@@ -95,7 +95,7 @@ CUT = [
     ("javascript", "const a = 1¦;\n", " + 2;", " + 2"),
     ("javascript", "function f() {¦}\n", "\n  return 1;\n}", "\n  return 1;\n"),
     ("javascript", "function f() {¦}\n", "\n  return 1;\n}\n\nfunction g() {\n", "\n  return 1;\n"),
-    # the lines below
+    # repeats the lines below
     ("python", "def f():\n    ¦\n\nx = 1\n", "return 1\n\nx = 1\n", "return 1"),
     ("ruby", "def f\n  ¦\nend\n", "if a\n    b\n  end\nend", "if a\n    b\n  end"),
     ("python", "¦\nimport sys\n", "import os\nimport sys\nimport re", "import os"),
@@ -109,7 +109,7 @@ CUT = [
     ("python", "def f():\n    ¦\n\nx = 1\n", "a = 1\n    b = 2\n  c = 3", "a = 1\n    b = 2"),
     ("c", "int f() {\n  ¦\n}\n", "int x = 1; x y z", "int x = 1;"),
     ("python", "x = ¦\n", "foo(a) bar baz", "foo(a)"),
-    # blanks
+    # blank space
     ("python", "x = ¦\n", " 1  \n\n", "1"),
     ("python", "x = [¦ ]\n", "1 ", "1"),
     ("javascript", "function f() {¦}\n", "\n  a();\n\n\n", "\n  a();\n"),
@@ -120,7 +120,7 @@ CUT = [
     ("python", "def f():\n    ¦\n", "a(1)\n    a(1)\n    a(1)\n    a(1)", "a(1)"),
     ("python", "¦\n", "a = b\nb = c\n" * 3, "a = b\nb = c"),
     ("python", "x = [¦]\n", "None, " * 9, "None"),
-    # the block's end
+    # the end of the block
     (
         "python",
         "class A:\n    def f(self):\n        ¦\n",
@@ -139,10 +139,10 @@ CUT = [
     ),
     ("ruby", "class A\n  def f\n    ¦\n", "1\n  end\n\n  def g\n    2\n  end\nend", "1\n  end"),
     ("shellscript", "if a; then\n  ¦\n", "b\nfi\nc", "b\nfi"),
-    # the lines below, written a little differently
+    # repeats the lines below with small differences
     ("javascript", "¦\nfoo('a', b);\n", 'bar(1);\nfoo("a",b)', "bar(1);"),
     ("python", "¦\nx = foo( a )\n", "y = 1\nx = foo(a)\nz = 2", "y = 1"),
-    # stopgaps
+    # placeholders
     ("python", "def f():\n    ¦\n", "x = 1\n    # Your code here", "x = 1"),
     ("javascript", "f() {\n  ¦\n}\n", "a();\n  // ... existing code ...", "a();"),
     ("python", "x = ¦\n", "foo(1)<|endoftext|>", "foo(1)"),
@@ -150,7 +150,7 @@ CUT = [
     # quotes that the editor closed
     ("javascript", "import a from '¦';\n", "./a';", "./a"),
     ("python", 'x = "¦"\n', 'a" + b + "c"', 'a" + b + "c'),
-    # what is no text
+    # invalid and control characters
     ("python", "x = ¦\n", "1\ufffd\ufffd", "1"),
     ("python", "x = ¦\n", "1\x00\x01", "1"),
     ("python", "x = ¦\n", "'é'\x9b", "'é'"),
@@ -161,7 +161,9 @@ CUT = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), CUT)
-def test_what_does_not_fit_is_cut(language_id: str, marked: str, text: str, shown: str) -> None:
+def test_text_that_does_not_fit_is_cut_or_corrected(
+    language_id: str, marked: str, text: str, shown: str
+) -> None:
     assert text_of(language_id, marked, text) == shown
 
 
@@ -185,11 +187,11 @@ NOTHING = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text"), NOTHING)
-def test_nothing_is_shown(language_id: str, marked: str, text: str) -> None:
+def test_nothing_is_shown_if_no_part_of_the_text_fits(language_id: str, marked: str, text: str) -> None:
     assert show(language_id, marked, text) is None
 
 
-def test_one_line() -> None:
+def test_only_the_first_line_is_shown_for_single_line_suggestions() -> None:
     assert text_of("python", "import os\n¦\n", "import sys\nimport re", single_line=True) == "import sys"
     assert text_of("python", "def f():¦\n", "\n    return 1", single_line=True) is None
 
@@ -199,12 +201,12 @@ def test_an_unfinished_last_line_is_dropped() -> None:
     assert show("python", "x = ¦\n", "fooba", finished=False) == Fitted("fooba", 4)
 
 
-def test_the_rest_of_the_line_written_twice_is_not_shown_once() -> None:
+def test_the_rest_of_the_line_written_twice_is_not_shown() -> None:
     rest = "int at = first[k];"
     assert show("c", f"int f(void) {{\n    ¦{rest}\n}}\n", rest + rest, finished=False) is None
 
 
-def test_a_text_that_goes_on_replaces_the_rest_of_the_line() -> None:
+def test_a_text_that_continues_after_the_rest_of_the_line_replaces_the_rest() -> None:
     assert show("python", "def f(¦):\n", "a, b):\n    return a + b\n") == Fitted(
         "a, b):\n    return a + b", 8
     )
@@ -227,35 +229,35 @@ def test_a_text_that_ends_with_the_rest_of_a_word_and_line_replaces_it(
         assert show(language_id, marked, text, single_line=single_line) == Fitted(text, start + len(rest))
 
 
-def test_a_word_that_ends_with_the_one_after_the_cursor_stays_before_it() -> None:
+def test_a_word_that_ends_with_the_word_after_the_cursor_does_not_replace_it() -> None:
     assert show("c", "¦long x;\n", "long ") == Fitted("long ", 0)
     assert show("plaintext", "a ¦cat\n", "bobcat ") == Fitted("bobcat ", 2)
 
 
 @pytest.mark.parametrize("eol", ["\r\n", "\r"])
-def test_the_line_ending_is_the_documents(eol: str) -> None:
+def test_the_line_ending_is_that_of_the_document(eol: str) -> None:
     marked = f"x = 1{eol}def f():{eol}    ¦{eol}"
     assert text_of("python", marked, "y = 2\n    return y") == f"y = 2{eol}    return y"
     assert text_of("python", marked, "y = 2\r\n    return y") == f"y = 2{eol}    return y"
 
 
-def test_around_a_cursor_after_other_alphabets() -> None:
+def test_offsets_are_right_after_non_ascii_characters() -> None:
     assert text_of("python", "é = '𐐷'\nx = foo(¦)  # ü\n", "'ß')") == "'ß'"
 
 
-def test_errors_elsewhere_do_no_harm() -> None:
+def test_syntax_errors_elsewhere_do_not_hide_the_text() -> None:
     assert text_of("python", "x = (1\n\n\ny = ¦\n", "foo(2)") == "foo(2)"
 
 
-def test_in_a_large_document_the_vicinity_is_looked_at() -> None:
+def test_large_documents_are_checked_near_the_cursor() -> None:
     many = "def f(a):\n    return a\n\n\n" * 9000
     assert text_of("python", f"{many}def g(a):\n    return foo(¦)\n\n\n{many}", "a) bar") == "a"
     assert show("python", f"{many}x = ¦\n", "a b c") is None
 
 
 @pytest.mark.parametrize("module", [argparse, json.decoder, textwrap])
-def test_what_stood_there_comes_back(module: ModuleType) -> None:
-    """Rests of lines, cut out of real files."""
+def test_removed_ends_of_real_lines_are_shown_unchanged(module: ModuleType) -> None:
+    """Ends of lines removed from real files are shown again."""
     text = Path(str(module.__file__)).read_text(encoding="utf-8")[:60_000]
     text = text[: text.rindex("\n\n\n") + 1]  # to the end of a definition
     lines = [match.span() for match in re.finditer(r"(?<=\n)[ ]*[^\s#].*", text)]
@@ -279,11 +281,13 @@ pieces = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 
 
 @settings(deadline=None, max_examples=300)
-@example("'", "\r\n", "\n'", "python", False)  # an end of a line that the parser takes otherwise than \n
+@example("'", "\r\n", "\n'", "python", False)  # a line ending that the parser treats differently from \n
 @given(
     pieces, pieces, pieces, st.sampled_from(["python", "javascript", "c", "ruby", "plaintext"]), st.booleans()
 )
-def test_whatever_is_written(before: str, after: str, text: str, language_id: str, single_line: bool) -> None:
+def test_invariants_hold_for_arbitrary_text(
+    before: str, after: str, text: str, language_id: str, single_line: bool
+) -> None:
     document = Document("file:///a", "a", language_id, 1, before + after)
     offset = document.offset(*document.position(len(before)))
     syntax = Syntax.of(document)
@@ -298,7 +302,7 @@ def test_whatever_is_written(before: str, after: str, text: str, language_id: st
     assert Syntax.of(document.replace(offset, found.end, found.text, 2)).error_count() <= syntax.error_count()
 
 
-def test_no_secret_is_shown_nor_the_rest_of_one() -> None:
+def test_neither_a_secret_nor_the_rest_of_a_secret_is_shown() -> None:
     token = tokens()[2]
     assert text_of("python", "x = ¦\n", f'"{token}"') is None
     assert text_of("python", f'x = "{token[:20]}¦"\n', token[20:]) is None

@@ -1,4 +1,4 @@
-"""What is shown where there is no grammar: comments, strings, brackets and other delimiters. ¦ is the cursor."""
+"""Tests of post-processing in languages without a grammar: comments, strings and delimiters. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from test_postprocess import show, text_of
 
 PROSE = [
-    # quotes that are no strings
+    # quotes that do not delimit strings
     ("emacs-lisp", '(global-set-key (kbd "C-c l") ¦)\n', "'org-store-link"),
     ("emacs-lisp", "(define-key map ¦)\n", "[?\\C-x ?\"] 'f"),
     ("lisp", "(setq x ¦)\n", "'(1 2 3)"),
@@ -18,7 +18,7 @@ PROSE = [
     ("markdown", "Then:\n\n¦\n", "```python\nx = 'a\n```"),
     ("markdown", "¦\n", "The '90s were (mostly) fine, 6'4\" tall"),
     ("latex", "¦\n", "It's ``quoted'' at \\(x\\) in $[0, 1)$"),
-    # brackets of prose
+    # brackets in prose
     ("markdown", "1) one\n2) two\n¦\n", "3) three\n4) four"),
     ("markdown", "Hello ¦\n", "world :) and more"),
     ("markdown", "Take ¦\n", "$x \\in [0, 1)$ and so on"),
@@ -29,13 +29,13 @@ PROSE = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text"), PROSE)
-def test_quotes_and_brackets_that_need_no_partner_withhold_nothing(
+def test_quotes_and_brackets_that_need_no_partner_do_not_hide_the_text(
     language_id: str, marked: str, text: str
 ) -> None:
     assert text_of(language_id, marked, text) == text
 
 
-def test_strings_and_brackets_of_code_without_a_grammar_still_need_theirs() -> None:
+def test_strings_and_brackets_in_code_without_a_grammar_need_a_partner() -> None:
     assert show("haskell", "f x = ¦\n", '"a') is None
     assert text_of("haskell", "f x = (¦)\n", "g x) y") == "g x"
     assert text_of("csharp", "F(¦);\n", '")", a') == '")", a'
@@ -66,7 +66,7 @@ DELIMITERS = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), DELIMITERS)
-def test_delimiters_are_balanced_with_what_stands_after_the_cursor(
+def test_delimiters_are_balanced_with_the_text_after_the_cursor(
     language_id: str, marked: str, text: str, shown: str
 ) -> None:
     assert text_of(language_id, marked, text) == shown

@@ -1,4 +1,4 @@
-"""What is shown fits to what follows it: brackets, comments, commas, statements. ¦ is the cursor."""
+"""Tests that a suggestion fits the text after it: brackets, comments, commas, statements. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMENTS = [
     ("lisp", "(f ¦)\n", "3 ; three", "3"),
     ("python", "f(¦)\n", "3, # three", "3"),
     ("javascript", "f(¦);\n", "'//a' // three", "'//a'"),
-    # brackets that are appended
+    # closing brackets are appended before the comment
     ("dart", "void main() {\n  ¦\n}\n", "f(1, // one", "f(1)"),
     ("python", "x = ¦\n", "f(1 # one", "f(1)"),
     ("python", "f(¦\n", "1 # one", "1)"),
@@ -23,12 +23,14 @@ COMMENTS = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), COMMENTS)
-def test_no_comment_swallows_what_follows(language_id: str, marked: str, text: str, shown: str) -> None:
+def test_a_comment_does_not_swallow_the_text_after_it(
+    language_id: str, marked: str, text: str, shown: str
+) -> None:
     assert text_of(language_id, marked, text) == shown
     assert text_of(language_id, marked, text, single_line=True) == shown
 
 
-def test_a_comment_stays_where_nothing_follows() -> None:
+def test_a_comment_at_the_end_of_a_line_is_kept() -> None:
     for language_id, text in (
         ("dart", "f(1); // one"),
         ("python", "f(1)  # one"),
@@ -53,7 +55,7 @@ BRACES = [
     ("csharp", "class A {\n  int F() {¦}\n}\n", "\n    return 1;", "\n    return 1;\n  "),
     ("kotlin", "a.map { x -> ¦}\n", "\n    x + 1", "\n    x + 1\n"),
     ("css", "a {¦}\n", "\n  color: red;", "\n  color: red;\n"),
-    ("css", "a {\n  b: c }\n\nd {¦}\n", "\n  e: f;", "\n  e: f;"),  # as the document does
+    ("css", "a {\n  b: c }\n\nd {¦}\n", "\n  e: f;", "\n  e: f;"),  # the document's style
     ("latex", "\\a{%\n  ¦\n", "\\b{c}}%", "\\b{c}}%"),
     ("javascript", "x = {¦}\n", "a: 1, b: 2", "a: 1, b: 2"),
     ("javascript", "x = {¦}\n", "a: {\n  b: 1}", "a: {\n  b: 1\n}"),
@@ -61,13 +63,13 @@ BRACES = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), BRACES)
-def test_a_brace_that_closes_a_block_of_several_lines_begins_a_line(
+def test_a_brace_that_closes_a_multi_line_block_begins_a_line(
     language_id: str, marked: str, text: str, shown: str
 ) -> None:
     assert text_of(language_id, marked, text) == shown
 
 
-def test_a_brace_that_would_begin_a_line_is_left_out_of_one_line() -> None:
+def test_single_line_suggestions_omit_a_brace_that_would_begin_a_line() -> None:
     assert text_of("go", "func f() int {\n\t¦\n", "return 1}", single_line=True) == "return 1"
 
 
@@ -110,7 +112,7 @@ COMMAS = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), COMMAS)
-def test_no_comma_stands_before_an_end_that_takes_none(
+def test_no_trailing_comma_is_shown_where_the_language_forbids_it(
     language_id: str, marked: str, text: str, shown: str
 ) -> None:
     assert text_of(language_id, marked, text) == shown
@@ -124,10 +126,10 @@ def test_no_comma_stands_before_an_end_that_takes_none(
         ("javascript", "function add(a, b) {¦}\n", "}\n\nfunction sub(a, b) {}"),
     ],
 )
-def test_a_block_that_is_closed_at_once_is_not_left(language_id: str, marked: str, text: str) -> None:
+def test_a_text_that_closes_the_block_at_once_is_not_shown(language_id: str, marked: str, text: str) -> None:
     assert text_of(language_id, marked, text) is None
 
 
 @pytest.mark.parametrize("text", ["    if x:", "        if x:", "    for y in x:"])
-def test_a_statement_is_not_made_the_body_of_a_new_one(text: str) -> None:
+def test_a_new_header_does_not_take_the_next_statement_as_its_body(text: str) -> None:
     assert text_of("python", "def f(x):\n    if x:\n        return 1\n¦    return 2\n", text) is None

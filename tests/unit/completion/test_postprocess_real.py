@@ -1,7 +1,6 @@
-"""What is shown in real code: random cuts of this repository's files, and texts that a model might write there.
+"""Tests of post-processing in real code: random holes in this repository's files, and texts that a model might write.
 
-The properties that users feel at once: nothing that is shown makes the syntax worse, repeats what stands behind it, or
-leaves the block that the cursor is in.
+A shown text never makes the syntax worse, repeats the code after it, or leaves the block around the cursor.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ TOKENS = [
 
 @st.composite
 def places(draw: st.DrawFn) -> tuple[str, str, int, str, str]:
-    """A language, a document with a hole, the cursor in it, what a model might write there, and a line ending."""
+    """Draw a language, a document with a hole, the cursor's offset, the model's text, and a line ending."""
     language = draw(st.sampled_from(sorted(TEXTS)))
     lines = draw(st.sampled_from(TEXTS[language])).splitlines(keepends=True)
     piece = "".join(lines[draw(st.integers(0, max(0, len(lines) - 60))) :])[:SIZE]
@@ -65,7 +64,9 @@ def places(draw: st.DrawFn) -> tuple[str, str, int, str, str]:
 
 @settings(deadline=None, max_examples=300)
 @given(places(), st.booleans(), st.booleans())
-def test_in_real_code(place: tuple[str, str, int, str, str], single_line: bool, finished: bool) -> None:
+def test_shown_text_keeps_the_invariants_in_real_code(
+    place: tuple[str, str, int, str, str], single_line: bool, finished: bool
+) -> None:
     language, text, offset, written, eol = place
     document = Document("file:///a", "a", language, 1, text)
     syntax = Syntax.of(document)
@@ -79,23 +80,28 @@ def test_in_real_code(place: tuple[str, str, int, str, str], single_line: bool, 
     left, rest = document.line(number)[:column], document.line(number)[column:]
     assert not repeats_rest(found, offset, rest.strip())
     assert not repeats_below(document, number, left, found.text, rest[found.end - offset :])
-    assert syntax.in_string_or_comment(offset) or not leaves(left, found.text.split(eol))
+    assert syntax.in_string_or_comment(offset) or not leaves_block(left, found.text.split(eol))
 
 
-def says(text: str) -> bool:
+def has_word(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
 
 def repeats_rest(found: Fitted, offset: int, rest: str) -> bool:
-    """Whether the rest of the line, if it says anything, stands at the text's end already."""
+    """Return whether the text already ends with the rest of the line, if the rest has letters or digits."""
     at = len(found.text) - len(rest)
     splits_word = at > 0 and found.text[at - 1 : at + 1].replace("_", "a").isalnum()
     one_word = re.search(r"\w\W+\w", rest) is None
-    return found.end == offset and says(rest) and found.text.endswith(rest) and not (splits_word and one_word)
+    return (
+        found.end == offset
+        and has_word(rest)
+        and found.text.endswith(rest)
+        and not (splits_word and one_word)
+    )
 
 
 def repeats_below(document: Document, number: int, left: str, shown: str, rest: str) -> bool:
-    """Whether the last lines that there are now are those that follow."""
+    """Return whether the last lines of the result equal the lines below."""
 
     def told(lines: list[str]) -> list[tuple[int, str]]:
         return [(width(line), "".join(line.split())) for line in lines if line.strip()]
@@ -103,13 +109,13 @@ def repeats_below(document: Document, number: int, left: str, shown: str, rest: 
     lines = told((left + shown + rest).replace("\r\n", "\n").split("\n"))
     below = told([document.line(i) for i in range(number + 1, document.line_count)])[:8]
     return any(
-        lines[-size:] == below[:size] and any(says(line) for _, line in below[:size])
+        lines[-size:] == below[:size] and any(has_word(line) for _, line in below[:size])
         for size in range(1, min(len(lines), len(below)) + 1)
     )
 
 
-def leaves(left: str, lines: list[str]) -> bool:
-    """Whether a definition begins to the left of the block in which the cursor is."""
+def leaves_block(left: str, lines: list[str]) -> bool:
+    """Return whether a definition begins to the left of the block around the cursor."""
     begins = ("def ", "class ", "function ", "export ", "func ", "static ")
     return not left.strip() and any(
         width(line) < width(left + ".") and line.lstrip().startswith(begins) for line in lines[1:]
@@ -117,8 +123,8 @@ def leaves(left: str, lines: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("language", sorted(TEXTS))
-def test_what_stood_there_is_mostly_shown(language: str) -> None:
-    """The filters do not pass by showing nothing: rests of lines of code come back."""
+def test_most_removed_ends_of_lines_are_shown(language: str) -> None:
+    """Ends of lines of code are shown, so the filters do not pass by hiding everything."""
     shown = total = 0
     for text in TEXTS[language]:
         syntax = Syntax.of(Document("file:///a", "a", language, 1, text))

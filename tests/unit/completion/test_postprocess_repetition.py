@@ -1,4 +1,4 @@
-"""What stands around the cursor is not suggested again. ¦ is the cursor."""
+"""Tests that text around the cursor is not suggested again. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LISTED = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), LISTED)
-def test_what_a_list_has_is_not_suggested_again(
+def test_items_of_a_list_are_not_suggested_again(
     language_id: str, marked: str, text: str, shown: str | None
 ) -> None:
     assert text_of(language_id, marked, text) == shown
@@ -41,8 +41,8 @@ def test_what_a_list_has_is_not_suggested_again(
     ("language_id", "document", "model"),
     [("yaml", HOSTS, HOSTS.partition("\n")[2]), ("markdown", "- apples\n- pears\n", "- apples\n- pears\n")],
 )
-def test_a_list_does_not_go_round_and_round(language_id: str, document: str, model: str) -> None:
-    """A model that knows nothing but the list: accept, Enter, and so on."""
+def test_a_list_is_not_suggested_in_an_endless_loop(language_id: str, document: str, model: str) -> None:
+    """The model always writes the list again; the user presses Enter and requests the next line."""
     for _ in range(3):
         shown = text_of(language_id, f"{document}¦", model)
         assert shown is None
@@ -53,7 +53,7 @@ FLAT = '[\n{"id": 1,\n"name": "ab"},\n¦\n]'
 ROWS = '[\n  {\n    "name": "x",\n    "size": 2\n  },\n  {\n    ¦\n  }\n]'
 TABLES = '[[a]]\nname = "x"\nsize = 2\n\n[[a]]\n¦\n'
 ELEMENTS = [
-    # keys come again in each object of a list, and values mostly do
+    # keys repeat in each object of a list, and most values may repeat
     ("json", '[{"a": 1, "b": 2}, {¦}]', '"a": 1, "b": 3', '"a": 1, "b": 3'),
     ("json", '[{"a": 1, "b": 2}, {"a": 3, ¦}]', '"b": 2', '"b": 2'),
     ("json", FLAT.replace("¦", '{"id": 2,\n¦'), '"name": "ab"}', '"name": "ab"}'),
@@ -64,7 +64,7 @@ ELEMENTS = [
     ("toml", TABLES, 'name = "x"\nsize = 4', 'name = "x"\nsize = 4'),
     ("toml", "[[a]]\nsize = 2\n\n[[b]]\n¦\n", "size = 2", "size = 2"),
     ("ini", "[aa]\nname = x\nsize = 2\n[bb]\nname = y\n¦", "size = 2", "size = 2"),
-    # a whole object does not
+    # a whole object does not repeat
     ("json", '[{"a": 1, "b": 2}, {¦}]', '"a": 1, "b": 2', None),
     ("json", '[{"a": 1, "b": 2}, ¦]', '{"a": 1, "b": 2}', None),
     ("json", '[{"a": 1, "b": 2}, ¦]', '{"a": 3}, {"a": 1, "b": 2}', '{"a": 3}'),
@@ -84,7 +84,7 @@ ELEMENTS = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), ELEMENTS)
-def test_whole_elements_are_not_suggested_again_and_their_parts_are(
+def test_whole_elements_are_not_suggested_again_but_their_parts_may_be(
     language_id: str, marked: str, text: str, shown: str | None
 ) -> None:
     assert text_of(language_id, marked, text) == shown
@@ -101,7 +101,7 @@ LEFT = [
     ("markdown", "We go to the¦\n", " to the sea", " sea"),
     ("python", "def f():\n    return self.x¦\n", "return self.x + 1", " + 1"),
     ("python", "x = self.sum¦\n", "summary()", "mary()"),
-    # no repetitions
+    # not repetitions
     ("python", "x = ((¦\n", "((1))))", "((1))))"),
     ("python", "x = f(a) + ¦\n", "f(a) + 1", "f(a) + 1"),
     ("plaintext", "10¦\n", "100", "100"),
@@ -111,7 +111,7 @@ LEFT = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "text", "shown"), LEFT)
-def test_what_stands_left_of_the_cursor_is_not_suggested_again(
+def test_text_left_of_the_cursor_is_not_suggested_again(
     language_id: str, marked: str, text: str, shown: str
 ) -> None:
     assert text_of(language_id, marked, text) == shown
@@ -127,7 +127,7 @@ def test_what_stands_left_of_the_cursor_is_not_suggested_again(
         ("markdown", "¦\n", "----------------------------", "----------------------------"),
     ],
 )
-def test_a_piece_does_not_come_again_and_again(language_id: str, marked: str, text: str, shown: str) -> None:
+def test_a_repeated_piece_is_shown_once(language_id: str, marked: str, text: str, shown: str) -> None:
     assert text_of(language_id, marked, text) == shown
 
 
@@ -141,7 +141,7 @@ def test_a_piece_does_not_come_again_and_again(language_id: str, marked: str, te
         ("python", "f(¦name_of(x))\n", "name, ", "name, "),
     ],
 )
-def test_what_the_rest_of_the_line_begins_with_is_not_suggested_before_it(
+def test_the_beginning_of_the_rest_of_the_line_is_not_suggested_before_it(
     language_id: str, marked: str, text: str, shown: str | None
 ) -> None:
     assert text_of(language_id, marked, text) == shown

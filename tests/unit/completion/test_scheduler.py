@@ -1,4 +1,4 @@
-"""The desk, with an engine that writes what it is told, token by token: memory, work ahead, deadlines."""
+"""Tests of the completion scheduler with a scripted engine: cache, prefetch, hints and deadlines."""
 
 from __future__ import annotations
 
@@ -43,26 +43,27 @@ async def scheduler(engine: Scripted) -> AsyncIterator[CompletionScheduler]:
 
 
 async def idle(scheduler: CompletionScheduler) -> None:
-    """Wait until there is nothing to do."""
+    """Wait until the scheduler has no work left."""
     while scheduler.debug_state["busy"]:
         await asyncio.sleep(0.001)
 
 
-async def test_a_suggestion_is_followed_by_what_comes_behind_it(
+async def test_the_text_after_a_suggestion_is_prefetched(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     assert shown(await scheduler.complete(*place())) == WHOLE
     engine.written = [", and", " others"]
     await idle(scheduler)
     assert engine.prompts == [BEFORE, BEFORE + WHOLE]
-    scheduler.on_change(*place(BEFORE + WHOLE))  # the user accepts
+    scheduler.on_change(*place(BEFORE + WHOLE))  # the user accepts the suggestion
     assert not scheduler.debug_state["busy"]
     assert (await scheduler.complete(*place(BEFORE + WHOLE))).completion is not None
     await idle(scheduler)
-    assert scheduler.debug_state["begun"] == len(engine.prompts) == 3  # the third follows the second
+    # The third job continues after the second suggestion.
+    assert scheduler.debug_state["begun"] == len(engine.prompts) == 3
 
 
-async def test_what_is_typed_of_a_suggestion_is_answered_without_a_job(
+async def test_typing_along_a_suggestion_is_answered_from_the_cache(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     await scheduler.complete(*place())
@@ -75,12 +76,14 @@ async def test_what_is_typed_of_a_suggestion_is_answered_without_a_job(
         assert found is not None and found.start == found.end == len(BEFORE) + typed
     await idle(scheduler)
     assert scheduler.debug_state["begun"] == 2
-    for typed in reversed(range(len(WHOLE))):  # and taken back
+    for typed in reversed(range(len(WHOLE))):  # and deletes the typed characters again
         assert shown(await scheduler.complete(*place(BEFORE + WHOLE[:typed]))) == WHOLE[typed:]
     assert scheduler.debug_state["begun"] == 2
 
 
-async def test_what_is_typed_instead_is_a_hint(scheduler: CompletionScheduler, engine: Scripted) -> None:
+async def test_other_typed_text_is_passed_to_the_engine_as_a_hint(
+    scheduler: CompletionScheduler, engine: Scripted
+) -> None:
     await scheduler.complete(*place())
     await idle(scheduler)
     await scheduler.complete(*place(BEFORE + "men"))
@@ -88,7 +91,7 @@ async def test_what_is_typed_instead_is_a_hint(scheduler: CompletionScheduler, e
     assert engine.hints[:3] == [None, Hint(WHOLE, WHOLE), Hint(WHOLE, "men")]
 
 
-async def test_what_was_settled_when_a_key_came_is_a_hint(
+async def test_text_committed_before_a_key_is_passed_to_the_next_job_as_a_hint(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -100,7 +103,7 @@ async def test_what_was_settled_when_a_key_came_is_a_hint(
     assert engine.hints == [None, Hint("many more", "m")]
 
 
-async def test_work_starts_at_the_change_and_the_request_shares_it(
+async def test_a_request_joins_the_job_that_began_at_the_change(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -112,7 +115,7 @@ async def test_work_starts_at_the_change_and_the_request_shares_it(
     assert engine.prompts.count(BEFORE) == 1
 
 
-async def test_what_was_done_at_the_change_is_there_when_the_request_comes(
+async def test_a_finished_prefetch_answers_the_request(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     scheduler.on_change(*place())
@@ -122,7 +125,7 @@ async def test_what_was_done_at_the_change_is_there_when_the_request_comes(
     assert engine.prompts.count(BEFORE) == 1
 
 
-async def test_what_is_done_while_a_request_waits_for_typing_is_not_done_again(
+async def test_a_prefetch_that_ends_during_the_debounce_is_not_repeated(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -134,7 +137,7 @@ async def test_what_is_done_while_a_request_waits_for_typing_is_not_done_again(
     assert engine.prompts.count(BEFORE) == 1
 
 
-async def test_a_newer_change_stops_the_older_ones_work_within_a_pass(
+async def test_a_newer_change_stops_an_older_prefetch_within_one_pass(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -142,14 +145,14 @@ async def test_a_newer_change_stops_the_older_ones_work_within_a_pass(
     await engine.pass_(1)
     for typed in ("m", "me", "men"):
         scheduler.on_change(*place(BEFORE + typed))
-    engine.let(1)  # in which the first is seen to be superseded
+    engine.let(1)  # in this pass, the first job notices that it is superseded
     await engine.pass_(3)
     await idle(scheduler)
     assert engine.prompts == [BEFORE, BEFORE + "men"]
     assert engine.passes == 4
 
 
-async def test_a_change_lets_the_request_before_it_be_answered(
+async def test_a_change_does_not_cancel_the_request_before_it(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -163,7 +166,7 @@ async def test_a_change_lets_the_request_before_it_be_answered(
     assert engine.prompts == [BEFORE, BEFORE + "x"]
 
 
-async def test_a_newer_request_is_answered_and_the_older_one_empty(
+async def test_a_newer_request_supersedes_an_older_one(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -176,20 +179,19 @@ async def test_a_newer_request_is_answered_and_the_older_one_empty(
     assert engine.prompts[:2] == [BEFORE, BEFORE + "x"]
 
 
-async def test_a_request_that_came_before_stays_older_whatever_it_waited_for(
+async def test_requests_are_ordered_by_their_arrival(
     scheduler: CompletionScheduler,
 ) -> None:
     before = scheduler.next_request_number()
     newer = asyncio.create_task(scheduler.complete(*place(BEFORE + "x")))
     await asyncio.sleep(0)
     assert await scheduler.complete(*place(), before) == Reply(cause=Cause.SUPERSEDED)
-    assert (
-        shown(await scheduler.complete(*place(BEFORE + "x"), request_number=before)) == WHOLE
-    )  # the same is asked
+    # A request for the same place is not superseded.
+    assert shown(await scheduler.complete(*place(BEFORE + "x"), request_number=before)) == WHOLE
     assert shown(await newer) == WHOLE
 
 
-async def test_an_answer_from_memory_supersedes_older_requests(
+async def test_an_answer_from_the_cache_supersedes_older_requests(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     await scheduler.complete(*place())
@@ -215,7 +217,7 @@ async def test_a_cancelled_request_stops_its_job(scheduler: CompletionScheduler,
     assert engine.passes == 1
 
 
-async def test_at_the_deadline_what_is_settled_is_shown_and_the_rest_is_remembered(
+async def test_committed_text_is_shown_at_the_deadline_and_the_rest_is_cached(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -231,7 +233,7 @@ async def test_at_the_deadline_what_is_settled_is_shown_and_the_rest_is_remember
 
 
 @pytest.mark.parametrize("anticipate", [True, False])
-async def test_nothing_is_shown_where_nothing_is_settled_and_the_work_goes_on(
+async def test_a_request_without_committed_text_is_empty_at_the_deadline_and_its_job_continues(
     scheduler: CompletionScheduler, engine: Scripted, anticipate: bool
 ) -> None:
     engine.held = True
@@ -242,7 +244,7 @@ async def test_nothing_is_shown_where_nothing_is_settled_and_the_work_goes_on(
     assert engine.prompts == [BEFORE]
 
 
-async def test_a_newer_change_stops_what_came_too_late(
+async def test_a_newer_change_stops_a_job_that_missed_its_deadline(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     engine.held = True
@@ -255,7 +257,7 @@ async def test_a_newer_change_stops_what_came_too_late(
     assert engine.passes == 4
 
 
-async def test_the_deadline_is_the_devices_and_longer_for_who_asks(
+async def test_the_default_deadline_depends_on_the_device_and_is_longer_for_manual_requests(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     snapshot, _ = place(deadline_ms=0)
@@ -267,15 +269,16 @@ async def test_the_deadline_is_the_devices_and_longer_for_who_asks(
 
 
 @pytest.mark.parametrize(("remote", "first"), [("always", 2.1), ("fallback", 0.25)])
-def test_a_hosted_model_has_its_own_time(remote: str, first: float) -> None:
+def test_a_hosted_model_has_its_own_deadline(remote: str, first: float) -> None:
     snapshot, _ = place(deadline_ms=0, remote=remote)
     last = first + (2.1 if remote == "fallback" else 0.0)
     assert CompletionScheduler()._deadlines(snapshot) == pytest.approx((first, last))
     snapshot, _ = place(deadline_ms=400, remote=remote)
-    assert CompletionScheduler()._deadlines(snapshot) == (0.4, 0.4)  # what the user says
+    # The user's setting takes precedence.
+    assert CompletionScheduler()._deadlines(snapshot) == (0.4, 0.4)
 
 
-async def test_nothing_is_done_ahead_nor_remembered_where_that_is_switched_off(
+async def test_anticipate_false_disables_prefetch_and_cache(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     there = place(anticipate=False)
@@ -289,17 +292,17 @@ async def test_nothing_is_done_ahead_nor_remembered_where_that_is_switched_off(
     assert engine.hints == [None, None]
 
 
-async def test_no_work_is_done_where_nothing_may_be_suggested(scheduler: CompletionScheduler) -> None:
+async def test_nothing_is_prefetched_in_documents_without_suggestions(scheduler: CompletionScheduler) -> None:
     for there in (place(uri="file:///w/.env"), place(enabled=False), place("a\0b")):
         scheduler.on_open(there[0])
         scheduler.on_change(*there)
         assert scheduler.debug_state == {"begun": 0, "busy": False}
 
 
-async def test_what_is_shown_beside_stays_while_the_user_types(
+async def test_related_text_stays_the_same_while_the_user_types(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
-    """The jobs of a document share what was chosen, whatever the library says meanwhile."""
+    """All jobs of a document use the related text that was chosen first, even if the library changes."""
     words = "alpha_word beta_word gamma_word"
     before = f"{words}\n"
     for number, typed in enumerate(("a", "al", "alp", "other_word\n", "other_word\nx")):
@@ -312,7 +315,7 @@ async def test_what_is_shown_beside_stays_while_the_user_types(
     assert {len(related) for related in engine.related} == {1} and len(set(engine.related)) == 1
 
 
-async def test_an_opened_document_is_read_from_its_top(
+async def test_an_opened_document_is_prefilled_from_its_top(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     scheduler.on_open(place("first\nsecond\n")[0])
@@ -321,15 +324,18 @@ async def test_an_opened_document_is_read_from_its_top(
     assert engine.prompts == []
 
 
-async def test_unlikely_text_is_not_followed(scheduler: CompletionScheduler, engine: Scripted) -> None:
+async def test_nothing_is_prefetched_after_an_unlikely_text(
+    scheduler: CompletionScheduler, engine: Scripted
+) -> None:
     found = (await scheduler.complete(*place(show_likelihood=1))).completion
     assert found is not None and found.shown is None
     assert not scheduler.debug_state["busy"]
     await scheduler.complete(*place(show_likelihood=1))
-    assert engine.prompts == [BEFORE]  # that nothing is shown is remembered too
+    # An empty result is cached, too.
+    assert engine.prompts == [BEFORE]
 
 
-async def test_it_tells_what_came_from_memory_and_why_there_is_nothing(
+async def test_a_reply_says_if_it_came_from_the_cache_and_why_it_is_empty(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     first = await scheduler.complete(*place())
@@ -343,7 +349,7 @@ async def test_it_tells_what_came_from_memory_and_why_there_is_nothing(
     assert await older == Reply(cause=Cause.SUPERSEDED)
 
 
-async def test_it_tells_that_there_is_no_model(
+async def test_a_reply_says_if_the_model_is_loading_or_failed_to_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:
@@ -359,17 +365,19 @@ async def test_it_tells_that_there_is_no_model(
     scheduler.close()
 
 
-def asking(there: tuple[Snapshot, int]) -> tuple[Snapshot, int]:
-    """The same place, when the user asks."""
+def as_manual(there: tuple[Snapshot, int]) -> tuple[Snapshot, int]:
+    """Return the same place for a manual request."""
     return replace(there[0], manual=True), there[1]
 
 
-async def test_who_asks_has_several_and_others_one(scheduler: CompletionScheduler, engine: Scripted) -> None:
-    found = (await scheduler.complete(*asking(place()))).completion
+async def test_manual_requests_get_several_suggestions_and_automatic_requests_one(
+    scheduler: CompletionScheduler, engine: Scripted
+) -> None:
+    found = (await scheduler.complete(*as_manual(place()))).completion
     assert found is not None and shown(found) == WHOLE
     assert [other.shown for other in found.alternatives] == ["some", "many things"]
     await idle(scheduler)
-    typed = (await scheduler.complete(*asking(place(BEFORE + "many")))).completion
+    typed = (await scheduler.complete(*as_manual(place(BEFORE + "many")))).completion
     assert shown(typed) == " more words"
     assert typed is not None and [other.shown for other in typed.alternatives] == [" things"]
     unasked = (await scheduler.complete(*place())).completion
@@ -377,18 +385,18 @@ async def test_who_asks_has_several_and_others_one(scheduler: CompletionSchedule
     assert engine.branched == [BEFORE]
 
 
-async def test_what_was_shown_unasked_is_not_all_that_there_is(
+async def test_a_manual_request_adds_alternatives_to_an_automatic_suggestion(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     assert shown(await scheduler.complete(*place())) == WHOLE
     await idle(scheduler)
     assert engine.branched == []
-    found = (await scheduler.complete(*asking(place()))).completion
+    found = (await scheduler.complete(*as_manual(place()))).completion
     assert shown(found) == WHOLE and found is not None and len(found.alternatives) == 2
     assert engine.branched == [BEFORE]
 
 
-async def test_in_the_middle_of_a_word_only_who_asks_is_answered(
+async def test_only_manual_requests_are_answered_in_the_middle_of_a_word(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     there = place("some wo", "rds")
@@ -399,11 +407,11 @@ async def test_in_the_middle_of_a_word_only_who_asks_is_answered(
         found is not None and found.shown is None and found.reason == "the cursor is in the middle of a word"
     )
     assert engine.passes == 0
-    assert shown(await scheduler.complete(*asking(there))) is not None
+    assert shown(await scheduler.complete(*as_manual(there))) is not None
     assert engine.passes == len(WRITTEN)
 
 
-async def test_a_suggestion_that_is_typed_through_stays_where_none_would_begin(
+async def test_typing_along_a_suggestion_keeps_it_where_a_trigger_rule_forbids_new_ones(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     def code(text: str) -> tuple[Snapshot, int]:
@@ -418,18 +426,19 @@ async def test_a_suggestion_that_is_typed_through_stays_where_none_would_begin(
     assert other is not None and "in_strings_and_comments" in (other.reason or "")
 
 
-async def test_a_request_waits_as_the_settings_and_the_pace_say(scheduler: CompletionScheduler) -> None:
+async def test_the_debounce_follows_the_settings_and_the_typing_pace(scheduler: CompletionScheduler) -> None:
     now = 10.0
     scheduler._debounce = Debounce(last=now, gap=0.1, latency=0.3)
     slow = place(anticipate=False)[0]
     assert scheduler._debounce_seconds(slow, now) == pytest.approx(0.1)
     assert scheduler._debounce_seconds(replace(slow, manual=True), now) == 0
-    assert scheduler._debounce_seconds(place()[0], now) == 0  # the work began at the change
+    # The prefetch began at the change.
+    assert scheduler._debounce_seconds(place()[0], now) == 0
     assert scheduler._debounce_seconds(place(debounce_ms=70)[0], now) == 0.07
     assert scheduler._debounce_seconds(place(debounce_ms=0, anticipate=False)[0], now) == 0
 
 
-async def test_the_pace_is_learned_from_changes_and_from_answers_of_the_model(
+async def test_the_debounce_learns_from_changes_and_from_answers_of_the_model(
     scheduler: CompletionScheduler,
 ) -> None:
     for typed in ("", "a", "ab"):
@@ -438,11 +447,11 @@ async def test_the_pace_is_learned_from_changes_and_from_answers_of_the_model(
     await scheduler.complete(*place())
     learned = scheduler._debounce.latency
     assert learned is not None and learned > 0
-    await scheduler.complete(*place())  # from memory
+    await scheduler.complete(*place())  # answered from the cache
     assert scheduler._debounce.latency == learned
 
 
-async def test_further_candidates_are_worked_out_when_the_user_pauses(
+async def test_alternatives_are_prefetched_when_the_user_pauses(
     scheduler: CompletionScheduler, engine: Scripted
 ) -> None:
     scheduler.alternatives_delay = 0.01
@@ -458,7 +467,7 @@ async def test_further_candidates_are_worked_out_when_the_user_pauses(
     assert plain is not None and plain.shown == WHOLE and not plain.alternatives
 
 
-async def test_what_takes_too_long_to_judge_is_not_waited_for(
+async def test_the_deadline_holds_even_if_post_processing_takes_too_long(
     scheduler: CompletionScheduler, engine: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judging, over = threading.Event(), threading.Event()
@@ -473,5 +482,5 @@ async def test_what_takes_too_long_to_judge_is_not_waited_for(
     await engine.pass_(2)
     began = time.monotonic()
     assert (await scheduler.complete(*place(deadline_ms=1))).completion is None
-    assert judging.is_set() and time.monotonic() - began < 10  # 51 ms, on a machine that does nothing else
+    assert judging.is_set() and time.monotonic() - began < 10  # 51 ms on an idle machine
     over.set()

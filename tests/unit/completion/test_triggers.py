@@ -1,4 +1,4 @@
-"""Where nothing is suggested unasked. ¦ is the cursor."""
+"""Tests of the trigger rules for automatic suggestions. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 
-def refused(language_id: str, marked: str, **options: bool) -> str | None:
+def refusal(language_id: str, marked: str, **options: bool) -> str | None:
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
     return triggers.refusal_reason(Syntax.of(document), marked.index("¦"), **options)
 
@@ -36,8 +36,10 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("language_id", "marked", "reason"), REFUSED)
-def test_where_a_suggestion_would_be_in_the_way(language_id: str, marked: str, reason: str | None) -> None:
-    found = refused(language_id, marked)
+def test_automatic_suggestions_are_refused_where_they_are_in_the_way(
+    language_id: str, marked: str, reason: str | None
+) -> None:
+    found = refusal(language_id, marked)
     assert (found is None) == (reason is None)
     assert (reason or "") in (found or "")
 
@@ -46,7 +48,7 @@ WELCOME = [
     ("python", ""),
     ("python", "x = fo"),
     ("python", "x = "),
-    ("python", "x = 1 "),  # it may go on
+    ("python", "x = 1 "),  # the expression may continue
     ("python", "return x"),
     ("python", "passed"),
     ("python", "x = pass_"),
@@ -67,35 +69,35 @@ WELCOME = [
 
 
 @pytest.mark.parametrize(("language_id", "before"), WELCOME)
-def test_where_it_is_welcome(language_id: str, before: str) -> None:
-    assert refused(language_id, before + "¦\n") is None
+def test_automatic_suggestions_are_allowed_elsewhere(language_id: str, before: str) -> None:
+    assert refusal(language_id, before + "¦\n") is None
 
 
 @pytest.mark.parametrize("rest", [")", "]", ") {", ";", '"', ": 1", ".b", " + c", " // why"])
-def test_before_a_rest_that_is_no_word_it_is_welcome(rest: str) -> None:
-    assert refused("javascript", f"a(b¦{rest}\n") is None
+def test_suggestions_are_allowed_before_a_rest_that_is_not_a_word(rest: str) -> None:
+    assert refusal("javascript", f"a(b¦{rest}\n") is None
 
 
-def test_strings_and_comments_are_as_the_options_say() -> None:
+def test_suggestions_in_strings_and_comments_follow_the_option() -> None:
     for marked in ("x = 'a¦'\n", 'x = "a¦\n', '"""\na ¦\n"""\n', "x = f'{a}¦'\n", "x = 'a;¦'\n"):
-        assert "in_strings_and_comments" in (refused("python", marked, in_strings_and_comments=False) or "")
-        assert refused("python", marked, in_strings_and_comments=True) is None
+        assert "in_strings_and_comments" in (refusal("python", marked, in_strings_and_comments=False) or "")
+        assert refusal("python", marked, in_strings_and_comments=True) is None
     for marked in ("x = 1  # a¦\n", "# a;¦\n", "# pass¦\n"):
-        assert "in_strings_and_comments" in (refused("python", marked, in_strings_and_comments=False) or "")
-        assert refused("python", marked, in_strings_and_comments=True) is None
+        assert "in_strings_and_comments" in (refusal("python", marked, in_strings_and_comments=False) or "")
+        assert refusal("python", marked, in_strings_and_comments=True) is None
     assert "in_strings_and_comments" in (
-        refused("c", "/* a\n * ¦\n */\n", in_strings_and_comments=False) or ""
+        refusal("c", "/* a\n * ¦\n */\n", in_strings_and_comments=False) or ""
     )
     assert "in_strings_and_comments" in (
-        refused("javascript", "x = `a ${b} ¦`\n", in_strings_and_comments=False) or ""
+        refusal("javascript", "x = `a ${b} ¦`\n", in_strings_and_comments=False) or ""
     )
-    assert refused("javascript", "x = `a ${¦}`\n", in_strings_and_comments=False) is None
-    assert refused("c", "/* a */ ¦\n", in_strings_and_comments=False) is None
+    assert refusal("javascript", "x = `a ${¦}`\n", in_strings_and_comments=False) is None
+    assert refusal("c", "/* a */ ¦\n", in_strings_and_comments=False) is None
 
 
-def test_a_file_of_a_language_without_grammar_is_judged_by_its_line() -> None:
+def test_in_a_language_without_a_grammar_the_rules_look_at_the_line() -> None:
     assert "in_strings_and_comments" in (
-        refused("yaml", "a: 1 # why¦\n", in_strings_and_comments=False) or ""
+        refusal("yaml", "a: 1 # why¦\n", in_strings_and_comments=False) or ""
     )
-    assert "in_strings_and_comments" in (refused("yaml", 'a: "b¦\n', in_strings_and_comments=False) or "")
-    assert refused("yaml", "a: ¦\n") is None
+    assert "in_strings_and_comments" in (refusal("yaml", 'a: "b¦\n', in_strings_and_comments=False) or "")
+    assert refusal("yaml", "a: ¦\n") is None

@@ -1,4 +1,4 @@
-"""The open document's tokens, key by key: always those of the whole text."""
+"""Tests of the open document's tokens: after each key, they equal the tokens of the whole text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def line(draw: random.Random) -> str:
 
 @given(st.integers(0, 10**9))
 @settings(max_examples=25, deadline=None)
-def test_both_sides_are_encoded_as_whole_texts_are(seed: int) -> None:
+def test_both_sides_of_the_cursor_are_encoded_like_whole_texts(seed: int) -> None:
     tokenizer = Tokenizer.load(SHIPPED / "small") if not KEPT else KEPT[0]
     KEPT[:] = [tokenizer]
     draw = random.Random(seed)
@@ -81,7 +81,7 @@ def test_both_sides_are_encoded_as_whole_texts_are(seed: int) -> None:
 KEPT: list[Tokenizer] = []
 
 
-def test_a_key_encodes_only_what_is_near_it(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_encodes_only_the_text_near_it(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = DocumentTokens(tokenizer)
     text = "def function(argument):\n    return argument + 1\n\n\n" * 500
     at = len(text) // 2
@@ -98,14 +98,15 @@ def test_a_key_encodes_only_what_is_near_it(tokenizer: Tokenizer, monkeypatch: p
     tokens.encode_sides(text[:at] + "x", text[at:], 1)
     assert sum(encoded) < 10 * MIN_PIECE_CHARACTERS
     encoded.clear()
-    tokens.encode_sides(
-        text[: at // 2], text[at // 2 : at] + "x" + text[at:], 0
-    )  # the cursor moves, nothing changes
+    # The cursor moves, and the text stays the same.
+    tokens.encode_sides(text[: at // 2], text[at // 2 : at] + "x" + text[at:], 0)
     assert sum(encoded) < 3 * MIN_PIECE_CHARACTERS
 
 
-def test_a_vocabulary_that_joins_marks_and_line_breaks_is_cut_after_them(tokenizer: Tokenizer) -> None:
-    """As those of newer models are, in whose rule for pre-tokens a mark takes the line breaks after it along."""
+def test_texts_are_split_after_line_breaks_if_the_vocabulary_joins_them_with_punctuation(
+    tokenizer: Tokenizer,
+) -> None:
+    """Newer models have such vocabularies: their pre-tokens join a punctuation mark and the line breaks after it."""
     rule = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     joining = tokenizers.Tokenizer(models.BPE())
     joining.pre_tokenizer = pre_tokenizers.Sequence(
@@ -137,13 +138,13 @@ def test_a_huge_document_is_encoded_around_the_cursor(
     tokens = DocumentTokens(tokenizer)
     for at in (6_000, 6_006, 6_500, 7_200, 100):
         before, after = tokens.encode_sides(text[:at], text[at:], 0)
-        # Where the text before the cursor starts moves in strides, so that it mostly stands still.
+        # The start of the text before the cursor moves in strides, so that it rarely changes.
         assert before.tolist() == tokenizer.encode(text[max(0, at - 3_000) // 1_000 * 1_000 : at])
         assert after.tolist() == tokenizer.encode(text[at : at + 1_000])
 
 
 @pytest.mark.parametrize("eol", ["\n", "\r\n", "\r"])
-def test_line_endings_are_those_of_the_prompt(tokenizer: Tokenizer, eol: str) -> None:
+def test_line_endings_are_normalized_as_in_the_prompt(tokenizer: Tokenizer, eol: str) -> None:
     text = "first = compute()\nsecond ="
     document = Document("uri", "a.py", "python", 1, (text + "\nthird\n").replace("\n", eol))
     offset = len(text.replace("\n", eol))
@@ -153,6 +154,6 @@ def test_line_endings_are_those_of_the_prompt(tokenizer: Tokenizer, eol: str) ->
     assert match.length and match.path == "a.py"
 
 
-def test_a_cursor_inside_of_a_line_ending_stands_before_it(tokenizer: Tokenizer) -> None:
+def test_a_cursor_inside_a_line_ending_counts_as_before_it(tokenizer: Tokenizer) -> None:
     document = Document("uri", "a.py", "python", 1, "x\r\ny")
     assert MemoryReader(tokenizer).for_document(EMPTY, document, 2, 0).after == tokenizer.encode("\ny")

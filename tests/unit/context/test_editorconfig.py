@@ -1,4 +1,4 @@
-"""What `.editorconfig` files say of indentation: the standard's patterns and rules, and files made to take long."""
+"""Tests of indentation from `.editorconfig` files: the standard's patterns and rules, and hostile files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
         ("\\{a,b\\}", ["{a,b}"], ["a"]),
     ],
 )
-def test_patterns_are_the_standards(glob: str, named: list[str], not_named: list[str]) -> None:
+def test_patterns_match_as_in_the_standard(glob: str, named: list[str], not_named: list[str]) -> None:
     config = EditorConfig.of(f"[{glob}]\nindent_size = 3\n")
     assert [path for path in [*named, *not_named] if config.properties(path)] == named
 
@@ -65,11 +65,11 @@ def test_patterns_are_the_standards(glob: str, named: list[str], not_named: list
         ("\0\x1f\ud800[*]\n[*]\nindent_size = 2", Indentation(None, 2)),
     ],
 )
-def test_what_a_file_says(text: str, told: Indentation) -> None:
+def test_a_file_gives_the_indentation_of_a_path(text: str, told: Indentation) -> None:
     assert indentation([EditorConfig.of(text).properties("lib/a.py")]) == told
 
 
-def test_the_nearest_file_goes_before_others_property_by_property() -> None:
+def test_the_nearest_file_takes_precedence_for_each_property() -> None:
     near, far = {"indent_size": "2"}, {"indent_size": "4", "indent_style": "tab"}
     assert indentation([near, far]) == Indentation(True, 2)
     assert indentation([]) == NO_INDENTATION
@@ -79,7 +79,7 @@ def test_the_nearest_file_goes_before_others_property_by_property() -> None:
     ("text", "root"),
     [("root = true\n[*]\n", True), ("ROOT=True", True), ("root = false", False), ("[*]\nroot = true", False)],
 )
-def test_a_root_is_told_before_all_sections(text: str, root: bool) -> None:
+def test_root_counts_only_before_all_sections(text: str, root: bool) -> None:
     assert EditorConfig.of(text).root == root
 
 
@@ -102,8 +102,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_file_takes_long(name: str) -> None:
-    """Compared with a usual file of the same size, in one run; patterns that go back take hours."""
+def test_hostile_files_take_linear_time(name: str) -> None:
+    """Compare with an ordinary file of the same size; backtracking patterns take hours."""
 
     def seconds(text: str) -> float:
         began = thread_time()
@@ -113,6 +113,6 @@ def test_no_file_takes_long(name: str) -> None:
     assert seconds(HOSTILE[name]) < 100 * seconds(f"[*.py]{SIZE}" * 4_000)
 
 
-def test_what_stands_after_too_much_is_left_out() -> None:
+def test_sections_beyond_the_limit_of_work_are_ignored() -> None:
     config = EditorConfig.of(f"[*]{SIZE}" + f"[{'{a,b}' * 6}]{SIZE}" * 200 + "[*]\nindent_size=4\n")
     assert config.properties("x.py") == {"indent_size": "2"}

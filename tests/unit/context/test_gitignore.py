@@ -1,4 +1,4 @@
-"""Rules of ignoring: what git itself says of the same files, and what `.mercuryignore` adds."""
+"""Tests of ignore rules: the same results as git, and the rules of `.mercuryignore`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mercury_lsp.context.wildmatch import Wildmatch
 
 
 def rules_of(texts: dict[str, str], fold: bool = False) -> IgnoreRules:
-    """From the texts of rules files by their paths from the top folder, such as `lib/.gitignore`."""
+    """Return the rules from the texts of rules files by their paths from the top folder, such as `lib/.gitignore`."""
     rules: dict[str, dict[str, Rules]] = {}
     names = [name for family in RULE_FAMILIES for name in family]
     for path, text in texts.items():
@@ -26,7 +26,7 @@ def rules_of(texts: dict[str, str], fold: bool = False) -> IgnoreRules:
 
 
 def ignored(path: str, fold: bool = False, **texts: str) -> bool:
-    """By the rules of `.gitignore` files, whose folders are the keywords: `top`, `a` and so on."""
+    """Return whether `.gitignore` files ignore the path; the keywords name their folders: `top`, `a` and so on."""
     names = {"top": ".gitignore", "mercury": ".mercuryignore"}
     return rules_of({names.get(key, f"{key}/.gitignore"): text for key, text in texts.items()}, fold)(path)
 
@@ -55,7 +55,7 @@ def ignored(path: str, fold: bool = False, **texts: str) -> bool:
         ("a/b/c/foo/x", {"top": "a/**/foo"}),
     ],
 )
-def test_ignored(path: str, texts: dict[str, str]) -> None:
+def test_paths_that_are_ignored(path: str, texts: dict[str, str]) -> None:
     assert ignored(path, **texts)
 
 
@@ -77,15 +77,15 @@ def test_ignored(path: str, texts: dict[str, str]) -> None:
         ("X.PY", {"top": "x.py"}),
     ],
 )
-def test_not_ignored(path: str, texts: dict[str, str]) -> None:
+def test_paths_that_are_not_ignored(path: str, texts: dict[str, str]) -> None:
     assert not ignored(path, **texts)
 
 
-def test_case_may_be_the_same() -> None:
+def test_patterns_may_ignore_case() -> None:
     assert ignored("Build/A.py", fold=True, top="build/") and ignored("a/x", fold=True, top="A/")
 
 
-def test_the_repositorys_own_list_goes_behind_the_files() -> None:
+def test_gitignore_files_take_precedence_over_info_exclude() -> None:
     rules = rules_of({".git/info/exclude": "*.py", ".gitignore": "!a.py", "in/.git/info/exclude": "c"})
     assert rules("b.py") and not rules("a.py") and rules("in/c") and not rules("c")
 
@@ -98,7 +98,7 @@ PIECES = (
 )  # fmt: skip
 
 
-def pattern(random: random.Random) -> str:
+def random_pattern(random: random.Random) -> str:
     steps = "/".join(random.choice(PIECES) for _ in range(random.randint(1, 3)))
     ends = random.choice(["", "", "/"]), random.choice(["", "", "/"])
     return random.choice(["", "", "!"]) + ends[0] + steps + ends[1]
@@ -106,15 +106,15 @@ def pattern(random: random.Random) -> str:
 
 @pytest.mark.integration
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_git_says_the_same(tmp_path: Path) -> None:
-    """Of random rules in three folders, for all files of a tree."""
+def test_the_result_is_the_same_as_of_git_check_ignore(tmp_path: Path) -> None:
+    """Compare with git for random rules in three folders and all files of a tree."""
     dice = random.Random(5)
     folders = ["", "a/", "a/b/", "foo/", "a/foo/", "b/"]
     files = [folder + name for folder in folders for name in ("x.py", "y.txt", "c")]
     for file in files:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    # No rules of the user's own, nor of a repository around.
+    # Exclude the user's own rules and those of an enclosing repository.
     environment = {
         **os.environ,
         "HOME": str(tmp_path),
@@ -125,7 +125,7 @@ def test_git_says_the_same(tmp_path: Path) -> None:
     subprocess.run([*git, "init", "-q"], check=True, env=environment)
     for _ in range(150):
         places = ((".gitignore", 3), ("a/.gitignore", 2), ("foo/.gitignore", 1), (".git/info/exclude", 1))
-        texts = {place: "\n".join(pattern(dice) for _ in range(count)) for place, count in places}
+        texts = {place: "\n".join(random_pattern(dice) for _ in range(count)) for place, count in places}
         for place, text in texts.items():
             (tmp_path / place).write_text(text)
         command = [*git, "check-ignore", "--no-index", "--stdin"]
@@ -143,7 +143,7 @@ def test_git_says_the_same(tmp_path: Path) -> None:
     "**a" * 50 + "b",
      "(a+)+$*" * 20, "*" * 5000 + "b", "a" * 100_000 + "*", "\n".join(["*a*a*a*b*c*"] * 400)],
 )  # fmt: skip
-def test_no_pattern_goes_back_and_back(text: str) -> None:
+def test_patterns_do_not_backtrack_exponentially(text: str) -> None:
     rules = rules_of({".gitignore": text})
     began = thread_time()
     for path in ("a" * 100 + ".py", "a/" * 60 + "a.py", "a" * 4000):
@@ -151,11 +151,11 @@ def test_no_pattern_goes_back_and_back(text: str) -> None:
     assert thread_time() - began < 2
 
 
-def test_the_last_pattern_that_fits_counts_whether_or_not_it_has_wildcards() -> None:
+def test_the_last_matching_pattern_decides_with_or_without_wildcards() -> None:
     dice = random.Random(7)
     paths = [f"{folder}{name}{end}" for folder in ("", "a/", "a/b/") for name in WORDS for end in ("", "/")]
     for _ in range(300):
-        lines = [pattern(dice) for _ in range(8)]
+        lines = [random_pattern(dice) for _ in range(8)]
         patterns = [one for line in lines if (one := Wildmatch.of(line)) is not None]
         rules = Rules.of("\n".join(lines))
         for path in paths:
@@ -164,20 +164,20 @@ def test_the_last_pattern_that_fits_counts_whether_or_not_it_has_wildcards() -> 
 
 
 @pytest.mark.parametrize("line", ["name{}", "/in/a{}.py", "*.ending{}", "folder{}/"])
-def test_many_patterns_that_cannot_fit_are_not_tried(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patterns_that_cannot_match_are_not_tried(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rules, tried, match = Rules.of("\n".join(line.format(i) for i in range(1_000))), [], Wildmatch.__call__
     monkeypatch.setattr(Wildmatch, "__call__", lambda one, path: tried.append(one) or match(one, path))
     assert rules.verdict("in/a.py") is None and rules.verdict("in/") is None
     assert tried == []
 
 
-def test_a_file_with_too_many_patterns_ignores_all() -> None:
+def test_a_file_with_too_many_patterns_ignores_all_files() -> None:
     lines = [f"name{i}" for i in range(MAX_PATTERNS)]
     assert not ignored("a.py", top="\n".join([*lines, "# no pattern"]))
     assert ignored("a.py", top="\n".join([*lines, "!a.py"]))
 
 
-def test_files_with_too_many_wildcards_together_ignore_all_below() -> None:
+def test_files_with_too_many_wildcards_in_total_ignore_all_files_below() -> None:
     half = "\n".join(f"*{i}.go" for i in range(MAX_WILDCARDS // 2))
     rules = rules_of({".gitignore": half, "a/.mercuryignore": half})
     assert not rules("a/b.py")

@@ -1,4 +1,4 @@
-"""Files of others: private names, rules that are no files, sizes of no network, texts with escape sequences."""
+"""Tests of untrusted files: private names, special files as rules, impossible networks, and escape sequences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mercury_lsp.session.file_access import Files
      "env.local", "ENV.production", "appsettings.Production.json",
      "key.pem.txt", ".env.txt", "shadow", "gshadow-"],
 )  # fmt: skip
-def test_private_names_and_their_backups(name: str) -> None:
+def test_private_files_and_their_backups_are_private(name: str) -> None:
     assert is_private(f"/w/{name}") and is_private(name.upper())
 
 
@@ -43,13 +43,13 @@ def test_private_names_and_their_backups(name: str) -> None:
      "admin.py", "notes.txt.old", "package.json", "pip.py", "kube_config.go", "x.conf", "#a.c#",
      "id_card.png", "shadow.css", "readme.txt", "main.py.txt"],
 )  # fmt: skip
-def test_other_names_and_their_backups_are_not(name: str) -> None:
+def test_other_files_and_their_backups_are_not_private(name: str) -> None:
     assert not is_private(f"/w/{name}")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no FIFOs")
 @pytest.mark.parametrize("kind", ["fifo", "device", "loop", "huge"])
-def test_rules_that_are_no_files_are_not_waited_for(kind: str, tmp_path: Path) -> None:
+def test_rules_that_are_not_regular_files_do_not_block(kind: str, tmp_path: Path) -> None:
     for name in (".gitignore", ".mercuryignore", ".git"):
         file = tmp_path / name
         match kind:
@@ -68,11 +68,11 @@ def test_rules_that_are_no_files_are_not_waited_for(kind: str, tmp_path: Path) -
     )
     asking.start()
     asking.join(20)
-    assert found == [True]  # it is not known what they say
+    assert found == [True]  # unreadable rules ignore all files
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no FIFOs")
-def test_a_work_trees_files_are_not_waited_for(tmp_path: Path) -> None:
+def test_special_files_of_a_worktree_do_not_block(tmp_path: Path) -> None:
     (tmp_path / "git").mkdir()
     (tmp_path / ".git").write_text(f"gitdir: {tmp_path}/git")
     os.mkfifo(tmp_path / "git" / "commondir")
@@ -94,7 +94,7 @@ def test_a_work_trees_files_are_not_waited_for(tmp_path: Path) -> None:
      ("positions", -1),
      ("norm_eps", None)],
 )  # fmt: skip
-def test_sizes_of_no_network_are_one_sentence(
+def test_impossible_network_sizes_are_reported_in_one_sentence(
     name: str, value: object, tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
@@ -107,14 +107,14 @@ def test_sizes_of_no_network_are_one_sentence(
     assert str(told.value).count("\n") == 0 and "cannot be used" in str(told.value)
 
 
-def test_what_comes_from_elsewhere_is_told_in_plain_characters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_escape_sequences_in_untrusted_text_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     assert escape_unprintable("MIT\x1b[2J\x07\u202e\x9b") == "MIT\\x1b[2J\\x07\\u202e\\x9b"
     assert not is_wanted_file("a\x1b[2J.json") and is_wanted_file("a.json")
     assert main(["models", "select", "x\x1b]0;owned\x07"]) == 1
     assert "\x1b" not in capsys.readouterr().err
 
 
-def test_the_installer_runs_python_apart_from_the_workspace() -> None:
+def test_the_installer_runs_python_isolated_from_the_workspace() -> None:
     text = (ROOT / "editors" / "vscode" / "src" / "install.ts").read_text()
     calls = [line.strip() for line in text.splitlines() if "await runProgram(" in line]
     assert len(calls) == 3 and all("], parentFolder," in call for call in calls)

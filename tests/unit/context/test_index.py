@@ -1,4 +1,4 @@
-"""What is read of a file, and the pieces of it."""
+"""Tests of index entries: the text of a file, and its chunks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from mercury_lsp.context.retrieval.index import CHUNK_LINES, COMMON_WORDS, MAX_FILE_CHARACTERS, read, words
 
 
-def test_the_text_comes_back_with_plain_line_endings() -> None:
+def test_the_text_of_an_entry_has_normalized_line_endings() -> None:
     entry = read("a.py", "x = 1\r\ny = 'ä'\rz = 2\n")
     assert entry.text == "x = 1\ny = 'ä'\nz = 2\n"
 
@@ -22,13 +22,13 @@ def test_chunks_cover_the_file_and_overlap() -> None:
     assert len({chunk.line for chunk in chunks}) == len(chunks) > 50 / CHUNK_LINES
 
 
-def test_words_are_names_that_tell_something() -> None:
+def test_words_are_names_that_are_not_common() -> None:
     assert words("def count_words(self) -> int: return self.total  # of it") == {"count_words", "total"}
     assert "return" in COMMON_WORDS
 
 
-def test_odd_texts_are_read() -> None:
-    """Whatever a file holds, an entry comes of it, and its size is known."""
+def test_arbitrary_texts_are_read() -> None:
+    """Any text gives an entry with a known size."""
     odd = random.Random(0)
     pieces = ("def f(", "class", "\0", "\ud800", "\r", "{", '"""', "é", "x" * 50, "\n", "    ", ")", ":")
     for suffix in ("py", "go", "rs", "ts", "php", "txt", ""):
@@ -40,5 +40,5 @@ def test_odd_texts_are_read() -> None:
             assert all(chunk.text.strip() for chunk in entry.chunks)
 
 
-def test_what_is_kept_of_a_file_is_bounded() -> None:
+def test_the_stored_text_of_a_file_is_limited() -> None:
     assert len(read("a.py", "x" * (MAX_FILE_CHARACTERS + 5)).text) == MAX_FILE_CHARACTERS

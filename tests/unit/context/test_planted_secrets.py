@@ -1,4 +1,4 @@
-"""A workspace full of planted secrets: none reaches the library, a prompt of another document, or what is shown."""
+"""Tests with planted secrets: none reaches the library, the prompt of another document, or a suggestion."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> planted.Planted:
 
 @pytest.fixture(scope="module")
 def session(there: planted.Planted) -> Iterator[Session]:
-    """A session in which everything is open, and has been edited, that there is in the workspace and around."""
+    """Return a session in which all files in and around the workspace are open and edited."""
     session = Session({})
     session.roots = (str(there.root),)
     session.workspace.watched = True
@@ -45,7 +45,10 @@ def session(there: planted.Planted) -> Iterator[Session]:
         session.set_access(uri, session.workspace.check_access(convert.absolute_path(uri)))
         session.replace(uri, 2, 0, 0, "\n")
         session.snapshot(uri)
-    for file in (there.usable[-1], there.usable[0]):  # what is used last is read when something else is
+    for file in (
+        there.usable[-1],
+        there.usable[0],
+    ):  # the last used document is read after a switch to another
         session.snapshot(file.as_uri())
         end = time.monotonic() + 60
         while not session.workspace.idle:
@@ -55,8 +58,8 @@ def session(there: planted.Planted) -> Iterator[Session]:
     session.workspace.close(60)
 
 
-def told(library: Library) -> str:
-    """All text that a library holds."""
+def all_text(library: Library) -> str:
+    """Return all text in a library."""
     texts = list(library.opened)
     for entry in library.entries.values():
         texts += [entry.path, entry.text]
@@ -64,7 +67,7 @@ def told(library: Library) -> str:
     return "\n".join(texts)
 
 
-def test_there_are_enough(there: planted.Planted) -> None:
+def test_enough_secrets_are_planted(there: planted.Planted) -> None:
     assert (
         len(there.secrets) >= 140
         and len(there.forbidden) >= 50
@@ -76,8 +79,8 @@ def test_no_secret_reaches_the_library(there: planted.Planted, session: Session)
     library = session.workspace.library
     names = {str(path.relative_to(there.root)) for path in there.usable}
     assert set(library.entries) == names and set(library.opened) == names
-    everything = told(library)
-    assert "def area_1(" in everything and "def use_" in everything  # what is innocent has come
+    everything = all_text(library)
+    assert "def area_1(" in everything and "def use_" in everything  # harmless text is in the library
     assert not [secret for secret in there.secrets if secret in everything]
 
 
@@ -101,7 +104,7 @@ def test_no_secret_of_another_document_reaches_a_prompt(there: planted.Planted, 
     assert related > 0
 
 
-def test_nothing_is_suggested_in_private_documents_and_nothing_of_ignored_ones_is_sent(
+def test_private_documents_are_not_completed_and_ignored_ones_are_not_sent(
     there: planted.Planted, session: Session
 ) -> None:
     hosted = Config(remote="always", remote_url="https://api.example.com/v1")
@@ -114,15 +117,16 @@ def test_nothing_is_suggested_in_private_documents_and_nothing_of_ignored_ones_i
         assert "hosted" in (decline_reason(replace(snapshot, config=hosted)) or "")
         off = replace(snapshot, config=Config(complete_ignored=False))
         assert "complete_ignored" in (decline_reason(off) or "")
+    # Files outside the workspace are completed, but never used for other documents.
     for file in (
         there.root / "linked.py",
         there.root.parent / "above.py",
-    ):  # from outside: completed, never used
+    ):
         snapshot = session.snapshot(file.as_uri())
         assert snapshot is not None and decline_reason(snapshot) is None
 
 
-def test_until_it_is_known_whether_a_document_is_ignored_it_counts_as_ignored(there: planted.Planted) -> None:
+def test_a_document_counts_as_ignored_until_the_check_has_finished(there: planted.Planted) -> None:
     session, uri = Session({"complete_ignored": False}), there.usable[0].as_uri()
     session.open(uri, "main.py", "python", 1, "x = ", convert.absolute_path(uri))
     snapshot = session.snapshot(uri)
@@ -144,17 +148,17 @@ LITERALS = [
 @pytest.mark.parametrize(
     "text", [*LITERALS, *[planted.private_key(kind) for kind in ("", "EC ", "OPENSSH ")]]
 )
-def test_no_secret_is_shown(text: str) -> None:
+def test_no_secret_is_suggested(text: str) -> None:
     for language, before in (("python", "x = 1\n"), ("plaintext", "settings:\n"), ("javascript", "f();\n")):
         document = Document("file:///a", "a", language, 1, before)
         found = postprocess.fit(text, document, len(before), Syntax.of(document), single_line=False)
-        if found is not None:  # what stands before the secret
+        if found is not None:  # the text before the secret
             assert not postprocess.secrets.is_secret(before + found.text)
-            assert planted.LETTERS[:1] and not any(part in found.text for part in _long(text))
+            assert planted.LETTERS[:1] and not any(part in found.text for part in _long_runs(text))
 
 
-def _long(text: str) -> list[str]:
-    """The parts of a line that only a secret has: runs of letters and digits that are no words."""
+def _long_runs(text: str) -> list[str]:
+    """Return the parts of a line that only a secret has: long runs of letters and digits that are not words."""
     runs = "".join(c if c.isalnum() else " " for c in text).split()
     return [run for run in runs if len(run) >= 16 and any(c.isdigit() for c in run)]
 
@@ -176,18 +180,18 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize(("uri", "private"), WINDOWS)
-def test_uris_of_every_platform(uri: str, private: bool) -> None:
+def test_private_files_are_recognized_by_uris_of_every_platform(uri: str, private: bool) -> None:
     session = Session()
     session.open(uri, convert.document_path(uri, ()), "", 1, "x = ", convert.absolute_path(uri))
     assert convert.absolute_path(uri)
     access = session.workspace.check_access(convert.absolute_path(uri))
-    session.set_access(uri, replace(access, ignored=False, private=False))  # the name alone is enough
+    session.set_access(uri, replace(access, ignored=False, private=False))  # the name alone decides
     snapshot = session.snapshot(uri)
     assert snapshot is not None and (decline_reason(snapshot) is not None) == private
     assert access.ignored == private
 
 
-def test_only_this_machines_files_are_opened(tmp_path: Path) -> None:
+def test_only_local_files_are_opened(tmp_path: Path) -> None:
     assert convert.is_local("file:///a/b.py") and convert.is_local("FILE:///c:/x")
     for uri in (
         "git:/a/b.py",

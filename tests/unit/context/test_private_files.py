@@ -1,4 +1,4 @@
-"""Names of files that must not be read to the model."""
+"""Tests of names of private files, which the model must not read."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ shadow.py shadow.css shell.rs env/config.ts src/.environment.md keyboard.c key.h
 
 
 @pytest.mark.parametrize("path", PRIVATE)
-def test_private(path: str) -> None:
+def test_private_names(path: str) -> None:
     assert is_private(path)
     assert is_private(f"/home/b/project/{path.lstrip('/')}") and is_private(path.upper())
 
 
 @pytest.mark.parametrize("path", ["", *INNOCENT])
-def test_not_private(path: str) -> None:
+def test_names_that_are_not_private(path: str) -> None:
     assert not is_private(path) and not is_private(f"/home/b/project/{path}")
 
 
-def test_both_lists_are_long() -> None:
+def test_both_lists_are_long_enough() -> None:
     assert len(set(PRIVATE)) >= 60 and len(set(INNOCENT)) >= 40

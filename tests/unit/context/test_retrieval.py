@@ -1,4 +1,4 @@
-"""What is chosen to be shown beside the window: by likeness, within the budget, and always the same while typing."""
+"""Tests of the selection of related text: by similarity, within the budget, and stable while the user types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUDGET = 200
 RELATED = Related(BUDGET)
 
 
-def chosen(
+def select(
     text: str,
     offset: int,
     library: Library,
@@ -36,21 +36,21 @@ def chosen(
     return choose_snippets(document(text, path), offset, shown, library, tokenizer.count, Related(budget))
 
 
-def test_pieces_of_open_documents_are_the_most_similar_ones(tokenizer: Tokenizer) -> None:
+def test_the_most_similar_pieces_of_open_documents_are_selected(tokenizer: Tokenizer) -> None:
     text = "def count(store):\n    store.add_stock(product, amount)\n    stock = store.lowest_stock()\n    \n"
     library = Library(LIBRARY.entries, ("ui.py", "shop/inventory.py"))
-    found = chosen(text, len(text) - 1, library, tokenizer)
+    found = select(text, len(text) - 1, library, tokenizer)
     assert found and {snippet.path for snippet in found} == {"shop/inventory.py"}
     assert "def add_stock" in found[-1].text  # the most relevant comes last
-    assert chosen(text, len(text) - 1, LIBRARY, tokenizer) == ()
+    assert select(text, len(text) - 1, LIBRARY, tokenizer) == ()
 
 
-class TestTheRulesOfServing(RelatedTextRules):
-    chosen = staticmethod(chosen)
+class TestRelatedTextRules(RelatedTextRules):
+    chosen = staticmethod(select)
 
 
-class Typist:
-    """Types into a document, and asks for the prompt at each key, with a memory of what was chosen."""
+class PromptTypist:
+    """Types into a document and builds the prompt at each key, with a memory of earlier selections."""
 
     def __init__(self, tokenizer: Tokenizer, library: Library) -> None:
         self.tokenizer, self.library, self.memory = tokenizer, library, SnippetCache()
@@ -65,9 +65,9 @@ class Typist:
 NEW = "canvas = paint(store, 1)\n    product = store.lowest_stock()\n    " * (KEEP_LINES // 2)
 
 
-def test_while_lines_are_typed_the_tokens_before_them_stay_the_same(tokenizer: Tokenizer) -> None:
-    """So the cache holds: what is before the cursor's line is never read again."""
-    typist = Typist(tokenizer, Library(LIBRARY.entries, ("shop/inventory.py", "ui.py")))
+def test_tokens_before_the_typed_lines_stay_the_same(tokenizer: Tokenizer) -> None:
+    """The KV cache stays valid: tokens before the cursor's line are never read again."""
+    typist = PromptTypist(tokenizer, Library(LIBRARY.entries, ("shop/inventory.py", "ui.py")))
     rest = "\n\n\ndef other():\n    return 1\n"
     before = USES[:-1]
     first = typist.ids(before + rest, len(before))
@@ -81,15 +81,15 @@ def test_while_lines_are_typed_the_tokens_before_them_stay_the_same(tokenizer: T
     assert typed == KEEP_LINES - 1
 
 
-def test_without_the_memory_it_would_not_be_so(tokenizer: Tokenizer) -> None:
+def test_the_selection_would_change_without_the_memory(tokenizer: Tokenizer) -> None:
     library = Library(LIBRARY.entries, ("shop/inventory.py", "ui.py"))
     text = USES[:-1] + NEW
-    assert chosen(text, len(text), library, tokenizer) != chosen(USES, len(USES) - 1, library, tokenizer)
+    assert select(text, len(text), library, tokenizer) != select(USES, len(USES) - 1, library, tokenizer)
 
 
-def test_a_choice_is_left_when_it_no_longer_fits(tokenizer: Tokenizer) -> None:
+def test_a_selection_is_dropped_if_the_cursor_is_far_away_or_its_file_is_gone(tokenizer: Tokenizer) -> None:
     library = Library(LIBRARY.entries, ("shop/inventory.py",))
-    typist = Typist(tokenizer, library)
+    typist = PromptTypist(tokenizer, library)
     text = USES + "# more\n" * 40
     near = typist.ids(text, len(USES) - 1)
 
@@ -101,13 +101,13 @@ def test_a_choice_is_left_when_it_no_longer_fits(tokenizer: Tokenizer) -> None:
 
     first = document(text).position(len(USES) - 1)[0]
     assert beside(typist.ids(text, at(first + KEEP_STILL_LINES - 1))) == beside(near) != ()
-    assert beside(typist.ids(text, at(first + KEEP_STILL_LINES))) != beside(near)  # far below
+    assert beside(typist.ids(text, at(first + KEEP_STILL_LINES))) != beside(near)  # too far below
     typist.ids(text, len(USES) - 1)
-    typist.library = EMPTY  # it was deleted, or is ignored now
+    typist.library = EMPTY  # the file was deleted, or is now ignored
     assert beside(typist.ids(text, len(USES) - 1)) == ()
 
 
-def test_a_choice_is_left_sooner_when_the_window_has_moved(tokenizer: Tokenizer) -> None:
+def test_a_selection_is_dropped_sooner_if_the_window_has_moved(tokenizer: Tokenizer) -> None:
     memory = SnippetCache()
     text = USES + "".join(f"    more_{i} = {i}\n" for i in range(40))
     library = Library(LIBRARY.entries, ("shop/inventory.py",))
@@ -124,14 +124,14 @@ def test_a_choice_is_left_sooner_when_the_window_has_moved(tokenizer: Tokenizer)
     assert at(first + KEEP_LINES + 12, 32) != near
 
 
-def test_what_was_empty_is_chosen_anew_when_the_index_is_there(tokenizer: Tokenizer) -> None:
-    typist = Typist(tokenizer, EMPTY)
+def test_an_empty_selection_is_repeated_after_the_index_is_built(tokenizer: Tokenizer) -> None:
+    typist = PromptTypist(tokenizer, EMPTY)
     assert tokenizer.specials.file_sep not in typist.ids(USES, len(USES) - 1)
     typist.library = Library(LIBRARY.entries, ("shop/inventory.py",))
     assert tokenizer.specials.file_sep in typist.ids(USES, len(USES) - 1)
 
 
-def test_only_so_many_choices_are_kept(tokenizer: Tokenizer) -> None:
+def test_the_number_of_kept_selections_is_limited(tokenizer: Tokenizer) -> None:
     memory = SnippetCache()
     shown = prompt.build("", "", "", tokenizer.count)
     for i in range(3 * ranking.MAX_CACHED_DOCUMENTS):

@@ -1,4 +1,4 @@
-"""What looks like a secret, and what does not."""
+"""Tests of the detection of secrets: texts that look like secrets, and harmless texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEYS = [planted.private_key(kind) for kind in ("", "RSA ", "EC ", "OPENSSH ", "E
 
 
 @pytest.mark.parametrize("number", range(len(planted.tokens())))
-def test_tokens_of_known_forms(number: int) -> None:
+def test_tokens_of_known_forms_are_secrets(number: int) -> None:
     for seed in range(5):
         token = planted.tokens(seed)[number]
         assert is_secret(token), token
@@ -26,7 +26,7 @@ def test_tokens_of_known_forms(number: int) -> None:
 
 
 @pytest.mark.parametrize("line", [line for line, _ in planted.statements()])
-def test_what_a_name_calls_secret(line: str) -> None:
+def test_values_with_secret_names_are_secrets(line: str) -> None:
     assert is_secret(line)
 
 
@@ -37,12 +37,12 @@ def test_what_a_name_calls_secret(line: str) -> None:
         for word in ("Tr0ub4dor&3", "Summer2024!", "p@ssw0rd-of-2x", "h0rse+battery")
     ],
 )
-def test_passwords_as_people_make_them(line: str) -> None:
+def test_typical_passwords_are_secrets(line: str) -> None:
     assert is_secret(line)
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_private_keys(key: str) -> None:
+def test_private_keys_are_secrets(key: str) -> None:
     assert is_secret(key) and is_secret(key[:40]) and is_secret(key.split("\n")[3])
     assert blank_secrets(f"before\n{key}after\n") == blank_secrets(
         "before\n" + "\n" * key.count("\n") + "after\n"
@@ -103,11 +103,11 @@ INNOCENT = [
 
 
 @pytest.mark.parametrize("text", INNOCENT)
-def test_innocent(text: str) -> None:
+def test_harmless_texts_are_not_secrets(text: str) -> None:
     assert not is_secret(text), list(find_secrets(text))
 
 
-def test_lines_keep_their_numbers() -> None:
+def test_removing_a_secret_keeps_line_numbers() -> None:
     secret, value = next(planted.statements())
     text = f"one\r\n{secret}\nthree"
     cleaned = blank_secrets(text)
@@ -116,13 +116,13 @@ def test_lines_keep_their_numbers() -> None:
     assert blank_secrets("nothing\nhere") == "nothing\nhere"
 
 
-def test_letters_that_grow_in_lower_case_do_not_move_lines() -> None:
+def test_letters_that_become_longer_in_lower_case_do_not_shift_the_found_secret() -> None:
     secret, value = next(planted.statements())
     assert value not in blank_secrets("\u0130" * 50 + f"\n{secret}\n")
 
 
 @pytest.mark.parametrize("form", drawn.FORMS)
-def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
+def test_random_values_are_found_in_each_form(form: str) -> None:
     count = cases(100)
     missed = [line for line in drawn.lines(form, count, 1) if not is_secret(line)]
     assert len(missed) <= max(1, count // 100), missed[:5]
@@ -141,7 +141,7 @@ def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
         "db_pw: kR7$wq9Zp!xT2vLm4e",
     ],
 )
-def test_signs_and_comments_hide_nothing(line: str) -> None:
+def test_punctuation_and_comments_do_not_hide_a_secret(line: str) -> None:
     assert is_secret(line) and blank_secrets(line).strip() == ""
 
 
@@ -149,12 +149,12 @@ def test_signs_and_comments_hide_nothing(line: str) -> None:
     "value", ["${DB_PASSWORD}", "$DB_PASSWORD1", "$(pass show db/x1)", "<your-password-1>",
     "{{ vault.pw1 }}", "{pw_1}", "%s", "%(pw1)s", "********", "xxxxxxxxxxxx"]
 )  # fmt: skip
-def test_whole_forms_are_placeholders(value: str) -> None:
+def test_placeholders_are_not_secrets(value: str) -> None:
     for line in (f'password = "{value}"', f"PASSWORD={value}", f"password: {value} # from outside"):
         assert not is_secret(line) and not any(find_secrets(line, strict=True)), line
 
 
-def test_hardly_any_line_of_code_is_taken_for_one() -> None:
+def test_hardly_any_line_of_code_counts_as_a_secret() -> None:
     root = ROOT
     folders = (root / "mercury_lsp", root / "model", root / "editors")
     files = [
@@ -179,7 +179,7 @@ def test_hardly_any_line_of_code_is_taken_for_one() -> None:
     ["password=" * 2500, "token(" * 4000, "eyJ-" * 6000, "pass='" * 4000, "a://b:" * 4000, "key = {" * 3000,
     "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000],
 )  # fmt: skip
-def test_no_line_takes_for_ever(text: str) -> None:
+def test_hostile_lines_take_little_time(text: str) -> None:
     began = thread_time()
     blank_secrets(text, strict=True)
     assert thread_time() - began < 2

@@ -1,4 +1,4 @@
-"""Stems: a prompt ends where a pre-token begins, and what stands behind that is kept apart."""
+"""Tests of stems: a prompt ends where a pre-token begins, and the text after that is kept as the stem."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tokenizer() -> Tokenizer:
     ("text", "stem"),
     [
         ("def f(node):\n    return g(no", "no"),
-        ("    return", " return"),  # a word has the blank before it
+        ("    return", " return"),  # the pre-token includes the space before the word
         ("x = ", " "),
         ("x = 1\n\n    ", "\n\n    "),
         ("x\t\t", "\t\t"),
@@ -40,15 +40,15 @@ def tokenizer() -> Tokenizer:
         ("", ""),
         ("  ", "  "),
         ("x " * 500 + "y", " y"),
-        ("a" * (STEM_CHARACTERS + 1), ""),  # no word that anybody completes
+        ("a" * (STEM_CHARACTERS + 1), ""),  # too long to be completed
         ("x" + " " * (STEM_CHARACTERS + 1), ""),
     ],
 )
-def test_a_stem_begins_where_the_last_pre_token_does(tokenizer: Tokenizer, text: str, stem: str) -> None:
+def test_a_stem_begins_at_the_last_pre_token(tokenizer: Tokenizer, text: str, stem: str) -> None:
     assert text[tokenizer.stem_start(text) :] == stem
 
 
-def test_what_is_typed_within_a_word_leaves_the_prompt_as_it_is(tokenizer: Tokenizer) -> None:
+def test_typing_within_a_word_does_not_change_the_prompt(tokenizer: Tokenizer) -> None:
     before, word = "import os\n\n\ndef main():\n    print(os", ".getcwd"
     built = [
         prompt.build("a.py", before + word[:n], ")\n", tokenizer.count, stem_start=tokenizer.stem_start)
@@ -67,6 +67,6 @@ def test_a_prompt_and_its_stem_are_the_text_before_the_cursor(tokenizer: Tokeniz
         assert built.prefix + built.stem + built.rest + built.following == whole
 
 
-def test_there_is_no_stem_unless_it_is_asked_for() -> None:
+def test_there_is_no_stem_unless_it_is_requested() -> None:
     built = prompt.build("a.py", "import o", "", len)
     assert (built.prefix, built.stem) == ("import o", "")

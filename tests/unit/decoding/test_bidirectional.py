@@ -1,4 +1,4 @@
-"""Canvases between two texts: the rows of a pass, the loop that fills one, and the one that lets it grow."""
+"""Tests of canvases between two texts: rows of a pass, and decoding on fixed and on growing canvases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEFORE, AFTER = (1, 2, 3), (7, 8)
 
 
 class Scripted:
-    """An executor whose row at a position predicts what a script tells of the canvas that it sees."""
+    """An executor whose predictions a script gives, from the visible canvas and the place in it."""
 
     device, threads, block, hedge = "cpu", 1, 1, 0.0
 
@@ -44,7 +44,7 @@ class Scripted:
         return len(ids) - 1 - (len(BEFORE) - 1 + len(AFTER) if past == 0 else 0)
 
     def scores(self, hidden: NDArray[np.int64]) -> NDArray[np.float32]:
-        """With the shift: the row at a position foretells the next place."""
+        """Return the scores with the shift: the row at a position predicts the next place."""
         logits = np.zeros((len(hidden), VOCABULARY), np.float32)
         for row, position in enumerate(hidden):
             place = int(position) + 1 - len(BEFORE)
@@ -57,7 +57,7 @@ def between(executor: Scripted, refresh: int = 99, shift: bool = True) -> Bidire
 
 
 @pytest.mark.parametrize("shift", [True, False])
-def test_a_full_pass_and_a_short_one_ask_the_same_rows(shift: bool) -> None:
+def test_full_and_cached_passes_score_the_same_rows(shift: bool) -> None:
     executor = Scripted()
     place = between(executor, shift=shift)
     for canvas in ([None, None, None], [None, 5, None]):
@@ -72,7 +72,7 @@ def test_a_full_pass_and_a_short_one_ask_the_same_rows(shift: bool) -> None:
         assert attention_mask(each, TokenLayout.join(TokenLayout.clean(0, 99), each)).all()
 
 
-def test_a_canvas_of_another_size_and_an_old_context_are_read_anew() -> None:
+def test_the_context_is_read_again_after_a_change_of_size_or_enough_passes() -> None:
     executor = Scripted()
     place = between(executor, refresh=3)
     for size in (4, 4, 4, 4, 5, 5):
@@ -80,64 +80,66 @@ def test_a_canvas_of_another_size_and_an_old_context_are_read_anew() -> None:
     assert [past for *_, past in executor.calls] == [0, 4, 4, 0, 0, 4]
 
 
-def limit(tokens: int = 16, passes: int = 99) -> DecodeBudget:
+def budget(tokens: int = 16, passes: int = 99) -> DecodeBudget:
     return DecodeBudget(passes, tokens, lambda: False)
 
 
-def test_a_full_canvas_is_finished_and_one_with_an_end_is_shorter() -> None:
+def test_a_full_canvas_is_finished_and_an_end_token_makes_it_shorter() -> None:
     commit_rule = CommitRule(entropy_bound(0.3))
 
     def ends(index: int, token: int) -> bool:
         return token == END
 
-    whole = denoise_fixed(between(Scripted()), 4, ends, commit_rule, limit(), NO_STEM, lambda canvas: None)
+    whole = denoise_fixed(between(Scripted()), 4, ends, commit_rule, budget(), NO_STEM, lambda canvas: None)
     assert (whole.tokens, whole.finished, len(whole.logp)) == ([5] * 4, True, 4)
     ended = Scripted(lambda canvas, place: END if place >= 2 else 5)
-    short = denoise_fixed(between(ended), 4, ends, commit_rule, limit(), NO_STEM, lambda canvas: None)
+    short = denoise_fixed(between(ended), 4, ends, commit_rule, budget(), NO_STEM, lambda canvas: None)
     assert (short.tokens, short.finished, len(short.logp)) == ([5, 5], True, 3)
     stopped = denoise_fixed(
-        between(Scripted()), 4, ends, commit_rule, limit(passes=0), NO_STEM, lambda canvas: None
+        between(Scripted()), 4, ends, commit_rule, budget(passes=0), NO_STEM, lambda canvas: None
     )
     assert (stopped.tokens, stopped.finished) == ([], False)
 
 
-def grown(script: Any, newlines: frozenset[int] = frozenset(), **limits: int) -> tuple[Any, list[list[Any]]]:
+def decode_expandable(
+    script: Any, newlines: frozenset[int] = frozenset(), **limits: int
+) -> tuple[Any, list[list[Any]]]:
     seen: list[list[Any]] = []
     middle = denoise_expandable(
         between(Scripted(script)),
         EXPAND,
         frozenset({END}),
         newlines,
-        limit(**limits),
+        budget(**limits),
         lambda committed, behind, logp: seen.append([*committed, *behind]),
         NO_STEM,
     )
     return middle, seen
 
 
-def test_a_canvas_grows_until_it_has_room() -> None:
+def test_a_canvas_grows_until_the_text_fits() -> None:
     wanted = [11, 12, 13, 14, 15, 16]
-    middle, seen = grown(lambda canvas, place: EXPAND if len(canvas) < 6 else wanted[place])
+    middle, seen = decode_expandable(lambda canvas, place: EXPAND if len(canvas) < 6 else wanted[place])
     assert (middle.tokens, middle.finished, len(middle.logp)) == (wanted, True, 6)
     assert [len(canvas) for canvas in seen] == [5, 6, 6, 6, 6, 6, 6, 6]
     assert FIRST_MASKS == 4
 
 
-def test_a_canvas_shrinks_where_there_is_less_to_write() -> None:
-    middle, seen = grown(lambda canvas, place: END if len(canvas) > 2 else 11 + place)
+def test_a_canvas_shrinks_if_the_text_is_shorter() -> None:
+    middle, seen = decode_expandable(lambda canvas, place: END if len(canvas) > 2 else 11 + place)
     assert (middle.tokens, middle.finished) == ([11, 12], True)
     assert [len(canvas) for canvas in seen] == [3, 2, 2, 2]
-    nothing, _ = grown(lambda canvas, place: END)
+    nothing, _ = decode_expandable(lambda canvas, place: END)
     assert (nothing.tokens, nothing.logp, nothing.finished) == ([], [], True)
 
 
-def test_growth_has_an_end() -> None:
-    middle, seen = grown(lambda canvas, place: EXPAND, tokens=6)
+def test_a_canvas_does_not_grow_beyond_the_token_limit() -> None:
+    middle, seen = decode_expandable(lambda canvas, place: EXPAND, tokens=6)
     assert max(len(canvas) for canvas in seen) == 6
     assert len(middle.tokens) == 6
     assert EXPAND not in middle.tokens
 
 
-def test_a_line_that_is_wanted_alone_ends_with_it() -> None:
-    middle, _ = grown(lambda canvas, place: (11, NEWLINE, 13, 14)[place], frozenset({NEWLINE}))
+def test_a_single_line_ends_at_the_newline() -> None:
+    middle, _ = decode_expandable(lambda canvas, place: (11, NEWLINE, 13, 14)[place], frozenset({NEWLINE}))
     assert (middle.tokens, middle.finished, len(middle.logp)) == ([11], True, 2)

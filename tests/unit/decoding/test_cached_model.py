@@ -1,4 +1,4 @@
-"""Passes over an executor that notes what it is asked: the cache's book-keeping, without a network."""
+"""Tests of the KV cache bookkeeping, with an executor that records its calls instead of a network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mercury_lsp.engine.backends.kv_cache import PREFILL_CHUNK_ROWS, CachedModel
 from mercury_lsp.engine.worker import Cancelled
 
 
-class Noted:
+class RecordingExecutor:
     device, threads = "cpu", 1
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, int, int]] = []  # rows, of which the first's position, behind how many
+        self.asked: list[tuple[int, int, int]] = []  # number of rows, position of the first, cached rows
 
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Any:
         self.asked.append((len(ids), int(rows.position[0]), past))
@@ -29,8 +29,8 @@ class Noted:
         return np.asarray(hidden, np.float32)
 
 
-def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
-    passes = CachedModel(noted := Noted())
+def test_prefill_runs_in_chunks_after_the_cached_rows() -> None:
+    passes = CachedModel(noted := RecordingExecutor())
     ids = list(range(2 * PREFILL_CHUNK_ROWS + 3))
     last = passes.extend(ids, never_cancelled)
     assert noted.asked == [
@@ -43,8 +43,8 @@ def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
     assert passes.extend([], never_cancelled) is None
 
 
-def test_what_is_run_is_kept_only_where_one_says_so() -> None:
-    passes = CachedModel(noted := Noted())
+def test_rows_are_cached_only_if_they_are_kept_explicitly() -> None:
+    passes = CachedModel(noted := RecordingExecutor())
     passes.run([5, 6, 7], TokenLayout.clean(0, 3))
     assert passes.ids == []
     passes.keep([5, 6])
@@ -52,8 +52,8 @@ def test_what_is_run_is_kept_only_where_one_says_so() -> None:
     assert noted.asked == [(3, 0, 0), (1, 2, 2)]
 
 
-def test_the_longest_common_start_is_used_again() -> None:
-    passes = CachedModel(Noted())
+def test_the_longest_common_prefix_is_reused() -> None:
+    passes = CachedModel(RecordingExecutor())
     passes.keep([1, 2, 3, 4])
     assert passes.reuse([1, 2, 9, 4, 5]) == 2
     assert passes.ids == [1, 2]
@@ -61,8 +61,8 @@ def test_the_longest_common_start_is_used_again() -> None:
     assert passes.ids == []
 
 
-def test_a_cancelled_reading_keeps_what_it_read() -> None:
-    passes = CachedModel(Noted())
+def test_a_cancelled_prefill_keeps_its_finished_chunks() -> None:
+    passes = CachedModel(RecordingExecutor())
     looks = iter([False, True])
     with pytest.raises(Cancelled):
         passes.extend(list(range(2 * PREFILL_CHUNK_ROWS)), lambda: next(looks))

@@ -1,4 +1,4 @@
-"""The loop over passes, on scripted predictions."""
+"""Tests of the denoising loop over passes, with scripted predictions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def scripted(truth: Sequence[int], sure: Sequence[bool], calls: list[list[int | None]]) -> Predict:
-    """Predicts ``truth``; an unsure position becomes sure once its left neighbor is decided."""
+    """Return a predictor of `truth`; an unsure position becomes sure after its left neighbor is decided."""
 
     def predict(block: Sequence[int | None]) -> NDArray[np.float32]:
         calls.append(list(block))
@@ -60,14 +60,8 @@ def test_unsure_tokens_wait_for_their_context() -> None:
     block, calls = run([5, 6, 7, EOT, EOT, EOT], [True, False, False, True, True, True])
     assert block.tokens == (5, 6, 7)
     assert block.passes == 2
-    assert calls[1] == [
-        5,
-        6,
-        None,
-        None,
-        None,
-        None,
-    ]  # one unsure token is let in by the bound, the end waits
+    # The bound admits one unsure token; the end waits.
+    assert calls[1] == [5, 6, None, None, None, None]
 
 
 def test_a_block_without_an_end_is_full() -> None:
@@ -75,15 +69,15 @@ def test_a_block_without_an_end_is_full() -> None:
     assert (block.tokens, block.ended, block.full) == ((5, 6, 7, 8), False, True)
 
 
-def test_the_limit_leaves_what_is_settled_from_the_left() -> None:
+def test_at_the_pass_limit_only_the_decided_tokens_before_the_first_gap_are_returned() -> None:
     truth = [5, 6, 7, 8, 9, 10]
     block, _ = run(truth, [True, False, True, False, False, True], most=1, bound=0.0)
-    assert len(block.tokens) < 6  # tokens behind the first gap are decided, but not committed
+    assert len(block.tokens) < 6  # tokens after the first gap are decided, but not committed
     assert list(block.tokens) == truth[: len(block.tokens)]
     assert not block.full
 
 
-def test_cancellation_passes_through() -> None:
+def test_cancellation_is_propagated() -> None:
     def cancelled() -> bool:
         raise Cancelled
 
@@ -106,11 +100,11 @@ def test_forbidden_tokens_are_never_chosen() -> None:
 
     block = denoise(predict, 3, lambda _, t: t == EOT, CommitRule(entropy_bound(0.0)), lambda: True, NO_STEM)
     assert block.tokens == (3, 3, 3)
-    assert block.passes == 3  # the entropy is a number, not a NaN that lets everything through
+    assert block.passes == 3  # the entropy is not NaN, which would commit every position
 
 
-def test_a_threshold_looks_at_the_surest_token_alone() -> None:
-    """Each position's best token has the probability 0.6, whatever the rest of its mass is spread over."""
+def test_a_threshold_depends_only_on_the_probability_of_the_best_token() -> None:
+    """Each position's best token has the probability 0.6, however the rest is distributed."""
 
     def predict(block: Sequence[int | None]) -> NDArray[np.float32]:
         chances = np.full((block.count(None), 41), 0.01, np.float32)

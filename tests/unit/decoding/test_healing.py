@@ -1,4 +1,4 @@
-"""Token healing: which tokens may begin a middle, against brute force, and how likelihoods follow."""
+"""Tests of token healing: allowed first tokens against brute force, and their likelihoods."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def tokens(tokenizer: Tokenizer) -> TokenBytes:
     return TokenBytes(tokenizer)
 
 
-def test_engines_on_one_vocabulary_share_its_bytes(tokenizer: Tokenizer) -> None:
+def test_engines_with_the_same_vocabulary_share_its_token_bytes(tokenizer: Tokenizer) -> None:
     shared = token_bytes(tokenizer)
     assert token_bytes(tokenizer) is shared and shared.newlines == tokenizer.newlines()
 
 
-def test_the_bytes_of_tokens_make_up_the_text(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
+def test_the_bytes_of_all_tokens_make_up_the_text(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
     for text in TEXTS:
         assert b"".join(tokens.bytes_of[i] for i in tokenizer.encode(text)) == text.encode()
     assert all(not tokens.bytes_of[i] for i in tokenizer.added.values())
 
 
 @pytest.mark.parametrize("left", [b"val", b" ret", b"\n    ", b"(", b" ", "é".encode(), b"\xa5", b"zzzqqq"])
-def test_all_tokens_that_go_beyond_the_stem_are_allowed(tokens: TokenBytes, left: bytes) -> None:
+def test_all_tokens_that_begin_with_the_stem_are_allowed(tokens: TokenBytes, left: bytes) -> None:
     allowed = set(tokens.allowed(left).tolist())
     beyond = {i for i, text in enumerate(tokens.bytes_of) if text.startswith(left)}
     beginnings = {i for i, text in enumerate(tokens.bytes_of) if text and left.startswith(text)}
@@ -44,8 +44,10 @@ def test_all_tokens_that_go_beyond_the_stem_are_allowed(tokens: TokenBytes, left
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_what_was_written_is_never_ruled_out(tokenizer: Tokenizer, tokens: TokenBytes, text: str) -> None:
-    """At each cursor within a text its own tokens, from the stem on, are allowed one after the other."""
+def test_the_actual_tokens_of_a_text_are_always_allowed(
+    tokenizer: Tokenizer, tokens: TokenBytes, text: str
+) -> None:
+    """At each cursor in a text, the tokens of the text from the stem on are allowed one after another."""
     for cursor in range(1, len(text) + 1):
         start = tokenizer.stem_start(text[:cursor])
         stem = Stem.of(tokens, text[start:cursor])
@@ -61,7 +63,9 @@ def test_what_was_written_is_never_ruled_out(tokenizer: Tokenizer, tokens: Token
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(alphabet="ab_ (\n\t1é日", min_size=1, max_size=8), st.integers(0, 2**32 - 1))
-def test_what_is_left_sums_to_one_and_keeps_its_proportions(tokens: TokenBytes, stem: str, seed: int) -> None:
+def test_restricted_probabilities_sum_to_one_and_keep_their_proportions(
+    tokens: TokenBytes, stem: str, seed: int
+) -> None:
     row = np.random.default_rng(seed).normal(size=(1, len(tokens.bytes_of))).astype(np.float32)
     given_stem = Stem.of(tokens, stem).restrict(row)
     kept = np.flatnonzero(np.isfinite(given_stem[0]))
@@ -70,7 +74,7 @@ def test_what_is_left_sums_to_one_and_keeps_its_proportions(tokens: TokenBytes, 
     assert np.ptp(given_stem[0][kept] - row[0][kept]) < 1e-3
 
 
-def test_without_a_stem_nothing_is_copied(tokens: TokenBytes) -> None:
+def test_scores_are_not_copied_without_a_stem(tokens: TokenBytes) -> None:
     row = np.zeros((2, len(tokens.bytes_of)), np.float32)
     assert Stem.of(tokens, "").restrict(row) is row
 
@@ -85,17 +89,18 @@ def test_rows_are_restricted_along_a_draft(tokenizer: Tokenizer, tokens: TokenBy
     assert np.isfinite(rows[1]).sum() == len(tokens.allowed(b" re"))
     assert np.isfinite(rows[2]).all()
     other = Stem.of(tokens, "\n    re").restrict(scores, tokenizer.encode("x y"))
-    assert np.isfinite(other[1]).all()  # behind a token that contradicts, what follows is of no use anyway
+    # Rows after a token that contradicts the stem are unused, so they are not restricted.
+    assert np.isfinite(other[1]).all()
 
 
-def test_a_stem_that_no_score_allows_leaves_them_equal(tokens: TokenBytes) -> None:
+def test_allowed_tokens_are_equally_likely_if_all_have_probability_zero(tokens: TokenBytes) -> None:
     row = np.full((1, len(tokens.bytes_of)), -np.inf, np.float32)
     left = Stem.of(tokens, " re").restrict(row)[0]
     allowed = tokens.allowed(b" re")
     assert np.allclose(left[allowed], -np.log(len(allowed)))
 
 
-def test_the_first_tokens_that_show_nothing_are_the_stems(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
+def test_tokens_within_the_stem_are_hidden(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
     stem = Stem.of(tokens, "\n    re")
     line = tokenizer.encode("\n    return x")
     assert stem.count_hidden(line) == 1  # "\n   ", and " return" shows "turn"
@@ -106,7 +111,9 @@ def test_the_first_tokens_that_show_nothing_are_the_stems(tokenizer: Tokenizer, 
     assert not stem.after(line).is_open
 
 
-def test_the_first_draft_leaves_the_last_blank_to_the_word(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
+def test_the_first_draft_leaves_the_last_space_to_the_next_word(
+    tokenizer: Tokenizer, tokens: TokenBytes
+) -> None:
     for stem in ("\n    ", "\n\n        ", "    "):
         draft = Stem.of(tokens, stem).draft()
         assert b"".join(tokens.bytes_of[i] for i in draft).decode() == stem[:-1]
@@ -114,7 +121,7 @@ def test_the_first_draft_leaves_the_last_blank_to_the_word(tokenizer: Tokenizer,
         assert Stem.of(tokens, stem).draft() == []
 
 
-def test_where_a_block_may_come_the_middle_does_not_end_with_the_stem(
+def test_the_text_does_not_end_with_the_stem_where_a_block_may_follow(
     tokenizer: Tokenizer, tokens: TokenBytes
 ) -> None:
     eot = tokenizer.specials.eot

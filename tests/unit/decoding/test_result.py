@@ -1,4 +1,4 @@
-"""What decoded tokens are to a user."""
+"""Tests of decoded results: lines, previews and scored tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mercury_lsp.engine.decoding.result import complete_lines, draft_text, score
 from mercury_lsp.engine.tokenizer import Tokenizer
 
 
-def test_lines_end_with_their_tokens(tokenizer: Tokenizer) -> None:
+def test_lines_end_at_token_boundaries_with_their_likelihoods(tokenizer: Tokenizer) -> None:
     text = "a = 1\nb = 2\nc"
     tokens = tokenizer.encode(text)
     logp = [-0.5] * len(tokens)
@@ -19,13 +19,13 @@ def test_lines_end_with_their_tokens(tokenizer: Tokenizer) -> None:
     assert [line.logp for line in lines] == [-0.5 * line.tokens for line in lines]
 
 
-def test_a_draft_has_a_mark_for_each_undecided_token_and_nothing_behind_an_end(tokenizer: Tokenizer) -> None:
+def test_a_preview_has_a_mark_for_each_undecided_token_and_stops_at_an_end(tokenizer: Tokenizer) -> None:
     one, two = tokenizer.encode("one two")
     eot = tokenizer.specials.eot
     assert draft_text(tokenizer, {eot}, [one], [None, None, two, eot, None, two]) == "one░░ two"
 
 
-def test_tokens_have_their_ends_behind_the_stem(tokenizer: Tokenizer) -> None:
+def test_scored_tokens_end_at_offsets_counted_after_the_stem(tokenizer: Tokenizer) -> None:
     text = "    return é日 + x"
     tokens, stem = tokenizer.encode(text), len("    re")
     logp = [-0.1 * (i + 1) for i in range(len(tokens) + 1)]

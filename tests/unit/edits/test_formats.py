@@ -1,4 +1,4 @@
-"""The prompts of next-edit models, to the letter, and their answers, well-formed and not."""
+"""Tests of the formats of next-edit models: exact prompts, and well-formed and malformed answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def region(text: str = TEXT) -> Region:
     return found
 
 
-def test_mercurys_prompt() -> None:
+def test_the_prompt_of_mercury() -> None:
     assert MERCURY.prompt("a.py", region(), CHANGES) == (
         "<|recently_viewed_code_snippets|>\n\n<|/recently_viewed_code_snippets|>\n\n"
         "<|current_file_content|>\ncurrent_file_path: a.py\n"
@@ -36,7 +36,7 @@ def test_mercurys_prompt() -> None:
     assert prompt.endswith("<|edit_diff_history|>\n\n<|/edit_diff_history|>")
 
 
-def test_sweeps_prompt() -> None:
+def test_the_prompt_of_sweep() -> None:
     assert SWEEP.prompt("w/a.py", region(), CHANGES) == (
         "<|file_sep|>w/a.py.diff\noriginal:\ndef flag(b, row):\nupdated:\ndef flag(board, row):\n"
         "<|file_sep|>original/w/a.py\nimport re\n\n\ndef flag(b, row):\n    mark(b, row)\n\n"
@@ -45,7 +45,7 @@ def test_sweeps_prompt() -> None:
     )
 
 
-def test_zetas_prompt() -> None:
+def test_the_prompt_of_zeta() -> None:
     assert ZETA.prompt("a.py", region(), CHANGES) == (
         "### Instruction:\nYou are a code completion assistant and your task is to analyze user edits and then rewrite "
         "an excerpt that the user provides, suggesting the appropriate edits within the excerpt, taking into account "
@@ -59,7 +59,7 @@ def test_zetas_prompt() -> None:
 
 
 @pytest.mark.parametrize("kind", [MERCURY, SWEEP, ZETA])
-def test_a_text_with_the_formats_marks_is_not_asked_about(kind: Format) -> None:
+def test_no_prompt_is_built_if_the_text_contains_the_marks_of_the_format(kind: Format) -> None:
     for mark in kind.marks:
         assert kind.prompt("a.py", region(TEXT + f"x = '{mark}'\n"), CHANGES) is None
         assert kind.prompt("a.py", region(), [Change(0, (mark,), ("a",))]) is None
@@ -88,5 +88,7 @@ def test_a_text_with_the_formats_marks_is_not_asked_about(kind: Format) -> None:
         (ZETA, "<|editable_region_start|>\na\n<|editable_region_start|>\nb\n<|editable_region_end|>", None),
     ],
 )  # fmt: skip
-def test_answers(kind: Format, text: str, lines: list[str] | None) -> None:
+def test_answers_are_parsed_and_malformed_answers_are_dropped(
+    kind: Format, text: str, lines: list[str] | None
+) -> None:
     assert kind.answer(text) == lines

@@ -1,4 +1,4 @@
-"""The history joins what belongs to one edit, and forgets what was undone."""
+"""Tests of the edit history: changes are joined into edits, and undone edits are dropped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mercury_lsp.edits.history import (
 )
 
 
-def test_keys_are_one_edit() -> None:
+def test_consecutive_keys_are_one_edit() -> None:
     edits = DocumentEdits()
     edits.change(4, "old", "")
     for number, key in enumerate("new"):
@@ -26,24 +26,24 @@ def test_keys_are_one_edit() -> None:
     assert edits.edits == (Edit(4, "old", "new"),)
 
 
-class Counted(str):
-    """Counts how often it is read."""
+class CountingText(str):
+    """A string that counts how often it is sliced or indexed."""
 
     reads = 0
 
     def __getitem__(self, key: SupportsIndex | slice) -> str:
-        Counted.reads += 1
+        CountingText.reads += 1
         return super().__getitem__(key)
 
 
 def test_a_whole_text_is_not_compared_character_by_character() -> None:
     text = "x = compute(value)\n" * 1_000
-    one = Edit(0, Counted(text + "a" + text), Counted(text + "bc" + text))
+    one = Edit(0, CountingText(text + "a" + text), CountingText(text + "bc" + text))
     assert one.trimmed() == Edit(len(text), "a", "bc")
-    assert Counted.reads < 100
+    assert CountingText.reads < 100
 
 
-def test_an_edit_that_is_undone_is_forgotten() -> None:
+def test_an_undone_edit_is_dropped() -> None:
     edits = DocumentEdits()
     edits.change(0, "", "x = 1\n")
     edits.change(20, "name", "other")
@@ -51,14 +51,14 @@ def test_an_edit_that_is_undone_is_forgotten() -> None:
     assert edits.edits == (Edit(0, "", "x = 1\n"),)
 
 
-def test_later_edits_move_earlier_ones() -> None:
+def test_later_edits_shift_earlier_ones() -> None:
     edits = DocumentEdits()
     edits.change(50, "a", "bb")
     edits.change(10, "", "12345")
     assert edits.edits == (Edit(55, "a", "bb"), Edit(10, "", "12345"))
 
 
-def test_a_change_across_several_edits_is_one() -> None:
+def test_a_change_across_several_edits_joins_them() -> None:
     # "one two three" -> "ONE two THREE" -> "x"
     edits = DocumentEdits()
     edits.change(0, "one", "ONE")
@@ -67,7 +67,7 @@ def test_a_change_across_several_edits_is_one() -> None:
     assert edits.edits == (Edit(0, "one two three", "x"),)
 
 
-def test_numbers_and_sizes_are_bounded() -> None:
+def test_the_number_and_size_of_edits_are_limited() -> None:
     edits = DocumentEdits()
     for number in range(3 * MAX_EDITS):
         edits.change(10 * number, "a", "b")
@@ -81,7 +81,7 @@ def test_numbers_and_sizes_are_bounded() -> None:
     assert kept == list(range(MAX_DOCUMENTS, 2 * MAX_DOCUMENTS))
 
 
-def test_a_whole_text_is_one_edit_and_a_closed_document_has_none() -> None:
+def test_a_new_whole_text_is_one_edit_and_a_closed_document_has_none() -> None:
     history = EditHistory()
     history.rewrite("u", "a = old\nb", "a = new\nb")
     assert history.edits("u") == (Edit(4, "old", "new"),)
@@ -89,7 +89,7 @@ def test_a_whole_text_is_one_edit_and_a_closed_document_has_none() -> None:
     assert history.edits("u") == ()
 
 
-def test_edits_of_a_line_are_joined() -> None:
+def test_edits_on_one_line_are_joined() -> None:
     # "f(a, b)\nc" -> "g(a, d)\nc"
     edits = DocumentEdits()
     edits.change(0, "f", "g")

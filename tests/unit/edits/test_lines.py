@@ -1,4 +1,4 @@
-"""Whole lines that were inserted twice are offered beside lines that are the same."""
+"""Tests of inserted lines: lines inserted twice are suggested next to equal lines."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ MORE = "const app = make()\nmake()\n"
         ("a\n\n\nb\n", Edit(2, "", "\n\n"), None),
     ],
 )  # fmt: skip
-def test_what_is_an_inserted_line(text: str, edit: Edit, found: Inserted | None) -> None:
+def test_inserted_lines_are_recognized(text: str, edit: Edit, found: Inserted | None) -> None:
     assert inserted(Document("", "a.py", "python", 1, text), edit) == found
 
 
-def test_lines_before_a_line_that_is_the_same() -> None:
+def test_lines_are_suggested_before_equal_lines() -> None:
     typist = Typist(
         "javascript", BODY + "function f() {\n      const app = make()\n      return app\n}\n" + MORE
     )
@@ -51,7 +51,7 @@ def test_lines_before_a_line_that_is_the_same() -> None:
     assert typist.text.count("watch(w)") == 4
 
 
-def test_lines_after_a_line_that_is_the_same() -> None:
+def test_lines_are_suggested_after_equal_lines() -> None:
     body = "def {}(a):\n    check(a, 1)\n    {}()\n\n\n"
     text = body.format("f", "b") + body.format("g", "c") + body.format("h", "d")
     typist = Typist("python", text)
@@ -64,19 +64,19 @@ def test_lines_after_a_line_that_is_the_same() -> None:
 @pytest.mark.parametrize(
     ("text", "first", "second"),
     [
-        # The lines around them have too few words in common.
+        # The adjacent lines have too few words in common.
         (
             "if a:\n    pass\nif b:\n    pass\nif c:\n    pass\n",
             ("if a:\n", "if a:\n    x = 1\n"),
             ("if b:\n", "if b:\n    x = 1\n"),
         ),
-        # They differ.
+        # The inserted lines differ.
         (
             "f(a, b)\nf(a, b)\nf(a, b)\n",
             ("f(a, b)\n", "f(a, b)\nx = 1\n"),
             ("f(a, b)\nf(a, b)\n", "f(a, b)\nx = 2\nf(a, b)\n"),
         ),
-        # One place is in a string, and the other one has it.
+        # One place is in a string, and the other already has the line.
         (
             "f(a, b)\nf(a, b)\ns = '''\nf(a, b)\n'''\nx = 1\nf(a, b)\n",
             ("f(a, b)\n", "x = 1\nf(a, b)\n"),
@@ -84,7 +84,9 @@ def test_lines_after_a_line_that_is_the_same() -> None:
         ),
     ],
 )
-def test_nothing_is_offered(text: str, first: tuple[str, str], second: tuple[str, str]) -> None:
+def test_nothing_is_suggested_without_enough_evidence(
+    text: str, first: tuple[str, str], second: tuple[str, str]
+) -> None:
     typist = Typist("python", text)
     typist.type(*first)
     typist.type(*second)

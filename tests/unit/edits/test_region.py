@@ -1,4 +1,4 @@
-"""The lines that a model rewrites, and the edits in what it writes."""
+"""Tests of regions: the lines that a next-edit model rewrites, and the edits in its answer."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def region(*lines: str, eol: str = "\n", cursor: int = 0) -> Region:
     return found
 
 
-def made(one: Candidate, of: Region) -> str:
+def apply(one: Candidate, of: Region) -> str:
     text = of.document.text
     return text[: one.start] + one.text + text[one.end :]
 
 
-def edited(text: str, *changes: tuple[str, str]) -> tuple[Document, tuple[Edit, ...]]:
-    """A document after changes, and its recent edits."""
+def edit_text(text: str, *changes: tuple[str, str]) -> tuple[Document, tuple[Edit, ...]]:
+    """Return a document after changes, and its recent edits."""
     edits = DocumentEdits()
     for old, new in changes:
         start = text.index(old)
@@ -47,7 +47,7 @@ def edited(text: str, *changes: tuple[str, str]) -> tuple[Document, tuple[Edit, 
     return document(text), edits.edits
 
 
-def test_the_region_is_around_the_cursor() -> None:
+def test_the_region_surrounds_the_cursor() -> None:
     text = "\n".join(f"line {number}" for number in range(100))
     found = region_around(document(text), text.index("line 50") + 3, 300)
     assert found is not None
@@ -58,7 +58,7 @@ def test_the_region_is_around_the_cursor() -> None:
     assert found.with_mark("|")[REGION_LINES] == "lin|e 50"
 
 
-def test_a_line_that_must_not_be_shown_ends_the_region_and_stays_blank() -> None:
+def test_a_hidden_line_ends_the_region_and_is_blanked() -> None:
     text = "a\nhidden\nb\nc\nhidden\nd"
 
     def clean(shown: str) -> str:
@@ -70,7 +70,7 @@ def test_a_line_that_must_not_be_shown_ends_the_region_and_stays_blank() -> None
     assert region_around(document(text), text.index("hidden") + 1, 1_000, clean) is None
 
 
-def test_no_region_in_a_line_without_end() -> None:
+def test_there_is_no_region_around_an_overlong_line() -> None:
     assert region_around(document("x" * 10_000), 3, 100) is None
     assert region_around(document("x" * 101), 3, 100) is None
     found = region_around(document("x" * 100 + "\n" + "y" * 100), 3, 100)
@@ -97,11 +97,13 @@ def test_no_region_in_a_line_without_end() -> None:
         ((*LINES, "", "", ""), []),
     ],
 )
-def test_what_differs_is_offered(new: tuple[str, ...], texts: list[str], eol: str) -> None:
+def test_the_differences_to_the_document_are_suggested(
+    new: tuple[str, ...], texts: list[str], eol: str
+) -> None:
     of = region(*LINES, eol=eol, cursor=1)
     found = edit_candidates(of, new)
     if new == LINES[:-1]:
-        # What is blank at the end is the document's.
+        # Blank lines at the end of the document are kept.
         texts = [""]
     assert [one.text for one in found] == [text.replace("\n", eol) for text in texts]
     text = of.document.text
@@ -112,7 +114,7 @@ def test_what_differs_is_offered(new: tuple[str, ...], texts: list[str], eol: st
         assert text == eol.join(new)
 
 
-def test_the_nearest_comes_first() -> None:
+def test_the_nearest_edit_comes_first() -> None:
     text = "\n".join(LINES)
     of = region_around(document(text), len(text), 1_000)
     assert of is not None
@@ -123,17 +125,17 @@ def test_the_nearest_comes_first() -> None:
 def test_positions_count_code_points() -> None:
     of = region("a = '🐍é'", "print('🐍', a)")
     (one,) = edit_candidates(of, ("a = '🐍é'", "print('🐍', a, 1)"))
-    assert made(one, of) == "a = '🐍é'\nprint('🐍', a, 1)" and one.text == ", 1"
+    assert apply(one, of) == "a = '🐍é'\nprint('🐍', a, 1)" and one.text == ", 1"
 
 
-def test_what_was_just_done_is_not_taken_back() -> None:
-    now, edits = edited("a = old\nb = old\n", ("old", "new"))
+def test_recent_changes_are_not_reverted() -> None:
+    now, edits = edit_text("a = old\nb = old\n", ("old", "new"))
     of = region_around(now, 5, 1_000)
     changes = recent_changes(now, edits)
     assert of is not None
     assert edit_candidates(of, ("a = old", "b = old"), changes) == []
     assert [one.text for one in edit_candidates(of, ("a = old", "b = new"), changes)] == ["new"]
-    now, edits = edited("a = 1\n", ("a = 1\n", "a = 1\nb = 2\n"))
+    now, edits = edit_text("a = 1\n", ("a = 1\n", "a = 1\nb = 2\n"))
     of = region_around(now, 9, 1_000)
     assert of is not None and edit_candidates(of, ("a = 1",), recent_changes(now, edits)) == []
 
@@ -144,7 +146,7 @@ def test_text_at_the_cursor_is_left_to_completion() -> None:
     assert [one.text for one in edit_candidates(of, ("x = ", "y = 1"))] == [" = 1"]
 
 
-def test_large_rewritings_secrets_and_dismissed_edits_are_not_offered() -> None:
+def test_large_rewrites_secrets_and_dismissed_edits_are_not_suggested() -> None:
     of = region("x", "y")
     assert edit_candidates(of, ("x", "y", *(f"z{number}" for number in range(MAX_CANDIDATE_LINES + 1)))) == []
     assert edit_candidates(of, ("x", 'password = "hunter2-xk42-Wq9z"')) == []
@@ -154,24 +156,24 @@ def test_large_rewritings_secrets_and_dismissed_edits_are_not_offered() -> None:
     assert edit_candidates(of, ("x", "z"), (), dismissals) == []
 
 
-def test_changes_are_whole_lines_the_newest_last() -> None:
-    now, edits = edited("a = old\nb = 2\nc = old\n", ("old", "new"), ("c = old\n", "c = old\nd = 4\n"))
+def test_recent_changes_are_whole_lines_newest_last() -> None:
+    now, edits = edit_text("a = old\nb = 2\nc = old\n", ("old", "new"), ("c = old\n", "c = old\nd = 4\n"))
     first, last = recent_changes(now, edits)
     assert (first.first, first.old, first.new) == (0, ("a = old",), ("a = new",))
     assert last.first == 3 and last.old == ("",) and last.new == ("d = 4", "")
 
 
-def test_changes_with_something_hidden_on_either_side_are_left_out() -> None:
+def test_changes_with_hidden_text_before_or_after_are_left_out() -> None:
     def clean(shown: str) -> str:
         return shown.replace("hidden", "      ")
 
-    now, edits = edited("a = hidden\nb = 2\nc = 3\n", ("hidden", "x"), ("2", "hidden"), ("3", "4"))
+    now, edits = edit_text("a = hidden\nb = 2\nc = 3\n", ("hidden", "x"), ("2", "hidden"), ("3", "4"))
     assert [change.new for change in recent_changes(now, edits, clean)] == [("c = 4",)]
     assert len(recent_changes(now, edits)) == 3
 
 
-def test_any_rewriting_is_edits_that_make_it() -> None:
-    """Drawn at random: all edits together give the lines, and each one is inside of the region."""
+def test_the_edits_of_any_rewrite_produce_the_new_lines() -> None:
+    """For random lines: all edits together give the new lines, and each edit is inside the region."""
     draw = random.Random(5)
     words = ("a", "bc = 1", "  d(e)", "", "if x:", "    return f", "é🐍", "a")
     for _ in range(400):
@@ -209,14 +211,14 @@ def test_any_rewriting_is_edits_that_make_it() -> None:
         (("f(a)", "x" * 13_000), set()),
     ],
 )
-def test_the_lines_with_what_is_left_of_a_secret(change: tuple[str, str], lines: set[int]) -> None:
-    now, edits = edited('a = 1\npassword = "hunter2-Xy9Kq"\nx = f(a)\n', change)
+def test_lines_with_the_rest_of_an_edited_secret_are_found(change: tuple[str, str], lines: set[int]) -> None:
+    now, edits = edit_text('a = 1\npassword = "hunter2-Xy9Kq"\nx = f(a)\n', change)
     assert lines_with_secret_remains(now, edits) == lines
     if lines:
         shown = region_around(now, len(now.text), 2_000, str, lines)
         assert shown is not None and "hun" not in "".join(shown.lines) and "a = 1" in shown.lines
 
 
-def test_a_long_line_of_an_edit_is_not_gone_through() -> None:
-    now, edits = edited("password = " + "q9Xk2Lm4Zp7R" * 50_000 + "\n", ("password", "name"))
+def test_an_overlong_edited_line_is_hidden_without_a_search() -> None:
+    now, edits = edit_text("password = " + "q9Xk2Lm4Zp7R" * 50_000 + "\n", ("password", "name"))
     assert lines_with_secret_remains(now, edits) == {0}

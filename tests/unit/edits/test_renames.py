@@ -1,4 +1,4 @@
-"""A renamed definition is offered at its uses, and nowhere else."""
+"""Tests of renames: a renamed definition is suggested at its uses, and only there."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ C = "int total(int count) {\n  int x = count;\n  return count + x;\n}\n"
         ),
     ],
 )
-def test_a_parameter(language: str, old: str, new: str) -> None:
+def test_a_renamed_parameter_is_suggested_at_its_uses(language: str, old: str, new: str) -> None:
     typist = Typist(language, old)
     typist.type("count", "amount")
     typist.take_all()
     assert typist.text == new
 
 
-def test_a_local_a_function_and_an_import() -> None:
+def test_renamed_local_variables_functions_and_imports_are_suggested() -> None:
     typist = Typist("python", "from a import first\n\ndef f():\n    one = first()\n    return one\n\nf()\n")
     typist.type("one", "found")
     typist.take_all()
@@ -85,7 +85,7 @@ def test_a_local_a_function_and_an_import() -> None:
         ("# a\nx = a\n", "it is a comment"),
     ],
 )
-def test_nothing_is_offered(old: str, what: str) -> None:
+def test_nothing_is_suggested_if_the_rename_is_unsafe(old: str, what: str) -> None:
     typist = Typist("python", old)
     typist.type("a", "b", old.index("(") + 1 if "(" in old else old.index("a"))
     assert typist.offers() == [], what
@@ -97,12 +97,12 @@ def test_the_nearest_use_below_comes_first() -> None:
     assert [typist.text.count("\n", 0, one.start) for one in typist.offers()] == [2, 3]
 
 
-def test_what_is_dismissed_does_not_come_back() -> None:
+def test_a_dismissed_rename_is_not_suggested_again() -> None:
     typist = Typist("python", "def f(a):\n    x = a\n    y = a\n    z = a\n    return a\n")
     typist.type("a", "first")
     typist.dismissals.add(typist.offers()[0])
     assert typist.offers() == []
-    # Making it by hand, twice, tells that it is meant after all; but not at the dismissed place.
+    # Two manual renames show that the user wants it after all, except at the dismissed place.
     for line in ("y = a", "z = a"):
         typist.type(line, line[:-1] + "first")
     assert [typist.text[: one.start].count("\n") for one in typist.offers()] == [4]

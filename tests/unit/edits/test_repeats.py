@@ -1,4 +1,4 @@
-"""Edits made twice are generalized, and offered where their old side matches."""
+"""Tests of repeated edits: an edit made twice is generalized, and suggested wherever its old text matches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 
-def test_an_argument_is_added_to_calls() -> None:
+def test_an_argument_added_twice_is_suggested_in_other_calls() -> None:
     typist = Typist("python", "foo(a, b)\nx = foo(c, d[1, 2])\ny = [foo(e(1), f)]\nbar(1)\nfoo()\n")
     typist.type(")", ", timeout=10)")
     assert typist.offers() == []
@@ -25,7 +25,7 @@ def test_an_argument_is_added_to_calls() -> None:
     )
 
 
-def test_what_differs_is_reused() -> None:
+def test_differing_parts_are_reused() -> None:
     typist = Typist(
         "python",
         "    self.assertEqual(a, b)\n    self.assertEqual(c.d, e)\n    self.assertEqual(f(1, 2), g[3])\n"
@@ -39,7 +39,7 @@ def test_what_differs_is_reused() -> None:
     )
 
 
-def test_a_type_is_changed_at_its_uses() -> None:
+def test_a_changed_type_is_suggested_at_its_uses() -> None:
     typist = Typist(
         "python", "a: Optional[int] = 1\nb: Optional[str] = 2\nc: Optional[list[int]] = 3\nd: int = 4\n"
     )
@@ -49,7 +49,7 @@ def test_a_type_is_changed_at_its_uses() -> None:
     assert typist.text == "a: int | None = 1\nb: str | None = 2\nc: list[int] | None = 3\nd: int = 4\n"
 
 
-def test_lines_of_a_list() -> None:
+def test_changes_of_list_lines_are_suggested_in_the_other_lines() -> None:
     typist = Typist("javascript", "const a = {\n  x: get('x'),\n  yes: get('yes'),\n  no: get('no'),\n};\n")
     typist.type("get('x')", "fetch('x', 1)")
     typist.type("get('yes')", "fetch('yes', 1)")
@@ -59,7 +59,7 @@ def test_lines_of_a_list() -> None:
     )
 
 
-def test_a_word_after_the_begin_of_a_line() -> None:
+def test_a_word_inserted_after_the_first_word_of_a_line_is_suggested() -> None:
     typist = Typist(
         "typescript",
         "class A extends B {\n  protected one(): void {}\n  protected two?: X\n  protected three!: Y<\n"
@@ -78,7 +78,7 @@ def test_a_word_after_the_begin_of_a_line() -> None:
     ]
 
 
-def test_lines_of_comments_are_deleted_alike() -> None:
+def test_deleted_comment_lines_are_suggested_for_deletion() -> None:
     text = "".join(f"/**\n * Text {n} @return {{void}}\n * @return {{void}}\n */\nf{n}()\n" for n in range(5))
     typist = Typist("javascript", text)
     for number in range(3):
@@ -88,7 +88,7 @@ def test_lines_of_comments_are_deleted_alike() -> None:
     assert typist.text == text.replace(" * @return {void}\n", "")
 
 
-def test_in_comments_more_words_must_be_the_same() -> None:
+def test_comments_need_more_equal_words() -> None:
     typist = Typist(
         "python",
         "# an old way\n# the old way to go\nx = 1\n# this old way to stay\n# the old way to go\nold()\n",
@@ -100,7 +100,7 @@ def test_in_comments_more_words_must_be_the_same() -> None:
     assert typist.offers() == []
 
 
-def test_a_place_keeps_its_own_blanks() -> None:
+def test_each_place_keeps_its_own_whitespace() -> None:
     typist = Typist("python", "old.call(1)\nif x:\n    old.call(2)\n        \n    y =   old.call(3)\n")
     typist.type("old", "new.first")
     typist.type("old", "new.first")
@@ -120,14 +120,16 @@ def test_a_place_keeps_its_own_blanks() -> None:
         ("f(1)\ng(2)\nh(3)\n", ("f(1)\n", ""), ("g(2)\n", "")),
     ],
 )
-def test_nothing_is_offered(text: str, first: tuple[str, str], second: tuple[str, str]) -> None:
+def test_nothing_is_suggested_without_enough_evidence(
+    text: str, first: tuple[str, str], second: tuple[str, str]
+) -> None:
     typist = Typist("python", text)
     typist.type(*first)
     typist.type(*second)
     assert typist.offers() == []
 
 
-def test_no_secret_is_repeated() -> None:
+def test_a_secret_is_not_repeated() -> None:
     for value, count in (("retries", 1), ("'gH7kQ2mZx9Lw4TbV'", 0)):
         typist = Typist("python", "connect(one)\nconnect(two)\nconnect(three)\n")
         typist.type("connect(one", f"connect(one, password={value}")
@@ -135,14 +137,14 @@ def test_no_secret_is_repeated() -> None:
         assert len(typist.offers()) == count
 
 
-def test_an_edited_place_is_not_edited_again() -> None:
+def test_an_edited_place_is_not_suggested_again() -> None:
     typist = Typist("python", "a = f(x)\nb = f(y)\n")
     typist.type("f(x)", "f(f(x))")
     typist.type("f(y)", "f(f(y))")
     assert typist.offers() == []
 
 
-def test_the_time_is_bounded() -> None:
+def test_the_search_time_is_limited() -> None:
     lines = [f"value_{number} = call(value_{number % 7}, other[{number}], name)\n" for number in range(2_000)]
     typist = Typist("python", "".join(lines))
     for number in range(3, 12):
@@ -150,14 +152,16 @@ def test_the_time_is_bounded() -> None:
     syntax = Syntax.of(Document("", "a.py", "python", 1, typist.text))
     began = time.thread_time()
     found = find_candidates(syntax, typist.history.edits, seconds=0.0)
-    # A generous bound, because the machine may be busy; without one it takes a second.
+    # A generous bound, because the machine may be busy; without a time limit the search takes a second.
     assert time.thread_time() - began < 0.25
     assert found == []
     assert find_candidates(syntax, typist.history.edits, seconds=60)
 
 
-def _tokens_looked_at(monkeypatch: pytest.MonkeyPatch, nulls: int, columns: int, until: float = 1e9) -> int:
-    """The tokens that are looked at as ends of blocks where `nulls` in a row of more than `columns` never match."""
+def _count_checked_tokens(
+    monkeypatch: pytest.MonkeyPatch, nulls: int, columns: int, until: float = 1e9
+) -> int:
+    """Count the tokens checked as ends of blocks if `nulls` holes in a row of more than `columns` never match."""
     looked_at = 0
 
     def counted(token: str, depth: int) -> int:
@@ -174,19 +178,19 @@ def _tokens_looked_at(monkeypatch: pytest.MonkeyPatch, nulls: int, columns: int,
     return looked_at
 
 
-def test_a_row_with_more_edits_takes_no_more_than_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_work_grows_linearly_with_the_number_of_edits_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "monotonic", lambda: 0.0)
-    usual = _tokens_looked_at(monkeypatch, 4, 9)
-    assert 0 < _tokens_looked_at(monkeypatch, 8, 18) < 8 * usual
+    usual = _count_checked_tokens(monkeypatch, 4, 9)
+    assert 0 < _count_checked_tokens(monkeypatch, 8, 18) < 8 * usual
 
 
-def test_matching_ends_in_the_middle_of_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matching_stops_at_the_time_limit_within_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10_000))
     monkeypatch.setattr(matching, "monotonic", lambda: next(clock))
-    assert 0 < _tokens_looked_at(monkeypatch, 8, 18, until=3.0) <= 4 * matching.MAX_BLOCK_TOKENS
+    assert 0 < _count_checked_tokens(monkeypatch, 8, 18, until=3.0) <= 4 * matching.MAX_BLOCK_TOKENS
 
 
-def test_a_word_that_comes_again_is_found_after_another_block() -> None:
+def test_a_repeated_word_is_found_after_another_block() -> None:
     word, parts = (
         Hole(1),
         (Replaced(("old",), ("new",), (None, None)), Replaced(("x",), ("y",), (None, None))),

@@ -1,4 +1,4 @@
-"""A line that goes on with a series is offered wherever the series is."""
+"""Tests of series: a line that continues a series is suggested wherever the series occurs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASS = """class P:
 """
 
 
-def test_a_field_goes_on_where_the_fields_are() -> None:
+def test_a_new_field_is_suggested_at_the_other_lists_of_fields() -> None:
     typist = Typist("python", CLASS)
     typist.type("        self.y = y\n", "        self.y = y\n        self.z = z\n")
     assert [offer.kind for offer in typist.offers()] == ["series", "series"]
@@ -37,7 +37,7 @@ def test_a_field_goes_on_where_the_fields_are() -> None:
     )
 
 
-def test_names_in_several_forms() -> None:
+def test_names_are_recognized_in_several_forms() -> None:
     text = "a.one = get(one, ONE)\na.two = get(two, TWO)\n\nif (x) {\n  use(one, ONE);\n  use(two, TWO);\n}\n"
     typist = Typist("javascript", text)
     typist.type("\n\nif", "\na.three = get(three, THREE)\n\nif")
@@ -53,12 +53,12 @@ def test_names_in_several_forms() -> None:
         ("o.a = 1\no.b = 1\n\nf(a)\nf(b)\nf(c)\n", "o.b = 1\n", "o.b = 1\no.c = 1\n"),
         ("o.a = 1\no.b = 1\n\nf(a)\ng(b)\nx\n", "o.b = 1\n", "o.b = 1\no.c = 1\n"),
         ("o.a = 1\no.b = 1\n\nf(a, b)\nf(b, b)\nx\n", "o.b = 1\n", "o.b = 1\no.c = 1\n"),
-        # No member gets a value.
+        # No attribute is assigned.
         ("a = 1\nb = 1\n\nf(a)\nf(b)\nx\n", "b = 1\n", "b = 1\nc = 1\n"),
         ("o.a = 1\no.b = 1\ns = '''\nf(a)\nf(b)\nx\n'''\n", "o.b = 1\n", "o.b = 1\no.c = 1\n"),
     ],
 )
-def test_nothing_is_offered(text: str, old: str, new: str) -> None:
+def test_nothing_is_suggested_if_the_series_do_not_correspond(text: str, old: str, new: str) -> None:
     typist = Typist("python", text)
     typist.type(old, new)
     assert typist.offers() == []

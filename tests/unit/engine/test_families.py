@@ -1,4 +1,4 @@
-"""The table of families: that each is recognized, and what it needs of a configuration."""
+"""Tests of the table of model families: how each family is recognized, and what its configuration must contain."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DREAM_7B = {
 }  # fmt: skip
 
 
-def test_the_published_configuration_of_dream_is_seven_billion_parameters() -> None:
+def test_the_published_configuration_of_dream_has_7_billion_parameters() -> None:
     family = family_of(DREAM_7B, {})
     shape = shape_of(family, DREAM_7B)
     assert family is DREAM
@@ -41,16 +41,18 @@ def test_the_published_configuration_of_dream_is_seven_billion_parameters() -> N
     assert mask_of(family, DREAM_7B, {}) == 151666
 
 
-def test_families_that_share_a_type_are_told_apart() -> None:
+def test_families_with_the_same_model_type_are_distinguished() -> None:
     assert family_of(DREAM_7B, {"<|expand|>": 151667}) is DREAMON
     assert family_of({"model_type": "qwen2"}, {"<M>": 1}) is OPEN_DCODER
     named = family_of({"model_type": "qwen2"}, {"<other>": 1}, mask_name="<other>")
     assert mask_of(named, {}, {"<other>": 7}) == 7
-    assert family_of({"model_type": "qwen2"}, {"<|file_sep|>": 1}) is QWEN2  # autoregressive without a mask
+    assert family_of({"model_type": "qwen2"}, {"<|file_sep|>": 1}) is QWEN2  # no mask token: autoregressive
     assert mask_of(QWEN2, {}, {}) is None
     with pytest.raises(Unsupported, match="it is of type gemma2"):
         family_of({"model_type": "gemma2"}, {})
-    with pytest.raises(Unsupported, match="DreamForCausalLM"):  # blocks and no shift, under the same type
+    with pytest.raises(
+        Unsupported, match="DreamForCausalLM"
+    ):  # same type, but with blocks and without the shift
         family_of(DREAM_7B | {"architectures": ["DreamForCausalLM"]}, {})
     assert not family_of({"model_type": "a2d-llama"}, {}, "smollm2-diffusion-mdlm").block_causal
     assert family_of({"model_type": "a2d-llama"}, {}, "smollm2-diffusion-bd3lm").block == 32
@@ -61,14 +63,14 @@ def test_families_that_share_a_type_are_told_apart() -> None:
     assert family_of(stable, {}) is STABLE_DIFFCODER
 
 
-def test_the_mask_is_the_configurations_or_the_vocabularys_or_the_familys() -> None:
+def test_the_mask_comes_from_the_configuration_then_the_vocabulary_then_the_family() -> None:
     tokens = {"<|MASK|>": 5}
     assert mask_of(SDAR, {"mask_token_id": 4}, tokens) == 4
     assert mask_of(SDAR, {}, tokens) == 5
     assert mask_of(SDAR, {}, {}) == 151669
 
 
-def test_a_vocabulary_tells_how_a_middle_is_asked_for() -> None:
+def test_the_fim_format_is_chosen_by_the_vocabulary() -> None:
     starcoder = {STARCODER_FIM.prefix: 1, STARCODER_FIM.suffix: 2, STARCODER_FIM.middle: 3}
     assert fim_of(A2D_BLOCKS, starcoder) is STARCODER_FIM
     qwen = {QWEN_FIM.prefix: 1, QWEN_FIM.suffix: 2, QWEN_FIM.middle: 3}
@@ -77,7 +79,7 @@ def test_a_vocabulary_tells_how_a_middle_is_asked_for() -> None:
         fim_of(A2D_BLOCKS, {QWEN_FIM.prefix: 1})
 
 
-def test_every_family_names_its_weights() -> None:
+def test_every_family_maps_weight_names_to_checkpoint_names() -> None:
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for family in FAMILIES:
         assert len(checkpoint_weights(family, "layers.3.attention.qkv.weight")) == 3

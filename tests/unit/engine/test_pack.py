@@ -1,4 +1,4 @@
-"""Packed matrices: each level where it was put, and parts that do not fit are refused."""
+"""Tests of packed matrices: levels survive packing, and inconsistent parts are rejected."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from mercury_lsp.engine.checkpoints.pack import Packed
 
 
-def packed(levels: np.ndarray, bits: int, scale: np.ndarray) -> Packed:
-    """By the words of the format, a bit at a time."""
+def pack_slowly(levels: np.ndarray, bits: int, scale: np.ndarray) -> Packed:
+    """Pack levels bit by bit, as the format is specified."""
     unsigned = levels.astype(int) + 2 ** (bits - 1)
     planes = np.zeros((bits, levels.shape[0], levels.shape[1] // 8), np.uint8)
     for bit in range(bits):
@@ -19,12 +19,12 @@ def packed(levels: np.ndarray, bits: int, scale: np.ndarray) -> Packed:
 
 
 @pytest.mark.parametrize("bits", [2, 3, 5, 6, 8])
-def test_levels_and_values_are_those_that_were_packed(bits: int) -> None:
+def test_unpacked_levels_and_values_equal_the_packed_ones(bits: int) -> None:
     random = np.random.default_rng(bits)
     levels = random.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (6, 48))
-    levels[0, :2] = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1  # both ends
+    levels[0, :2] = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1  # the smallest and the largest level
     scale = random.random((6, 3)).astype(np.float16)
-    found = packed(levels, bits, scale)
+    found = pack_slowly(levels, bits, scale)
     assert (found.bits, found.shape, found.group) == (bits, (6, 48), 16)
     assert found.levels().dtype == np.int8
     assert (found.levels() == levels).all()
@@ -40,10 +40,10 @@ def test_levels_and_values_are_those_that_were_packed(bits: int) -> None:
         (np.zeros((4, 8), np.uint8), np.ones((4, 1), np.float16)),
         (np.zeros((5, 4, 8), np.uint8), np.ones((4, 1), np.float32)),
         (np.zeros((5, 4, 8), np.uint8), np.ones((3, 1), np.float16)),
-        (np.zeros((5, 4, 8), np.uint8), np.ones((4, 3), np.float16)),  # 64 columns have no three groups
+        (np.zeros((5, 4, 8), np.uint8), np.ones((4, 3), np.float16)),  # 64 columns cannot have three groups
         (np.zeros((5, 4, 8), np.uint8), np.ones((4, 0), np.float16)),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(planes: np.ndarray, scale: np.ndarray) -> None:
+def test_inconsistent_parts_are_rejected(planes: np.ndarray, scale: np.ndarray) -> None:
     with pytest.raises(ValueError, match="packed matrix"):
         Packed(planes, scale)

@@ -1,4 +1,4 @@
-"""What is asked of the operating system, each in a thread or process of its own, and what it may refuse."""
+"""Tests of calls to the operating system, each in its own thread or process, and of refused calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def in_a_thread(function: Callable[[], int]) -> int:
 
 
 @linux
-def test_a_thread_and_those_that_it_starts_stand_back_and_no_other() -> None:
+def test_low_priority_applies_to_a_thread_and_its_children_only() -> None:
     before = niceness()
 
     def both() -> int:
@@ -41,7 +41,7 @@ def test_a_thread_and_those_that_it_starts_stand_back_and_no_other() -> None:
 
 
 @linux
-def test_who_stands_back_further_already_is_left_there() -> None:
+def test_a_priority_that_is_already_lower_is_kept() -> None:
     before = niceness()
 
     def twice() -> int:
@@ -52,7 +52,7 @@ def test_who_stands_back_further_already_is_left_there() -> None:
     assert in_a_thread(twice) == before + 3
 
 
-def test_what_a_system_refuses_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_change_of_priority_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise PermissionError
 
@@ -62,14 +62,14 @@ def test_what_a_system_refuses_is_not_done(monkeypatch: pytest.MonkeyPatch) -> N
     lower_priority(19)
 
 
-def test_memory_is_given_back_where_the_system_knows_how(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_releasing_memory_is_skipped_if_the_libc_cannot_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
     release_memory()
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # as musl's
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())  # like musl's, without malloc_trim
     release_memory()
 
 
-def test_pages_are_zeros_that_can_be_written() -> None:
+def test_zero_pages_are_zero_and_writable() -> None:
     own = zero_pages(10_000)
     assert len(own) == 10_000 and not any(own[:])
     own[9_999] = 7
@@ -77,7 +77,7 @@ def test_pages_are_zeros_that_can_be_written() -> None:
 
 
 @linux
-def test_pages_return_to_the_system() -> None:
+def test_freed_pages_return_to_the_system() -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
@@ -90,7 +90,7 @@ def test_pages_return_to_the_system() -> None:
 
 
 def machine(root: Path, cores: list[int], cgroup: str = "", **files: str) -> Path:
-    """What Linux tells of processors, each of one core, and of control groups."""
+    """Create the files in which Linux describes processors, one thread each, and control groups."""
     for processor, core in enumerate(cores):
         topology = root / f"sys/devices/system/cpu/cpu{processor}/topology"
         topology.mkdir(parents=True)
@@ -125,7 +125,7 @@ def machine(root: Path, cores: list[int], cgroup: str = "", **files: str) -> Pat
         ("3:cpu:/y\n", {"cpu__y__cpu.cfs_quota_us": "-1", "cpu__y__cpu.cfs_period_us": "100000"}, 4),
     ],
 )
-def test_cores_are_counted_within_the_quota(
+def test_the_number_of_cores_is_limited_by_the_cpu_quota(
     cgroup: str, files: dict[str, str], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
@@ -142,7 +142,7 @@ def test_only_the_cores_of_the_affinity_count(
 
 @linux
 @pytest.mark.integration
-def test_a_process_of_one_processor_computes_in_one_thread() -> None:
+def test_a_process_with_one_processor_uses_one_thread() -> None:
     pinned = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
     code = f"{pinned}\nfrom mercury_lsp.engine.system import default_threads\nprint(default_threads())"
     assert subprocess.check_output([sys.executable, "-c", code]) == b"1\n"
@@ -150,18 +150,18 @@ def test_a_process_of_one_processor_computes_in_one_thread() -> None:
 
 @linux
 @pytest.mark.integration
-def test_the_end_of_a_process_is_noticed_though_nobody_asked_for_its_status() -> None:
+def test_the_exit_of_a_process_is_noticed_before_it_is_reaped() -> None:
     command = [sys.executable, "-c", "input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(wait_for_exit, process.pid)
         assert not waiting.done()
         os.kill(process.pid, 9)
         waiting.result(30)
-    wait_for_exit(process.pid)  # of one that is gone, too
+    wait_for_exit(process.pid)  # returns for a process that is gone, too
 
 
 @pytest.mark.integration
-def test_without_notices_a_process_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_polled_without_pidfd_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mercury_lsp.engine.system.POLL_SECONDS", 0.01)
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     command = [sys.executable, "-c", "input()"]

@@ -1,4 +1,4 @@
-"""The worker: sharing, superseding, cancelling, failing."""
+"""Tests of the worker: shared, superseded, cancelled, failed and prefetched jobs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def worker() -> Iterator[Worker[str]]:
     made = Worker[str](lambda progress: "engine")
     made.start()
     yield made
-    made.stop(0)  # a scripted job may be waiting for its next step
+    made.stop(0)  # a scripted job may still wait for its next step
 
 
 class Blocked:
-    """Work that goes on until it is let go or cancelled."""
+    """Work that runs until it is released or cancelled."""
 
     def __init__(self) -> None:
         self.runs = 0
@@ -90,22 +90,24 @@ def test_cancelling_all_requests_stops_the_job(worker: Worker[str]) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1), GeneratorExit()])
-def test_what_would_end_a_thread_costs_one_answer(worker: Worker[str], error: BaseException) -> None:
+def test_an_exception_that_would_end_the_thread_fails_only_one_job(
+    worker: Worker[str], error: BaseException
+) -> None:
     def fail(engine: str, cancelled: Cancel, tell: Tell) -> str:
         raise error
 
     with pytest.raises(EngineExited) as stopped:
         worker.submit("a", fail).result(WAIT)
     assert stopped.value.__cause__ is error
-    assert worker.submit("a", quick).result(WAIT) == "engine"
+    assert worker.submit("a", return_engine).result(WAIT) == "engine"
     loading = Worker[str](lambda _: fail("", lambda: False, print))
     loading.start()
     with pytest.raises(EngineExited):
-        loading.submit("a", quick).result(WAIT)
+        loading.submit("a", return_engine).result(WAIT)
     assert loading.state.kind == "failed"
 
 
-def test_an_engine_that_fails_again_and_again_is_loaded_anew() -> None:
+def test_an_engine_that_fails_repeatedly_is_loaded_again() -> None:
     loads = 0
     states: list[str] = []
 
@@ -123,7 +125,7 @@ def test_an_engine_that_fails_again_and_again_is_loaded_anew() -> None:
     made = Worker[int](load, lambda state: states.append(state.kind))
     made.start()
     engines = []
-    # Which engine there is before each job: a failure, a success, or one that was cancelled.
+    # f: a failed job, c: a cancelled job, .: a successful job, which returns the number of the engine.
     for step in "ff.ff.ffcf.fff.f.ffffff.fff.":
         if step == ".":
             engines.append(made.submit("good", lambda engine, *_: engine).result(WAIT))
@@ -137,7 +139,7 @@ def test_an_engine_that_fails_again_and_again_is_loaded_anew() -> None:
     assert states.count("ready") == loads == 5
 
 
-def test_an_engine_that_is_not_to_blame_is_loaded_anew_ever_more_rarely() -> None:
+def test_reloads_become_rarer_if_they_do_not_help() -> None:
     loads: list[int] = []
     begun = 0
 
@@ -156,7 +158,7 @@ def test_an_engine_that_is_not_to_blame_is_loaded_anew_ever_more_rarely() -> Non
 
 
 @pytest.mark.parametrize("error", [ValueError("broken"), MemoryError()])
-def test_an_exception_costs_one_answer(worker: Worker[str], error: Exception) -> None:
+def test_an_exception_fails_only_one_job(worker: Worker[str], error: Exception) -> None:
     def fail(engine: str, cancelled: Cancel, tell: Tell) -> str:
         raise error
 
@@ -165,7 +167,7 @@ def test_an_exception_costs_one_answer(worker: Worker[str], error: Exception) ->
     assert worker.submit("b", lambda engine, *_: engine).result(WAIT) == "engine"
 
 
-def test_jobs_wait_for_the_engine_and_its_states_are_told() -> None:
+def test_jobs_wait_for_the_engine_and_its_states_are_reported() -> None:
     go = threading.Event()
     states: list[EngineState] = []
 
@@ -207,7 +209,7 @@ def test_a_failed_load_fails_waiting_and_later_jobs() -> None:
     worker.stop()
 
 
-def test_stopping_answers_what_is_left(worker: Worker[str]) -> None:
+def test_stopping_answers_the_remaining_requests(worker: Worker[str]) -> None:
     work = Blocked()
     future = worker.submit("a", work)
     work.started.wait(WAIT)
@@ -218,7 +220,7 @@ def test_stopping_answers_what_is_left(worker: Worker[str]) -> None:
 
 
 class Stepped:
-    """Work of passes that are let through one by one; it tells their number."""
+    """Work whose passes run one by one on demand; it reports their number as progress."""
 
     def __init__(self) -> None:
         self.passes = 0
@@ -239,7 +241,7 @@ class Stepped:
             self.ended.set()
 
     def step(self) -> None:
-        """Let a pass through, and wait for it."""
+        """Run one pass, and wait until it is done."""
         self.let()
         assert self._told.acquire(timeout=WAIT)
 
@@ -247,11 +249,11 @@ class Stepped:
         self._steps.release()
 
 
-def quick(engine: str, *_: object) -> str:
+def return_engine(engine: str, *_: object) -> str:
     return engine
 
 
-def test_what_is_done_ahead_is_remembered(worker: Worker[str]) -> None:
+def test_the_result_of_a_prefetch_is_cached(worker: Worker[str]) -> None:
     work = Blocked()
     assert not worker.busy
     worker.prefetch("a", work)
@@ -263,7 +265,7 @@ def test_what_is_done_ahead_is_remembered(worker: Worker[str]) -> None:
     assert worker.recent_results() == [("a", "engine")]
 
 
-def test_the_last_results_are_remembered_the_newest_first(worker: Worker[str]) -> None:
+def test_the_last_results_are_cached_newest_first(worker: Worker[str]) -> None:
     for key in range(MAX_RECENT_RESULTS + 3):
         worker.submit(key, lambda engine, *_, key=key: key).result(WAIT)
     assert [key for key, _ in worker.recent_results()] == list(range(3, MAX_RECENT_RESULTS + 3))[::-1]
@@ -274,7 +276,7 @@ def test_the_last_results_are_remembered_the_newest_first(worker: Worker[str]) -
     assert worker.recent_results()[0] == (5, "again")
 
 
-def test_a_request_joins_what_is_done_ahead_of_it(worker: Worker[str]) -> None:
+def test_a_request_joins_a_running_prefetch_for_its_key(worker: Worker[str]) -> None:
     running, waiting = Blocked(), Blocked()
     worker.prefetch("a", running)
     assert running.started.wait(WAIT)
@@ -288,7 +290,7 @@ def test_a_request_joins_what_is_done_ahead_of_it(worker: Worker[str]) -> None:
     assert (running.runs, waiting.runs, worker.jobs_started) == (1, 1, 2)
 
 
-def test_a_request_joins_what_waits_to_be_done_ahead(worker: Worker[str]) -> None:
+def test_a_request_joins_a_waiting_prefetch_for_its_key(worker: Worker[str]) -> None:
     first, second = Blocked(), Blocked()
     older = worker.submit("a", first)
     assert first.started.wait(WAIT)
@@ -301,7 +303,7 @@ def test_a_request_joins_what_waits_to_be_done_ahead(worker: Worker[str]) -> Non
     assert second.runs == 1
 
 
-def test_what_is_done_ahead_never_delays_a_request(worker: Worker[str]) -> None:
+def test_a_prefetch_never_delays_a_request(worker: Worker[str]) -> None:
     requested, ahead = Stepped(), Blocked()
     future = worker.submit("a", requested)
     requested.step()
@@ -315,11 +317,11 @@ def test_what_is_done_ahead_never_delays_a_request(worker: Worker[str]) -> None:
     assert requested.passes == 3
 
 
-def test_a_request_stops_what_is_done_ahead_within_one_pass(worker: Worker[str]) -> None:
+def test_a_request_stops_a_prefetch_within_one_pass(worker: Worker[str]) -> None:
     ahead = Stepped()
     worker.prefetch("a", ahead)
     ahead.step()
-    future = worker.submit("b", quick)
+    future = worker.submit("b", return_engine)
     ahead.let()
     assert future.result(WAIT) == "engine"
     assert ahead.passes == 1
@@ -327,7 +329,7 @@ def test_a_request_stops_what_is_done_ahead_within_one_pass(worker: Worker[str])
     assert worker.interrupted == ("a", 1)
 
 
-def test_the_newest_of_what_is_to_be_done_ahead_is_done(worker: Worker[str]) -> None:
+def test_the_newest_prefetch_replaces_waiting_ones(worker: Worker[str]) -> None:
     running, never, newest = Stepped(), Blocked(), Blocked()
     worker.prefetch("a", running)
     running.step()
@@ -342,7 +344,7 @@ def test_the_newest_of_what_is_to_be_done_ahead_is_done(worker: Worker[str]) -> 
     assert newest.runs == 1
 
 
-def test_a_wish_that_is_fulfilled_already_takes_the_place_of_another(worker: Worker[str]) -> None:
+def test_a_prefetch_that_already_runs_replaces_a_waiting_one(worker: Worker[str]) -> None:
     running, never = Blocked(), Blocked()
     future = worker.submit("a", running)
     assert running.started.wait(WAIT)
@@ -350,11 +352,11 @@ def test_a_wish_that_is_fulfilled_already_takes_the_place_of_another(worker: Wor
     worker.prefetch("a", running)
     assert future.cancel()
     running.release.set()
-    assert worker.submit("c", quick).result(WAIT) == "engine"
+    assert worker.submit("c", return_engine).result(WAIT) == "engine"
     assert (running.runs, never.runs) == (1, 0)
 
 
-def test_a_kept_job_goes_on_without_requests_until_there_is_something_newer(worker: Worker[str]) -> None:
+def test_a_kept_job_continues_without_requests_until_a_newer_prefetch(worker: Worker[str]) -> None:
     kept = Stepped()
     future = worker.submit("a", kept)
     kept.step()
@@ -370,7 +372,7 @@ def test_a_kept_job_goes_on_without_requests_until_there_is_something_newer(work
     assert kept.passes == 3
 
 
-def test_cancelled_requests_leave_what_is_done_ahead(worker: Worker[str]) -> None:
+def test_cancelling_a_request_does_not_stop_the_prefetch_that_it_joined(worker: Worker[str]) -> None:
     ahead = Stepped()
     worker.prefetch("a", ahead)
     ahead.step()
@@ -389,13 +391,13 @@ def test_requests_can_be_superseded_without_a_job(worker: Worker[str]) -> None:
     assert running.ended.wait(WAIT)
     assert running.passes == 1
     worker.prefetch("b", waiting)
-    worker.supersede()  # what is done ahead goes on
+    worker.supersede()  # a prefetch continues
     assert waiting.started.wait(WAIT)
     waiting.release.set()
     assert worker.submit("b", waiting).result(WAIT) == "engine"
 
 
-def test_the_progress_of_a_running_job_can_be_seen(worker: Worker[str]) -> None:
+def test_the_progress_of_a_running_job_is_visible(worker: Worker[str]) -> None:
     work = Stepped()
     assert worker.progress("a") is None
     worker.submit("a", work)
@@ -407,17 +409,17 @@ def test_the_progress_of_a_running_job_can_be_seen(worker: Worker[str]) -> None:
     assert worker.progress("b") is None
 
 
-def test_an_exception_ahead_is_left_to_who_requests_it(worker: Worker[str]) -> None:
+def test_an_exception_in_a_prefetch_is_raised_only_in_a_request(worker: Worker[str]) -> None:
     def fail(engine: str, *_: object) -> str:
         raise ValueError("broken")
 
     worker.prefetch("a", fail)
     with pytest.raises(ValueError, match="broken"):
         worker.submit("a", fail).result(WAIT)
-    assert worker.submit("b", quick).result(WAIT) == "engine"
+    assert worker.submit("b", return_engine).result(WAIT) == "engine"
 
 
-def test_the_newest_wish_waits_for_the_engine() -> None:
+def test_the_newest_prefetch_waits_for_the_engine() -> None:
     go = threading.Event()
     worker = Worker[str](lambda progress: str(go.wait(WAIT)))
     worker.start()
@@ -435,7 +437,7 @@ def test_the_newest_wish_waits_for_the_engine() -> None:
     assert not worker.recent_results()
 
 
-def test_a_pause_is_told_once_after_loading_and_after_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_is_reported_once_after_loading_and_after_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mercury_lsp.engine.worker.PAUSE_SECONDS", 0.01)
     pauses: Queue[int] = Queue()
     worker = Worker[str](lambda _: "engine", on_pause=lambda: pauses.put(1))
@@ -448,11 +450,10 @@ def test_a_pause_is_told_once_after_loading_and_after_a_job(monkeypatch: pytest.
     worker.stop()
 
 
-def test_there_is_no_pause_where_job_follows_job() -> None:
+def test_no_pause_is_reported_between_consecutive_jobs() -> None:
     told: list[int] = []
-    busy = Worker[str](
-        lambda _: "engine", on_pause=lambda: told.append(1)
-    )  # a pause is far longer than this test
+    # A pause is far longer than this test.
+    busy = Worker[str](lambda _: "engine", on_pause=lambda: told.append(1))
     busy.start()
     for key in range(20):
         assert busy.submit(key, lambda engine, *_: engine).result(WAIT) == "engine"
@@ -461,10 +462,10 @@ def test_there_is_no_pause_where_job_follows_job() -> None:
 
 
 class LocalEngine:
-    """Something that can be seen to be gone."""
+    """An engine that a weak reference can observe."""
 
 
-def test_a_stopped_worker_lets_its_engine_go() -> None:
+def test_a_stopped_worker_releases_its_engine() -> None:
     engines: list[weakref.ref[LocalEngine]] = []
 
     def load(_: object) -> LocalEngine:

@@ -1,4 +1,4 @@
-"""Tokens, and how often each may ask."""
+"""Tests of access tokens and rate limits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mercury_lsp.http.access import MAX_CLIENTS, Access
 from mercury_lsp.http.completions import Refused
 
 
-def test_who_has_a_token_has_its_name_and_others_are_denied() -> None:
+def test_a_valid_token_gives_its_name_and_others_are_denied() -> None:
     access = Access({"one": "ann", "two": "bob"})
     assert (access.name("Bearer one"), access.name("bearer  two")) == ("ann", "bob")
     for header in ("", "one", "Basic one", "Bearer \ud800", "Bearer", "Bearer on", "Bearer onee", "Bearer ü"):
@@ -18,7 +18,7 @@ def test_who_has_a_token_has_its_name_and_others_are_denied() -> None:
     assert Access({}).name("Bearer anything") == ""
 
 
-def test_a_rate_lets_so_many_through_and_tells_when_to_come_again() -> None:
+def test_the_rate_limit_refuses_requests_and_gives_the_time_to_retry() -> None:
     now = [0.0]
     access = Access({}, per_minute=12, clock=lambda: now[0])
     access.take("ann")
@@ -33,7 +33,7 @@ def test_a_rate_lets_so_many_through_and_tells_when_to_come_again() -> None:
         access.take("ann")
 
 
-def test_askers_are_forgotten_in_the_end() -> None:
+def test_the_number_of_remembered_clients_is_limited() -> None:
     access = Access({}, per_minute=1)
     for asker in range(MAX_CLIENTS + 10):
         access.take(str(asker))

@@ -1,4 +1,4 @@
-"""What a request's body may be, and what is said of one that is wrong."""
+"""Tests of completion requests: valid bodies, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def body(**fields: object) -> bytes:
     return json.dumps({"prompt": "a"} | fields).encode()
 
 
-def test_what_is_asked_becomes_a_task() -> None:
+def test_the_fields_of_a_request_become_a_task() -> None:
     wanted = parse_request(
         body(
             prompt=["x = "],
@@ -46,7 +46,7 @@ def test_what_is_asked_becomes_a_task() -> None:
     assert task.drafts
 
 
-def test_what_is_not_said_is_the_default_and_too_much_is_the_limit() -> None:
+def test_missing_fields_have_defaults_and_max_tokens_is_limited() -> None:
     task = parse_request(body(suffix=None), MODELS).task("", SETTINGS)
     assert (task.suffix, task.max_tokens, task.stop, task.temperature) == ("", 30, (), 0)
     assert not task.drafts
@@ -54,7 +54,7 @@ def test_what_is_not_said_is_the_default_and_too_much_is_the_limit() -> None:
     assert not parse_request(body(diffusing=True), MODELS).task("", SETTINGS).drafts  # without a stream
 
 
-def test_whose_cache_is_warm() -> None:
+def test_the_affinity_key_is_the_prompt_cache_key_or_the_user() -> None:
     assert parse_request(body(user="u", prompt_cache_key="k"), MODELS).affinity == "k"
     assert parse_request(body(user="u"), MODELS).affinity == "u"
     assert parse_request(body(), MODELS).affinity == ""
@@ -97,7 +97,7 @@ def test_whose_cache_is_warm() -> None:
         (body(path="x" * 300), 400, "path"),
     ],
 )
-def test_what_is_wrong_is_told_in_openais_shape(given: bytes, status: int, param: str | None) -> None:
+def test_errors_have_the_format_of_openai(given: bytes, status: int, param: str | None) -> None:
     with pytest.raises(Refused) as refused:
         parse_request(given, MODELS)
     assert refused.value.status == status
@@ -107,14 +107,14 @@ def test_what_is_wrong_is_told_in_openais_shape(given: bytes, status: int, param
     assert isinstance(error["message"], str) and error["message"].endswith(".")
 
 
-def test_what_is_wrong_quotes_nothing() -> None:
+def test_errors_do_not_quote_the_request() -> None:
     for given in (body(prompt=["secret", "b"]), body(stop={"secret": 1}), body(suffix=["secret"])):
         with pytest.raises(Refused) as refused:
             parse_request(given, MODELS)
         assert "secret" not in json.dumps(refused.value.body)
 
 
-def test_an_answer_has_its_text_where_clients_of_each_kind_look() -> None:
+def test_an_answer_has_its_text_in_the_fields_that_each_kind_of_client_reads() -> None:
     update = Update("x", 1, "stop", 10, 4, 2)
     openai, fim = (CompletionFormat("small", fim).response(update) for fim in (False, True))
     assert openai["object"] == "text_completion"

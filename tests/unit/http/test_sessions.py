@@ -1,4 +1,4 @@
-"""Sessions: one task of a key at a time, so many of all, in the order of their coming, and none waits for long."""
+"""Tests of sessions: one task per key at a time, a limited number of tasks, fair order, and limited waiting time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mercury_lsp.http.backend import Busy
 from mercury_lsp.http.sessions import MIN_MEASURED_TASKS, Sessions
 
 
-def made(most: int = 2, running: int = 2, waiting: int = 2) -> tuple[Sessions[object], list[object]]:
+def make_sessions(most: int = 2, running: int = 2, waiting: int = 2) -> tuple[Sessions[object], list[object]]:
     ended: list[object] = []
     return Sessions(object, ended.append, most, running, waiting, 15.0), ended
 
 
-async def test_a_key_finds_its_session_again_until_others_need_the_room() -> None:
-    sessions, ended = made()
+async def test_a_key_keeps_its_session_until_others_need_the_room() -> None:
+    sessions, ended = make_sessions()
     first = await sessions.acquire("a")
     sessions.release("a", first)
     assert await sessions.acquire("a") is first
@@ -28,16 +28,16 @@ async def test_a_key_finds_its_session_again_until_others_need_the_room() -> Non
     assert await sessions.acquire("a") is not first
 
 
-async def test_a_session_that_broke_is_not_kept() -> None:
-    sessions, ended = made()
+async def test_a_broken_session_is_not_kept() -> None:
+    sessions, ended = make_sessions()
     broken = await sessions.acquire("a")
     sessions.release("a", broken, keep=False)
     assert ended == [broken]
     assert await sessions.acquire("a") is not broken
 
 
-async def test_tasks_of_one_key_wait_for_one_another_and_not_for_those_of_others() -> None:
-    sessions, _ = made()
+async def test_tasks_of_one_key_wait_for_each_other_but_not_for_other_keys() -> None:
+    sessions, _ = make_sessions()
     first = await sessions.acquire("a")
     second = asyncio.create_task(sessions.acquire("a"))
     await asyncio.sleep(0)
@@ -49,8 +49,8 @@ async def test_tasks_of_one_key_wait_for_one_another_and_not_for_those_of_others
     sessions.release("b", other)
 
 
-async def test_so_many_run_so_many_wait_and_more_are_refused() -> None:
-    sessions, _ = made(running=1, waiting=2)
+async def test_the_numbers_of_running_and_waiting_tasks_are_limited() -> None:
+    sessions, _ = make_sessions(running=1, waiting=2)
     first = await sessions.acquire("a")
     waiting = [asyncio.create_task(sessions.acquire(key)) for key in ("b", "c")]
     await asyncio.sleep(0)
@@ -66,12 +66,12 @@ async def test_so_many_run_so_many_wait_and_more_are_refused() -> None:
     assert await late is not None
 
 
-async def test_who_gives_up_does_not_keep_a_turn() -> None:
-    sessions, _ = made(running=1)
+async def test_a_cancelled_task_passes_its_turn_on() -> None:
+    sessions, _ = make_sessions(running=1)
     first = await sessions.acquire("a")
     early, late = asyncio.create_task(sessions.acquire("b")), asyncio.create_task(sessions.acquire("c"))
     await asyncio.sleep(0)
-    sessions.release("a", first)  # early has its turn, and does not know it yet
+    sessions.release("a", first)  # the early task has its turn, but has not run yet
     early.cancel()
     assert await late is not None
     with pytest.raises(asyncio.CancelledError):
@@ -80,8 +80,8 @@ async def test_who_gives_up_does_not_keep_a_turn() -> None:
     assert sessions.waiting == 0
 
 
-async def test_one_who_asks_for_much_leaves_the_others_their_share() -> None:
-    sessions, _ = made(running=1, waiting=4)
+async def test_a_busy_client_leaves_the_others_their_share() -> None:
+    sessions, _ = make_sessions(running=1, waiting=4)
     first = await sessions.acquire("a0", "ann")
     ann = [asyncio.create_task(sessions.acquire(f"a{number}", "ann")) for number in range(1, 5)]
     await asyncio.sleep(0)
@@ -90,8 +90,8 @@ async def test_one_who_asks_for_much_leaves_the_others_their_share() -> None:
     bob = [asyncio.create_task(sessions.acquire(f"b{number}", "bob")) for number in range(3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert [task.done() for task in ann] == [False, False, True, True]  # the newest made room
-    for task in (*ann[2:], bob[2]):  # two each is fair
+    assert [task.done() for task in ann] == [False, False, True, True]  # the newest tasks made room
+    for task in (*ann[2:], bob[2]):  # two tasks per client are fair
         with pytest.raises(Busy):
             await task
     sessions.release("a0", first)
@@ -106,8 +106,8 @@ async def test_one_who_asks_for_much_leaves_the_others_their_share() -> None:
     assert sessions.used == sessions.waiting == 0
 
 
-async def test_a_turn_goes_to_the_one_with_the_fewest_running() -> None:
-    sessions, _ = made(most=3, running=3, waiting=9)
+async def test_a_turn_goes_to_the_client_with_the_fewest_running_tasks() -> None:
+    sessions, _ = make_sessions(most=3, running=3, waiting=9)
     ann = [await sessions.acquire(f"a{number}", "ann") for number in range(3)]
     more = [asyncio.create_task(sessions.acquire(f"a{number}", "ann")) for number in range(3, 6)]
     await asyncio.sleep(0)
@@ -120,8 +120,8 @@ async def test_a_turn_goes_to_the_one_with_the_fewest_running() -> None:
         task.cancel()
 
 
-async def test_who_is_refused_while_it_is_cancelled_takes_no_turn() -> None:
-    sessions, _ = made(running=1, waiting=2)
+async def test_a_task_that_is_refused_while_it_is_cancelled_takes_no_turn() -> None:
+    sessions, _ = make_sessions(running=1, waiting=2)
     first = await sessions.acquire("a0", "ann")
     ann = [asyncio.create_task(sessions.acquire(f"a{number}", "ann")) for number in (1, 2)]
     await asyncio.sleep(0)
@@ -135,21 +135,23 @@ async def test_who_is_refused_while_it_is_cancelled_takes_no_turn() -> None:
 
 
 class Clock:
-    """The event loop's time, which passes only where a test says so."""
+    """The event loop's time, which advances only on request."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
 
     async def passes(self, seconds: float) -> None:
-        for step in (0.0, seconds):  # what was begun before goes on first
+        for step in (0.0, seconds):  # run what is already scheduled first
             self.now += step
             for _ in range(4):
                 await asyncio.sleep(0)
 
 
-async def at_a_pace(clock: Clock, seconds: float, running: int, waiting: int = 100) -> Sessions[object]:
-    """Sessions whose last tasks took so many seconds each, and which let nobody wait above ten."""
+async def sessions_at_pace(
+    clock: Clock, seconds: float, running: int, waiting: int = 100
+) -> Sessions[object]:
+    """Return sessions whose last tasks took this many seconds each, with a maximum wait of 10 seconds."""
     sessions = Sessions(object, lambda _: None, 1000, running, waiting, wait_s=10)
     for _ in range(MIN_MEASURED_TASKS):
         session = await sessions.acquire("first")
@@ -158,7 +160,7 @@ async def at_a_pace(clock: Clock, seconds: float, running: int, waiting: int = 1
     return sessions
 
 
-async def test_who_has_no_turn_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_without_a_turn_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     sessions = Sessions(object, lambda _: None, 9, 1, 9, wait_s=10)
     first = await sessions.acquire("a")
@@ -175,7 +177,7 @@ async def test_who_has_no_turn_in_time_is_refused(monkeypatch: pytest.MonkeyPatc
     assert await late is not None
 
 
-async def test_a_turn_that_comes_with_the_end_of_the_wait_is_given_to_the_next(
+async def test_a_turn_that_comes_when_the_wait_ends_is_given_to_the_next_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
@@ -193,11 +195,11 @@ async def test_a_turn_that_comes_with_the_end_of_the_wait_is_given_to_the_next(
     assert (sessions.used, sessions.waiting) == (1, 0)
 
 
-async def test_who_would_wait_too_long_is_refused_at_once_with_the_time_to_come_again(
+async def test_a_task_that_would_wait_too_long_is_refused_at_once_with_the_time_to_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
-    sessions = await at_a_pace(clock, seconds=2, running=1)
+    sessions = await sessions_at_pace(clock, seconds=2, running=1)
     await sessions.acquire("a")
     waiting = [asyncio.create_task(sessions.acquire(f"b{number}")) for number in range(5)]  # 2 to 10 s
     await clock.passes(0)
@@ -209,12 +211,12 @@ async def test_who_would_wait_too_long_is_refused_at_once_with_the_time_to_come_
         task.cancel()
 
 
-async def test_more_may_wait_where_more_run_and_where_tasks_are_short(
+async def test_more_tasks_may_wait_if_more_run_or_if_tasks_are_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
     for seconds, running, most in ((2, 4, 20), (0.5, 1, 20), (0.01, 1, 100), (50, 4, 4)):
-        sessions = await at_a_pace(clock, seconds, running)
+        sessions = await sessions_at_pace(clock, seconds, running)
         tasks = [asyncio.create_task(sessions.acquire(str(number))) for number in range(150)]
         await clock.passes(0)
         assert (sessions.used, sessions.waiting) == (running, most)
@@ -224,27 +226,29 @@ async def test_more_may_wait_where_more_run_and_where_tasks_are_short(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_those_who_turn_out_to_wait_too_long_are_refused_before_their_time(
+async def test_waiting_tasks_are_refused_early_if_tasks_turn_out_to_be_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
     sessions = Sessions(object, lambda _: None, 1000, MIN_MEASURED_TASKS, 100, wait_s=10)
     running = [await sessions.acquire(str(number)) for number in range(MIN_MEASURED_TASKS)]
     waiting = [asyncio.create_task(sessions.acquire(f"b{number}")) for number in range(100)]
-    await clock.passes(4)  # nobody knew how long a task takes
+    await clock.passes(4)  # the duration of a task was unknown
     for number, session in enumerate(running):
         sessions.release(str(number), session)
     await clock.passes(0)
     refused = [number for number, task in enumerate(waiting) if task.done() and task.exception()]
-    assert refused == list(range(28, 100))  # 8 have their turn, and 20 more in ten seconds: not the newest 72
+    assert refused == list(range(28, 100))  # 8 run, and 20 more will within 10 s: the newest 72 are refused
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_one_who_waits_too_long_makes_way_for_who_asks_less(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_task_of_a_busy_client_makes_room_for_another_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = Clock(monkeypatch)
-    sessions = await at_a_pace(clock, seconds=2.5, running=1)
+    sessions = await sessions_at_pace(clock, seconds=2.5, running=1)
     await sessions.acquire("a", "ann")
     ann = [asyncio.create_task(sessions.acquire(f"a{number}", "ann")) for number in range(4)]
     await clock.passes(0)

@@ -1,4 +1,4 @@
-"""Stop texts, and what of a text is sure."""
+"""Tests of stop texts, and of the part of a streamed text that is final."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_a_text_ends_before_the_first_stop_text(text: str, stops: list[str], lef
         ("a\n\ufffd", ["\n\n"], "a"),
     ],
 )
-def test_what_may_become_a_stop_text_or_another_character_is_not_sure(
+def test_text_that_may_become_a_stop_text_or_another_character_is_not_final(
     text: str, stops: list[str], sure: str
 ) -> None:
     assert text[: committed_length(text, stops)] == sure
 
 
-def test_no_character_of_a_stop_text_is_ever_sure() -> None:
+def test_no_character_of_a_stop_text_is_ever_final() -> None:
     text, stops = "x = [1]\n\nclass A", ["\n\nclass", "]\n\n\n"]
     end = cut_at_stop(text, stops)
     assert end is not None

@@ -1,4 +1,4 @@
-"""Token files: what is read from them, and that a useless one never means that everyone is welcome."""
+"""Tests of token files: their contents, and that an unusable file never opens the server to everyone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def test_a_file_without_a_usable_token_is_bad_usage(
 
 
 @pytest.mark.parametrize("path", [".", "none"])
-def test_what_is_no_file_is_bad_usage(path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_that_is_not_a_file_is_bad_usage(
+    path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["serve", "--port", "0", "--token-file", str(tmp_path / path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -57,7 +59,7 @@ def test_a_variable_without_a_token_is_bad_usage(
 
 
 @given(st.text(st.sampled_from("ab# \t\r\n\x0b\x0c\x1c\x1b\u2028\ufeffé\x00"), max_size=20))
-def test_any_text_is_tokens_or_wrong(text: str) -> None:
+def test_any_text_gives_valid_tokens_or_an_error(text: str) -> None:
     try:
         tokens = parse_tokens(text)
     except ValueError:
@@ -69,7 +71,7 @@ def test_any_text_is_tokens_or_wrong(text: str) -> None:
         assert Tokens(tokens).name(token + "x") is None
 
 
-def test_no_token_is_nobodys() -> None:
+def test_an_empty_token_belongs_to_no_client() -> None:
     assert Tokens({"one": "ann"}).name("") is None
     assert Tokens({"one": "ann"}).name("\ud800") is None
     assert not Tokens({})

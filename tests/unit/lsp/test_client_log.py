@@ -1,4 +1,4 @@
-"""The threads of a client work in its context, so that what they log is the client's."""
+"""Tests that the threads of a client run in its context, so that their log messages name the client."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mercury_lsp.telemetry.store import History
 CLIENT = ContextVar("client", default="none")
 
 
-class Reader(Background):
-    """Asks its thread for the client."""
+class CallsBack(Background):
+    """A background thread that calls a callback once."""
 
     def __init__(self, tell: Callable[[], None]) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ def worker(tell: Callable[[], None], _: pytest.MonkeyPatch) -> Callable[[], None
 
 
 def background(tell: Callable[[], None], _: pytest.MonkeyPatch) -> Callable[[], None]:
-    there = Reader(tell)
+    there = CallsBack(tell)
     there.start()
     return there.close
 
@@ -51,7 +51,7 @@ def history(tell: Callable[[], None], patch: pytest.MonkeyPatch) -> Callable[[],
 
 
 @pytest.mark.parametrize("start", [worker, background, history])
-def test_a_thread_has_the_context_in_which_it_was_started(
+def test_a_thread_inherits_the_context_in_which_it_was_started(
     start: Callable[..., Callable[[], None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: SimpleQueue[str] = SimpleQueue()

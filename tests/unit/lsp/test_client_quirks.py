@@ -1,4 +1,4 @@
-"""The table of clients, by the names and capabilities that they send."""
+"""Tests of the table of client quirks, by the names and capabilities that clients send."""
 
 from __future__ import annotations
 
@@ -25,27 +25,26 @@ def params(
 
 @pytest.mark.parametrize("name", [None, "", "Visual Studio Code", "Neovim", "helix", "Eglot", "another"])
 @pytest.mark.parametrize("ghost_text", [False, True])
-def test_who_is_not_in_the_table_has_the_default(name: str | None, ghost_text: bool) -> None:
+def test_a_client_that_is_not_in_the_table_has_the_defaults(name: str | None, ghost_text: bool) -> None:
     assert name not in ROWS
     assert find_quirks(params(name, ghost_text)) == ClientQuirks(ghost_text=ghost_text)
 
 
-def test_lsp_mode_steps_through_what_it_did_not_ask_for_where_it_draws_it() -> None:
+def test_lsp_mode_gets_alternatives_to_automatic_suggestions_if_it_draws_ghost_text() -> None:
     assert find_quirks(params("emacs", True)) == ClientQuirks(
         ghost_text=True, alternatives_delay=ROWS["emacs"].alternatives_delay
     )
-    assert (
-        ROWS["emacs"].alternatives_delay is not None and ROWS["emacs"].alternatives_delay < 2
-    )  # seconds, after which it asks
+    # The delay in seconds after which the client asks for alternatives.
+    assert ROWS["emacs"].alternatives_delay is not None and ROWS["emacs"].alternatives_delay < 2
     assert find_quirks(params("emacs", False)) == ClientQuirks()
 
 
-def test_who_knows_how_to_insert_is_told() -> None:
+def test_clients_that_support_as_is_insertion_get_it() -> None:
     modes = types.InsertTextMode
     assert find_quirks(params("x", False, [modes.AsIs, modes.AdjustIndentation])).as_is
     assert not find_quirks(params("x", False, [modes.AdjustIndentation])).as_is
     assert not find_quirks(params("x", False)).as_is
 
 
-def test_a_client_that_tells_nothing_has_the_default() -> None:
+def test_a_client_without_name_and_capabilities_has_the_defaults() -> None:
     assert find_quirks(types.InitializeParams(types.ClientCapabilities())) == ClientQuirks()

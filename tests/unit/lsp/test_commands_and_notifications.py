@@ -1,4 +1,4 @@
-"""Commands and notifications: the shapes that are taken, and the sentences that explain."""
+"""Tests of commands and notifications: accepted arguments, and the sentences that explain a request."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ TEXT = "x = "
 DOCUMENT = Document(URI, "a.py", "python", 1, TEXT)
 
 
-class Told(RequestLog):
-    """Notes what it is told."""
+class RecordingLog(RequestLog):
+    """A request log that records its calls."""
 
     def __init__(self) -> None:
         super().__init__(History())
@@ -56,8 +56,8 @@ class Told(RequestLog):
         self.told.append(("focused", uri))
 
 
-class Deaf(CompletionScheduler):
-    """Says one thing, and answers nothing."""
+class EmptyScheduler(CompletionScheduler):
+    """A scheduler that always gives an empty reply with the same cause."""
 
     said = Cause.DEADLINE
     asked = 0
@@ -67,19 +67,19 @@ class Deaf(CompletionScheduler):
         return Reply(cause=self.said)
 
 
-class Known(IgnoreCheck):
-    """Of a workspace without folders: no document is looked at."""
+class NoIgnoreCheck(IgnoreCheck):
+    """An ignore check of a workspace without folders; it examines no document."""
 
     def __init__(self) -> None:
-        super().__init__(Session(), Deaf(), asyncio.create_task, Any, lambda doing: nullcontext())
+        super().__init__(Session(), EmptyScheduler(), asyncio.create_task, Any, lambda doing: nullcontext())
 
 
 @dataclass
-class Served:
+class FakeServer:
     session: Session = field(default_factory=Session)
-    ignore_check: IgnoreCheck = field(default_factory=Known)
-    scheduler: Deaf = field(default_factory=Deaf)
-    journal: Told = field(default_factory=Told)
+    ignore_check: IgnoreCheck = field(default_factory=NoIgnoreCheck)
+    scheduler: EmptyScheduler = field(default_factory=EmptyScheduler)
+    journal: RecordingLog = field(default_factory=RecordingLog)
     encoding: str = "utf-16"
 
     def __post_init__(self) -> None:
@@ -87,8 +87,8 @@ class Served:
 
 
 @pytest.fixture
-async def ls() -> Served:
-    served = Served()
+async def ls() -> FakeServer:
+    served = FakeServer()
     served.session.open(URI, "a.py", "python", 1, TEXT)
     return served
 
@@ -97,14 +97,14 @@ def request(cursor: int = len(TEXT)) -> Request:
     return Request(Snapshot(DOCUMENT, Config()), cursor, DOCUMENT, cursor)
 
 
-def structured(value: Any) -> Any:
-    """As pygls hands over what a notification of no known kind has."""
+def as_namespaces(value: Any) -> Any:
+    """Return a value in the form in which pygls passes unknown notifications."""
     if isinstance(value, dict):
-        return SimpleNamespace(**{name: structured(inner) for name, inner in value.items()})
+        return SimpleNamespace(**{name: as_namespaces(inner) for name, inner in value.items()})
     return value
 
 
-def test_each_item_has_a_command_with_its_id() -> None:
+def test_each_item_has_an_acceptance_command_with_its_id() -> None:
     items = [types.InlineCompletionItem(insert_text=text) for text in ("a", "b")]
     list_ = actions.with_accept_command(types.InlineCompletionList(items), ["7", "8"])
     commands = [item.command for item in list_.items]
@@ -114,14 +114,14 @@ def test_each_item_has_a_command_with_its_id() -> None:
     ]
 
 
-async def test_the_notifications_of_copilots_clients_are_taken(ls: Served) -> None:
+async def test_the_notifications_of_copilot_clients_are_accepted(ls: FakeServer) -> None:
     item = {"insertText": "a", "command": {"title": "t", "command": "c", "arguments": ["7"]}}
     bare = {"command": {"arguments": ["8", 3]}}
-    actions.did_show(ls, structured({"item": item}))
-    actions.did_show(ls, structured({"item": bare}))
-    actions.did_partially_accept(ls, structured({"item": item, "acceptedLength": 3}))
-    actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
-    actions.did_focus(ls, structured({"uri": URI}))
+    actions.did_show(ls, as_namespaces({"item": item}))
+    actions.did_show(ls, as_namespaces({"item": bare}))
+    actions.did_partially_accept(ls, as_namespaces({"item": item, "acceptedLength": 3}))
+    actions.did_focus(ls, as_namespaces({"textDocument": {"uri": URI}}))
+    actions.did_focus(ls, as_namespaces({"uri": URI}))
     assert ls.journal.told == [
         ("shown", "7"),
         ("shown", "8"),
@@ -149,31 +149,31 @@ async def test_the_notifications_of_copilots_clients_are_taken(ls: Served) -> No
         {"textDocument": {"uri": 3}},
     ],
 )
-async def test_broken_notifications_are_ignored(ls: Served, params: Any) -> None:
+async def test_broken_notifications_are_ignored(ls: FakeServer, params: Any) -> None:
     for handler in actions.NOTIFICATIONS.values():
-        handler(ls, structured(params))
+        handler(ls, as_namespaces(params))
     assert ls.journal.told == []
 
 
 @pytest.mark.parametrize("length", [0, -1, None, "3", 2.5])
-async def test_a_part_of_no_length_is_ignored(ls: Served, length: object) -> None:
+async def test_a_partial_acceptance_without_a_valid_length_is_ignored(ls: FakeServer, length: object) -> None:
     params = {"item": {"command": {"arguments": ["7"]}}, "acceptedLength": length}
-    actions.did_partially_accept(ls, structured(params))
+    actions.did_partially_accept(ls, as_namespaces(params))
     assert ls.journal.told == []
 
 
-async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
+async def test_a_focused_document_becomes_the_last_used_document(ls: FakeServer) -> None:
     other = "file:///w/b.py"
     for uri in (URI, other):
         ls.session.open(uri, uri.rpartition("/")[2], "python", 1, "", uri.removeprefix("file://"))
         ls.session.set_access(uri, FileAccess(ignored=False, inside=True))
     assert ls.session.workspace.library.opened == ("b.py", "a.py")
-    actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
-    actions.did_focus(ls, structured({"textDocument": {"uri": "file:///w/none.py"}}))
+    actions.did_focus(ls, as_namespaces({"textDocument": {"uri": URI}}))
+    actions.did_focus(ls, as_namespaces({"textDocument": {"uri": "file:///w/none.py"}}))
     assert ls.session.workspace.library.opened == ("a.py", "b.py")
 
 
-async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
+async def test_each_cause_has_an_explanation(ls: FakeServer) -> None:
     for cause in Cause:
         asked = request()
         asked.record_nothing(cause, "it is so")
@@ -182,7 +182,7 @@ async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
         assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline", "unanswered"))
 
 
-async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
+async def test_the_explanation_of_a_suggestion_gives_its_length(ls: FakeServer) -> None:
     asked = request()
     asked.record_reply(
         Reply(Completion("abc", "abc", 4, 4, Infill("abc", 2, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.9, True)))
@@ -190,7 +190,9 @@ async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
     assert explain_outcome(ls.session, asked) == "Something is suggested there: a text of 3 characters."
 
 
-async def test_the_last_request_explains_its_own_place_and_others_are_worked_out(ls: Served) -> None:
+async def test_the_last_request_is_explained_from_the_log_and_other_places_by_a_new_request(
+    ls: FakeServer,
+) -> None:
     last = request()
     last.record_nothing(Cause.WITHHELD, "it is so")
     ls.journal.last = last
@@ -204,10 +206,12 @@ async def test_the_last_request_explains_its_own_place_and_others_are_worked_out
     told = await actions.explain(ls, {"textDocument": {"uri": URI}, "position": types.Position(0, 2)})
     assert told == "The model is still loading."
     assert await actions.explain(ls, {"uri": URI, "position": place}) == "Nothing is shown there: it is so."
-    assert ls.journal.last is last  # explaining is not asking
+    assert ls.journal.last is last  # explaining does not replace the last request
 
 
-async def test_a_snooze_ends_by_itself_or_by_the_command(ls: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_snooze_ends_after_its_time_or_by_the_command(
+    ls: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     actions.snooze(ls)
     snapshot = ls.session.snapshot(URI)
     assert ls.session.snoozed and snapshot is not None and not snapshot.config.anticipate
@@ -237,7 +241,9 @@ async def test_a_snooze_ends_by_itself_or_by_the_command(ls: Served, monkeypatch
         (actions.STATS, [float("inf")]),
     ],
 )
-async def test_broken_arguments_are_one_clear_error(ls: Served, name: str, arguments: list[object]) -> None:
+async def test_invalid_arguments_raise_one_clear_error(
+    ls: FakeServer, name: str, arguments: list[object]
+) -> None:
     async def run() -> None:
         answer = actions.COMMANDS[name](ls, *arguments)
         if asyncio.iscoroutine(answer):
@@ -247,7 +253,7 @@ async def test_broken_arguments_are_one_clear_error(ls: Served, name: str, argum
         await run()
 
 
-async def test_a_command_ends_with_its_request() -> None:
+async def test_cancelling_a_request_cancels_its_command() -> None:
     server, ended, answers = Server(), asyncio.Event(), list[bytes]()
 
     async def waiting(*_: object) -> None:
@@ -273,7 +279,7 @@ async def test_a_command_ends_with_its_request() -> None:
 
 
 @pytest.mark.parametrize("kept", [40, 20])
-async def test_edits_are_those_of_the_text_after_it_was_too_large(
+async def test_recorded_edits_match_the_text_after_a_document_was_too_large(
     kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "MAX_DOCUMENT_CHARACTERS", 10)
@@ -292,7 +298,7 @@ async def test_edits_are_those_of_the_text_after_it_was_too_large(
 
 
 @pytest.mark.parametrize("folders", [None, ["file:///a%20b"]])
-async def test_a_root_is_a_folder_as_any_other(folders: list[str] | None) -> None:
+async def test_the_root_is_added_and_removed_like_any_other_folder(folders: list[str] | None) -> None:
     server, id_ = Server(), 1
     server.protocol.set_writer(SimpleNamespace(write=lambda data: None, close=lambda: None))
 

@@ -1,4 +1,4 @@
-"""Positions, URIs and answers, as data."""
+"""Tests of conversions between protocol and internal values: positions, URIs and answers."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_columns_count_the_units_of_the_encoding(encoding: str, column: int) -> 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(text=st.text(alphabet="aé€😀\r\n\x0c\x0b\x85\u2028\u2029 ", max_size=40), data=st.data())
-def test_every_place_has_one_position(encoding: str, text: str, data: st.DataObject) -> None:
+def test_offsets_and_positions_convert_both_ways(encoding: str, text: str, data: st.DataObject) -> None:
     offset = data.draw(st.integers(0, len(text)))
     if text[offset - 1 : offset + 1] == "\r\n" and offset > 0:
-        offset -= 1  # no position is inside of a line's ending
+        offset -= 1  # no position is inside a line ending
     place = convert.position(document(text), offset, encoding)
     assert convert.offset(document(text), place, encoding) == offset
     assert place.line == len([c for c in text[:offset].replace("\r\n", "\n") if c in "\r\n"])
@@ -59,7 +59,7 @@ def test_positions_out_of_range_are_clamped(encoding: str, place: Position, offs
     [
         ("x = f", "a", "", 0),
         ("x = f", "()", "", 1),
-        ("x = f(", ")", "", 1),  # the bracket before it came in a change of its own
+        ("x = f(", ")", "", 1),  # the opening bracket came in its own change
         ("x = f(a", ")", "", 0),
         ("x = f", "()\n", "", 0),
         ("x = ", "f()", "", 0),  # an accepted suggestion
@@ -67,17 +67,19 @@ def test_positions_out_of_range_are_clamped(encoding: str, place: Position, offs
         ("", ")", "", 0),
     ],
 )
-def test_where_the_cursor_is_after_a_change(before: str, typed: str, after: str, back: int) -> None:
+def test_the_cursor_after_a_change_is_inside_an_inserted_pair_of_brackets(
+    before: str, typed: str, after: str, back: int
+) -> None:
     there = document(before + typed + after)
     assert convert.guess_cursor(there, len(before), typed) == len(before + typed) - back
 
 
-def test_a_position_inside_of_a_character_is_where_it_begins() -> None:
+def test_a_position_inside_a_character_is_the_start_of_the_character() -> None:
     assert convert.offset(document("a😀b"), Position(0, 2), "utf-16") == 1
     assert convert.offset(document("a😀b"), Position(0, 4), "utf-8") == 1
 
 
-def test_a_range_the_wrong_way_round_is_empty() -> None:
+def test_a_reversed_range_is_empty() -> None:
     assert convert.span(document("abc\n"), Range(Position(0, 2), Position(0, 1)), "utf-16") == (2, 2)
 
 
@@ -107,12 +109,12 @@ def test_a_range_the_wrong_way_round_is_empty() -> None:
         ("::::", "::::"),
     ],
 )
-def test_paths_of_uris(uri: str, path: str) -> None:
+def test_uris_are_converted_to_paths(uri: str, path: str) -> None:
     assert convert.path(uri) == path
 
 
 @given(st.text())
-def test_no_uri_is_an_error(uri: str) -> None:
+def test_any_uri_has_a_name(uri: str) -> None:
     assert "/" not in convert.document_path(uri, [convert.path(uri)])
 
 
@@ -132,14 +134,16 @@ def test_no_uri_is_an_error(uri: str) -> None:
         ("", ["/w"], ""),
     ],
 )
-def test_names_of_documents(uri: str, roots: list[str], name: str) -> None:
+def test_a_document_is_named_by_its_path_in_the_innermost_folder(
+    uri: str, roots: list[str], name: str
+) -> None:
     assert convert.document_path(uri, roots) == name
 
 
 CAFE_NFC, CAFE_NFD = "caf\u00e9", "cafe\u0301"
 EDITORS = [
-    # A document's URI, the workspace folder's, the document's path, what the model is told.
-    # VS Code on Windows: a small drive letter, and its colon as %3A.
+    # URI of the document, URI of the workspace folder, path of the document, name shown to the model.
+    # VS Code on Windows: a lower-case drive letter, and its colon as %3A.
     ("file:///c%3A/Users/u/w/src/a.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/src/a.py", "src/a.py"),
     ("file:///c%3A/Users/u/w/a%20b.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/a b.py", "a b.py"),
     ("file:///c%3A/Users/u/w/100%25.py", "file:///c%3A/Users/u/w", "C:/Users/u/w/100%.py", "100%.py"),
@@ -166,7 +170,7 @@ EDITORS = [
     ("vscode-notebook-cell:/c%3A/w/n.ipynb#W2sZmlsZQ%3D%3D", "file:///c%3A/w", "C:/w/n.ipynb", "n.ipynb"),
     ("git:/c%3A/w/src/a.py?%7B%22path%22%3A%22c%3A%5C%5Cw%22%7D", "file:///c%3A/w", "C:/w/src/a.py", "src/a.py"),
     ("vscode-userdata:/c%3A/Users/u/settings.json", "file:///c%3A/w", "C:/Users/u/settings.json", "settings.json"),
-    # Neovim on Windows: the drive letter as the user typed it, its colon as it is.
+    # Neovim on Windows: the drive letter as the user typed it, and a literal colon.
     ("file:///C:/Users/u/w/src/a.py", "file:///C:/Users/u/w", "C:/Users/u/w/src/a.py", "src/a.py"),
     ("file:///c:/Users/u/w/a.py", "file:///C:/Users/u/w", "C:/Users/u/w/a.py", "a.py"),
     ("file:///C:/w/%5Bid%5D.ts", "file:///C:/w", "C:/w/[id].ts", "[id].ts"),
@@ -178,7 +182,7 @@ EDITORS = [
     ("file:///c%3a/w/a.el", "file:///c%3a/w/", "C:/w/a.el", "a.el"),
     ("file:///c:/w/a.el", "file:///c%3a/w/", "C:/w/a.el", "a.el"),
     ("file:///ssh%3Ahost%3A/home/u/w/a.el", "file:///ssh%3Ahost%3A/home/u/w/", "/ssh:host:/home/u/w/a.el", "a.el"),
-    # What is no good URI of Windows, and yet is sent.
+    # Malformed Windows URIs that editors send nevertheless.
     ("file://C:/w/a.py", "file:///c%3A/w", "C:/w/a.py", "a.py"),
     ("file://c%3A/w/a.py", "file:///C:/w", "C:/w/a.py", "a.py"),
     ("file:///C|/w/a.py", "file:///C:/w", "C:/w/a.py", "a.py"),
@@ -188,7 +192,7 @@ EDITORS = [
     ("C:\\w\\src\\a.py", "c:\\w", "C:/w/src/a.py", "src/a.py"),
     ("c:/w/src/a.py", "file:///C:/w", "C:/w/src/a.py", "src/a.py"),
     ("\\\\server\\share\\w\\a.py", "file://server/share/w", "//server/share/w/a.py", "a.py"),
-    # macOS: names composed or not, case that makes no difference.
+    # macOS: composed and decomposed names, case-insensitive.
     ("file:///Users/u/w/src/a.py", "file:///Users/u/w", "/Users/u/w/src/a.py", "src/a.py"),
     ("file:///Users/u/W/src/a.py", "file:///users/u/w", "/Users/u/W/src/a.py", "src/a.py"),
     ("file:///Volumes/Disk%201/w/a.py", "file:///Volumes/disk%201/w/", "/Volumes/Disk 1/w/a.py", "a.py"),
@@ -201,7 +205,7 @@ EDITORS = [
     ("file:///private/var/folders/x/a.py", "file:///private/var/folders", "/private/var/folders/x/a.py", "x/a.py"),
     ("untitled:/Users/u/w/new.swift", "file:///Users/u/w", "/Users/u/w/new.swift", "new.swift"),
     ("vscode-notebook-cell:/Users/u/w/n.ipynb#X1sZmlsZQ%3D%3D", "file:///Users/u/w", "/Users/u/w/n.ipynb", "n.ipynb"),
-    # Linux, and what comes through VS Code's remote windows.
+    # Linux, and VS Code's remote windows.
     ("file:///home/u/w/src/a.py", "file:///home/u/w/", "/home/u/w/src/a.py", "src/a.py"),
     ("file:///home/u/W/src/a.py", "file:///home/u/w", "/home/u/W/src/a.py", "a.py"),
     ("file:/home/u/w/src/a.py", "file:///home/u/w", "/home/u/w/src/a.py", "src/a.py"),
@@ -229,10 +233,10 @@ EDITORS = [
 
 
 @pytest.mark.parametrize(("uri", "root", "path", "name"), EDITORS)
-def test_what_editors_send_on_each_platform(uri: str, root: str, path: str, name: str) -> None:
+def test_uris_of_all_editors_and_platforms_are_understood(uri: str, root: str, path: str, name: str) -> None:
     assert normalize("NFC", convert.path(uri)) == normalize("NFC", path)
     assert convert.document_path(uri, [convert.path(root)]) == name
-    assert convert.path(uri) == path or "%E1%84" in uri  # as it was sent, composed or not
+    assert convert.path(uri) == path or "%E1%84" in uri  # composed or decomposed, as it was sent
 
 
 def test_ghost_text_is_inserted_at_the_cursor() -> None:
@@ -249,7 +253,7 @@ def test_replaced_text_is_a_prefix_of_the_filter_text() -> None:
     assert item.filter_text is None and item.insert_text == ")()"
 
 
-def test_all_candidates_are_rendered_and_a_menu_has_the_first_only() -> None:
+def test_inline_completion_has_all_suggestions_and_a_menu_only_the_first() -> None:
     text = document("x = f()\n")
     several = replace(suggestion("1", 6), alternatives=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
     items = convert.inline_completion_list(several, text, "utf-16").items
@@ -260,13 +264,11 @@ def test_all_candidates_are_rendered_and_a_menu_has_the_first_only() -> None:
     joined = convert.with_selected(several, text, chosen, "utf-16")
     assert joined is not None
     items = convert.inline_completion_list(joined, text, "utf-16").items
-    assert [item.insert_text for item in items] == [
-        "g1",
-        "ga, b",
-    ]  # the third replaces more than the menu's item
+    # The third suggestion replaces more than the menu's item.
+    assert [item.insert_text for item in items] == ["g1", "ga, b"]
 
 
-def test_what_ends_with_the_text_that_it_replaces_is_a_mere_insertion() -> None:
+def test_a_suggestion_that_ends_with_the_replaced_text_becomes_an_insertion() -> None:
     text = document("f()\n")
     assert convert.as_insertion(suggestion("a) + (b)", 2, 3), text) == replace(
         suggestion("a) + (b)", 2), shown="a) + (b"
@@ -289,7 +291,7 @@ codes = st.text(st.sampled_from("ab()é😀 .\n"), max_size=12)
     behind=st.integers(0, 3),
     encoding=st.sampled_from(ENCODINGS),
 )
-def test_what_is_shown_with_a_chosen_item_begins_with_it_and_replaces_just_what_it_does(
+def test_a_suggestion_after_a_selected_menu_item_begins_with_it_and_has_its_range(
     before: str, word: str, rest: str, picked: str, shown: str, behind: int, encoding: str
 ) -> None:
     text = document(before + word + rest)
@@ -310,7 +312,7 @@ def test_what_is_shown_with_a_chosen_item_begins_with_it_and_replaces_just_what_
     assert (item.filter_text or str(item.insert_text)).startswith(text.text[start:end])
 
 
-def test_a_menu_entry_is_named_by_the_first_line_that_says_something() -> None:
+def test_a_menu_entry_is_labelled_with_the_first_line_that_is_not_blank() -> None:
     there = document("def __init__(self):")
     (item,) = convert.completion_list(
         suggestion("\n    self.a = 1\n    self.b = 2", 19), there, "utf-16"
@@ -330,7 +332,7 @@ def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
     assert item.text_edit.range == Range(Position(1, 2), Position(1, 5))
 
 
-def test_a_chosen_menu_entry_is_assumed_and_then_part_of_the_answer() -> None:
+def test_a_selected_menu_entry_is_inserted_before_the_request_and_part_of_the_answer() -> None:
     text = document("x.app()\n")
     chosen = SelectedCompletionInfo(Range(Position(0, 2), Position(0, 5)), "append")
     assumed, cursor = convert.accept_selected(text, chosen, "utf-16")

@@ -1,4 +1,4 @@
-"""The admission of documents: before it is known whether a file is ignored, it counts as ignored."""
+"""Tests of the ignore check: a file counts as ignored until the check has finished."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 WAIT = 30
 
 
-class Watching(Progress):
+class RecordedProgress(Progress):
     def __init__(self) -> None:
         self.seen: list[object] = []
 
@@ -36,12 +36,12 @@ class Watching(Progress):
         self.seen.append("end")
 
 
-class There:
-    """An ignore check with all that it needs, for a workspace in a folder."""
+class Checked:
+    """An ignore check with its dependencies, for a workspace in a folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.session, self.shown = Session(), Watching()
+        self.session, self.shown = Session(), RecordedProgress()
         self.tasks: set[asyncio.Task[None]] = set()
         self.ignore_check = IgnoreCheck(
             self.session, CompletionScheduler(), self.spawn, lambda: self.shown, lambda doing: nullcontext()
@@ -68,20 +68,20 @@ class There:
         return self.snapshot(uri).ignored
 
     async def wait(self, uri: str) -> bool:
-        """Whether it is ignored, once that is known."""
+        """Return whether the document is ignored, after the check has finished."""
         return (await self.ignore_check.wait(self.snapshot(uri))).ignored
 
 
 @pytest.fixture
-async def there(tmp_path: Path) -> AsyncIterator[There]:
+async def there(tmp_path: Path) -> AsyncIterator[Checked]:
     (tmp_path / ".gitignore").write_text("build/\n", encoding="utf-8")
-    made = There(tmp_path)
+    made = Checked(tmp_path)
     yield made
     await asyncio.gather(*made.tasks)
     made.session.workspace.close(WAIT)
 
 
-async def test_a_document_counts_as_ignored_until_it_is_known_not_to_be(there: There) -> None:
+async def test_a_document_counts_as_ignored_until_the_check_has_finished(there: Checked) -> None:
     uri, other = there.open("a.py"), there.open("build/b.py")
     assert there.ignore_check.pending(uri) and there.ignored(uri)
     assert not await there.wait(uri) and await there.wait(other)
@@ -97,8 +97,8 @@ async def test_a_document_counts_as_ignored_until_it_is_known_not_to_be(there: T
         ({"enabled": False}, set()),
     ],
 )
-async def test_as_much_of_the_workspace_is_read_as_the_option_says(
-    settings: dict[str, object], read: set[str], there: There
+async def test_the_option_project_files_limits_which_files_are_read(
+    settings: dict[str, object], read: set[str], there: Checked
 ) -> None:
     (there.root / "a.py").write_text("x = 1\n", encoding="utf-8")
     (there.root / "b.py").write_text("y = 2\n", encoding="utf-8")
@@ -114,7 +114,7 @@ async def test_as_much_of_the_workspace_is_read_as_the_option_says(
     assert set(workspace.library.entries) - {"c.py"} == read
 
 
-async def test_what_a_link_leads_to_is_private_too(there: There) -> None:
+async def test_a_link_to_a_private_file_is_private(there: Checked) -> None:
     (there.root / ".env").write_text("A=1\n", encoding="utf-8")
     (there.root / "a.py").symlink_to(there.root / ".env")
     uri = there.open("a.py")
@@ -125,7 +125,7 @@ async def test_what_a_link_leads_to_is_private_too(there: There) -> None:
     assert (await there.ignore_check.wait(after)).ignored
 
 
-async def test_rules_that_change_count_for_open_documents(there: There) -> None:
+async def test_changed_rules_apply_to_open_documents(there: Checked) -> None:
     uri = there.open("a.py")
     assert not await there.wait(uri)
     (there.root / ".mercuryignore").write_text("a.py\n", encoding="utf-8")
@@ -135,8 +135,8 @@ async def test_rules_that_change_count_for_open_documents(there: There) -> None:
     assert await there.wait(uri)
 
 
-async def test_on_a_disk_that_hangs_a_document_stays_ignored(
-    there: There, monkeypatch: pytest.MonkeyPatch
+async def test_a_document_stays_ignored_while_the_disk_hangs(
+    there: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mercury_lsp.lsp.ignore_check.ACCESS_WAIT_SECONDS", 0.05)
     go_on = threading.Event()
@@ -153,8 +153,8 @@ async def test_on_a_disk_that_hangs_a_document_stays_ignored(
     assert not await there.wait(uri)
 
 
-async def test_a_disk_that_hangs_keeps_nothing_else_waiting(
-    there: There, monkeypatch: pytest.MonkeyPatch
+async def test_a_hanging_disk_does_not_block_other_work(
+    there: Checked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
 
@@ -163,7 +163,7 @@ async def test_a_disk_that_hangs_keeps_nothing_else_waiting(
         return FileAccess(ignored=False, inside=True)
 
     monkeypatch.setattr(there.session.workspace, "check_access", hang)
-    # More than the threads that all others share.
+    # More documents than the shared thread pool has threads.
     for number in range(40):
         there.open(f"{number}.py")
     await asyncio.sleep(0)
@@ -173,14 +173,14 @@ async def test_a_disk_that_hangs_keeps_nothing_else_waiting(
         go_on.set()
 
 
-async def test_an_answer_about_another_file_does_not_count(there: There) -> None:
+async def test_a_result_for_another_file_with_the_same_uri_is_discarded(there: Checked) -> None:
     uri = there.open("a.py")
     there.session.open(uri, "b.py", "python", 2, "", f"{there.root}/build/a.py")
     there.ignore_check.opened(uri)
     assert await there.wait(uri)
 
 
-async def test_a_long_reading_is_shown(there: There) -> None:
+async def test_progress_is_shown_while_a_large_workspace_is_read(there: Checked) -> None:
     there.ignore_check.start_reading()
     show = there.session.workspace.show
     for fraction in (0.25, 0.5, None, None):
@@ -190,7 +190,7 @@ async def test_a_long_reading_is_shown(there: There) -> None:
     assert [seen for seen in there.shown.seen if seen != "Reading the workspace"] == [0.25, 0.5, "end"]
 
 
-async def test_indentation_is_as_the_project_says_now(there: There) -> None:
+async def test_the_indentation_follows_changes_of_the_project_settings(there: Checked) -> None:
     told = there.root / ".editorconfig"
     told.write_text("[*.py]\nindent_size = 3\n", encoding="utf-8")
     uri = there.open("a.py")
@@ -201,7 +201,7 @@ async def test_indentation_is_as_the_project_says_now(there: There) -> None:
     assert there.session.workspace.reread([str(told)])
     there.ignore_check.check_all()
     assert (await there.ignore_check.wait(before)).indentation == Indentation(None, 8)
-    assert before != there.snapshot(uri)  # what was suggested before does not hold any more
+    assert before != there.snapshot(uri)  # earlier suggestions are no longer valid
     there.session.close(uri)
     there.session.open(uri, "a.py", "python", 1, "", "")
     assert there.snapshot(uri).indentation == NO_INDENTATION

@@ -1,4 +1,4 @@
-"""How long a connection may say nothing, and leave unread."""
+"""Tests of limits on connections: the time without a message, and the unread bytes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ INITIALIZE = {
 }
 
 
-async def port_of(gate: ConnectionGate) -> tuple[asyncio.Server, int]:
+async def listen(gate: ConnectionGate) -> tuple[asyncio.Server, int]:
     server = await asyncio.start_server(gate.serve_connection, "127.0.0.1", 0)
     return server, server.sockets[0].getsockname()[1]
 
 
 @pytest.mark.parametrize("trickle", [b"", b"C", b"Content-Length: 500\r\n\r\n{"])
-async def test_who_says_nothing_is_gone_in_time(trickle: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_sends_no_message_is_disconnected(
+    trickle: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def never(messages: AsyncIterator[bytes], writer: Writer) -> None:
         raise AssertionError
 
     monkeypatch.setattr(listening, "INITIALIZE_SECONDS", 0.05)
-    server, port = await port_of(ConnectionGate(Tokens({"t": "ann"}), never))
+    server, port = await listen(ConnectionGate(Tokens({"t": "ann"}), never))
     async with server:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(trickle)
@@ -40,7 +42,7 @@ async def test_who_says_nothing_is_gone_in_time(trickle: bytes, monkeypatch: pyt
         writer.close()
 
 
-async def test_who_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = asyncio.Event()
 
     async def chatter(messages: AsyncIterator[bytes], writer: Writer) -> None:
@@ -52,7 +54,7 @@ async def test_who_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
                     ended.set()
 
     monkeypatch.setattr(listening, "MAX_UNREAD_BYTES", 1 << 20)
-    server, port = await port_of(ConnectionGate(Tokens({"t": "ann"}), chatter))
+    server, port = await listen(ConnectionGate(Tokens({"t": "ann"}), chatter))
     async with server:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(encode_message(INITIALIZE))

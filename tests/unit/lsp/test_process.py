@@ -1,4 +1,4 @@
-"""What the server reads from and writes to."""
+"""Tests of the server's input and output streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def test_a_descriptor_is_read_to_its_end() -> None:
     os.close(out)
 
 
-def test_what_is_written_to_a_client_that_is_gone_is_dropped() -> None:
+def test_output_to_a_disconnected_client_is_dropped() -> None:
     out, into = os.pipe()
     os.close(out)
     output = OutputWriter(os.fdopen(into, "wb"))

@@ -1,4 +1,4 @@
-"""Framing: whatever stands between the messages, the messages are found."""
+"""Tests of framing: messages are found between arbitrary bytes, or the stream is refused in strict mode."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def bodies(*pieces: bytes) -> list[bytes]:
 
 @settings(max_examples=30)
 @given(st.lists(st.binary(max_size=30), max_size=4), st.integers(1, 17))
-def test_messages_are_found_however_they_are_cut(sent: list[bytes], size: int) -> None:
+def test_messages_are_found_however_the_stream_is_split(sent: list[bytes], size: int) -> None:
     stream = b"".join(encode_message(body) for body in sent)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert asyncio.run(bodies(*pieces)) == sent
@@ -68,7 +68,7 @@ async def test_a_message_after_garbage_is_found(garbage: bytes) -> None:
         b"Content-Length: 4\n\n",
     ],
 )
-async def test_headers_come_in_several_forms(header: bytes) -> None:
+async def test_several_forms_of_headers_are_accepted(header: bytes) -> None:
     assert await bodies(header + b"good") == [b"good"]
 
 
@@ -79,7 +79,7 @@ async def test_a_stream_may_end_anywhere(end: bytes) -> None:
     assert await bodies(encode_message(b"good"), end) == [b"good"]
 
 
-async def strictly(stream: bytes) -> list[bytes]:
+async def strict_bodies(stream: bytes) -> list[bytes]:
     reader = asyncio.StreamReader()
     reader.feed_data(stream)
     reader.feed_eof()
@@ -114,17 +114,17 @@ async def strictly(stream: bytes) -> list[bytes]:
         b"x: y\r\n" * 100_000,
     ],
 )
-async def test_garbage_on_a_socket_is_never_read_past(garbage: bytes) -> None:
+async def test_garbage_on_a_socket_ends_the_connection(garbage: bytes) -> None:
     with pytest.raises(FramingError):
-        await strictly(garbage + encode_message(b"evil"))
+        await strict_bodies(garbage + encode_message(b"evil"))
     with pytest.raises(FramingError):
-        await strictly(encode_message(b"good") + garbage + encode_message(b"evil"))
+        await strict_bodies(encode_message(b"good") + garbage + encode_message(b"evil"))
 
 
 @pytest.mark.parametrize("end", [b"", b"Content-Le", b"Content-Length: 4\r\n\r\ngo"])
-async def test_a_sockets_messages_come_until_its_end(end: bytes) -> None:
+async def test_messages_of_a_socket_are_read_until_its_end(end: bytes) -> None:
     header = b"content-type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length:4\r\n\r\n"
-    assert await strictly(encode_message(b"one") + header + b"good" + encode_message(b"") + end) == [
+    assert await strict_bodies(encode_message(b"one") + header + b"good" + encode_message(b"") + end) == [
         b"one",
         b"good",
         b"",
@@ -132,7 +132,7 @@ async def test_a_sockets_messages_come_until_its_end(end: bytes) -> None:
 
 
 @given(st.binary(max_size=60).filter(lambda start: b"content-" not in start.lower()))
-async def test_what_begins_with_anything_else_is_never_a_message(start: bytes) -> None:
+async def test_bytes_before_a_header_never_yield_a_message_on_a_socket(start: bytes) -> None:
     if start and not b"content-length".startswith(start.lower()):
         with suppress(FramingError):
-            assert await strictly(start + encode_message(b"evil")) == []
+            assert await strict_bodies(start + encode_message(b"evil")) == []

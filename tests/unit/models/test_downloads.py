@@ -1,4 +1,4 @@
-"""Downloaded models: found by their names, and only where their folders are whole."""
+"""Tests of downloaded models: they are found by their names, and only if their folders are complete."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def put(repo: str, folder: Path | None = None) -> Path:
     return folder
 
 
-def test_nothing_is_downloaded_where_there_is_no_folder() -> None:
+def test_there_are_no_downloads_without_a_folder() -> None:
     assert not models_folder().exists()
     assert list_downloads() == list_partial_downloads() == []
     assert find_download("diffucoder-7b-base") is None
@@ -54,13 +54,13 @@ def test_a_model_is_found_by_its_names(name: str) -> None:
     assert checkpoint.locate_model(name) == checkpoint.find_model(name) == folder
 
 
-def test_a_model_that_is_not_in_the_table_is_called_as_at_the_hub() -> None:
+def test_a_model_that_is_not_in_the_table_has_its_name_at_the_hub() -> None:
     folder = put("acme/tiny")
     assert [(found.name, found.folder) for found in list_downloads()] == [("acme/tiny", folder)]
     assert find_download("tiny") is None
 
 
-def test_what_is_not_whole_or_has_no_note_is_no_model() -> None:
+def test_a_folder_that_is_incomplete_or_has_no_note_is_not_a_model() -> None:
     put("acme/tiny", partial_folder("acme/tiny"))
     (models_folder() / "other").mkdir()
     for content in ("", "[]", "{}", '{"repo": "a/b", "more": 1}'):
@@ -71,7 +71,7 @@ def test_what_is_not_whole_or_has_no_note_is_no_model() -> None:
         checkpoint.locate_model("acme/tiny")
 
 
-def test_a_known_model_that_is_not_there_is_told_with_its_mend() -> None:
+def test_the_error_for_a_missing_known_model_names_the_command_to_download_it() -> None:
     with pytest.raises(checkpoint.CheckpointError, match=r"mercury-lsp models download sdar-4b$"):
         checkpoint.find_model("sdar-4b")
 
@@ -85,7 +85,7 @@ def test_a_known_model_that_is_not_there_is_told_with_its_mend() -> None:
         ("win32", {"LOCALAPPDATA": "/l"}, "/l/mercury-lsp/models"),
     ],
 )
-def test_where_the_folders_are(
+def test_the_folder_of_models_follows_the_platform(
     monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], expected: str
 ) -> None:
     monkeypatch.delenv("XDG_DATA_HOME")

@@ -1,4 +1,4 @@
-"""Models of other programs: they are found by the programs' own names, and nothing else is opened or followed."""
+"""Tests of models of other programs: they are found by those programs' names, and no other file is opened."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ollama(home: Path, publisher: str, name: str, tag: str, digest: str) -> Path
     return home / ".ollama/models/blobs" / digest.replace(":", "-")
 
 
-def test_each_programs_files_are_found(home: Path) -> None:
+def test_the_models_of_each_program_are_found(home: Path) -> None:
     cached = put(home / ".cache/llama.cpp/qwen-coder-q8_0.gguf")
     hub = put(home / ".cache/huggingface/hub/models--a--b/snapshots/0123/coder.gguf")
     studio = put(home / ".lmstudio/models/someone/coder-GGUF/coder-Q4_K_M.gguf")
@@ -52,7 +52,9 @@ def test_each_programs_files_are_found(home: Path) -> None:
     assert find_local("qwen2.5-coder:7b") is None
 
 
-def test_the_programs_own_variables_count(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variables_of_the_programs_are_respected(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     elsewhere = home / "elsewhere"
     monkeypatch.setenv("LLAMA_CACHE", str(elsewhere))
     monkeypatch.setenv("OLLAMA_MODELS", str(home / "mine"))
@@ -62,7 +64,7 @@ def test_the_programs_own_variables_count(home: Path, monkeypatch: pytest.Monkey
     assert list_local_files() == [LocalFile("a", "llama.cpp", found)]
 
 
-def test_parts_and_encoders_are_no_models(home: Path) -> None:
+def test_parts_and_encoders_are_not_models(home: Path) -> None:
     folder = home / ".cache/llama.cpp"
     for name in ("mmproj-a.gguf", "ggml-vocab-a.gguf", "big-00002-of-00002.gguf", "a.txt"):
         put(folder / name)
@@ -80,14 +82,14 @@ def test_parts_and_encoders_are_no_models(home: Path) -> None:
         '{"layers": [{"mediaType": "application/vnd.ollama.image.model", "digest": null}]}',
     ],
 )  # fmt: skip
-def test_a_manifest_that_is_none_names_nothing(manifest: str, home: Path) -> None:
+def test_an_invalid_manifest_names_no_model(manifest: str, home: Path) -> None:
     put(home / "secret")
     put(home / ".ollama/models/blobs/sha256-ab")
     put(home / ".ollama/models/manifests/registry.ollama.ai/library/a/b", manifest)
     assert list_local_files() == []
 
 
-def test_a_huge_folder_is_not_searched_to_its_end(home: Path) -> None:
+def test_the_number_of_listed_files_is_limited(home: Path) -> None:
     for number in range(MAX_FILES + 50):
         put(home / ".cache/llama.cpp" / f"{number}.gguf")
     assert len(list_local_files()) == MAX_FILES

@@ -1,4 +1,4 @@
-"""The table of known models: each is found by both of its names, and no name means two."""
+"""Tests of the table of known models: each is found by both of its names, and names are unique."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_each_entry_is_well_formed_and_found(entry: KnownModel) -> None:
     assert find_known(entry.name) is find_known(entry.repo) is find_known(entry.repo.upper()) is entry
 
 
-def test_no_name_means_two_models() -> None:
+def test_names_of_models_are_unique() -> None:
     names = [name.casefold() for entry in MODELS for name in (entry.name, entry.repo)]
     assert len(set(names)) == len(names)
 

@@ -1,4 +1,4 @@
-"""Which model is used: the order of what may name it, and a user's file with whatever is wrong in it."""
+"""Tests of the model selection: the order of its sources, and errors in the user's file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(content: str | bytes) -> None:
     config_file().write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def test_the_environment_comes_before_the_setting_and_that_before_the_selection(
+def test_the_environment_overrides_the_setting_and_the_setting_the_selection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert choose_model() == choose_model(Config().model) == ModelChoice("small", "default")
@@ -49,7 +49,7 @@ def test_the_environment_comes_before_the_setting_and_that_before_the_selection(
 
 
 @pytest.mark.integration
-def test_whoever_loads_a_model_follows_it(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
+def test_loading_a_model_follows_the_selection(monkeypatch: pytest.MonkeyPatch, tiny_model: Path) -> None:
     assert checkpoint.find_model("auto") == checkpoint.find_model() == checkpoint.SHIPPED / "small"
     select_model(str(tiny_model))
     assert checkpoint.find_model("auto") == tiny_model
@@ -59,14 +59,14 @@ def test_whoever_loads_a_model_follows_it(monkeypatch: pytest.MonkeyPatch, tiny_
     assert checkpoint.locate_model("small") == checkpoint.SHIPPED / "small"
 
 
-def test_the_session_calls_it_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_session_reports_the_name_of_the_selected_model(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session()
     assert session.model == "small" and session.config == Config()
     select_model("/models/mine")
     assert session.model == "mine"
     session.configure({"model": "mini"})
     assert session.model == "mini"
-    session.configure({"model": "auto"})  # as VS Code sends what is not set
+    session.configure({"model": "auto"})  # VS Code sends this value for an unset setting
     assert session.model == "mine" and not session.problems
 
 
@@ -82,7 +82,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
-def test_a_broken_file_costs_one_sentence_and_the_default(
+def test_a_broken_file_gives_one_problem_and_the_default_model(
     content: str | bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(content)
@@ -96,25 +96,25 @@ def test_a_broken_file_costs_one_sentence_and_the_default(
     assert session.problems == (found.problem,) and session.config == Config()
     session.configure({"max_tokens": "many"})
     assert len(session.problems) == 2
-    session.configure({"model": "mini"})  # then its model does not count; its other options still do
+    session.configure({"model": "mini"})  # the setting overrides the file's model, but not its other options
     assert set(session.problems) <= {found.problem}
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="all files can be read")
-def test_a_file_that_may_not_be_read_costs_one_sentence() -> None:
+def test_an_unreadable_file_gives_one_problem() -> None:
     write("{}")
     config_file().chmod(0)
     assert "cannot be read" in choose_model().problem
 
 
-def test_a_folder_in_its_place_costs_one_sentence() -> None:
+def test_a_folder_in_place_of_the_file_gives_one_problem() -> None:
     config_file().mkdir(parents=True)
     assert "cannot be read" in choose_model().problem
     with pytest.raises(UserConfigError):
         select_model("mini")
 
 
-def test_selecting_keeps_what_else_is_there() -> None:
+def test_selecting_keeps_the_other_content_of_the_file() -> None:
     write('{"other": [1, "é"], "model": "mini"}')
     select_model("small")
     assert json.loads(config_file().read_bytes()) == {"other": [1, "é"], "model": "small"}
@@ -124,7 +124,7 @@ def test_selecting_keeps_what_else_is_there() -> None:
     assert [path.name for path in config_file().parent.iterdir()] == ["config.json"]
 
 
-def test_selecting_does_not_write_over_a_broken_file() -> None:
+def test_selecting_does_not_overwrite_a_broken_file() -> None:
     write("mine, but broken")
     with pytest.raises(UserConfigError, match="is not JSON"):
         select_model("small")
@@ -140,7 +140,7 @@ def test_selecting_does_not_write_over_a_broken_file() -> None:
         ("win32", {"APPDATA": "/a"}, "/a/mercury-lsp/config.json"),
     ],
 )
-def test_where_the_file_is(
+def test_the_path_of_the_file_follows_the_platform(
     monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], expected: str
 ) -> None:
     monkeypatch.delenv("XDG_CONFIG_HOME")

@@ -1,4 +1,4 @@
-"""Which files are looked at: on a real disk, with links, rules in every place, and files that are no source."""
+"""Tests of file access on a real disk: links, ignore rules in each folder, and files that are not source code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def put(path: Path, text: str = "x = 1\n") -> str:
 
 
 def listed(files: Files, folder: Path) -> list[str]:
-    """All files that a walk reads, from the folder."""
+    """Return all files that a walk from the folder reads."""
     todo, paths = [str(folder)], []
     while todo:
         found, folders = files.list_folder(todo.pop())
@@ -30,7 +30,7 @@ def listed(files: Files, folder: Path) -> list[str]:
     return sorted(os.path.relpath(path, folder) for path in paths)
 
 
-def test_a_walk_sees_source_and_nothing_else(tmp_path: Path) -> None:
+def test_a_walk_finds_only_source_files(tmp_path: Path) -> None:
     root, out = tmp_path / "w", tmp_path / "out"
     for name in (
         "a.py",
@@ -80,12 +80,12 @@ def test_a_walk_sees_source_and_nothing_else(tmp_path: Path) -> None:
     ],
     ids=["binary", "UTF-16", "large", "minified", "a long line", "Latin-1"],
 )
-def test_what_is_not_written_by_hand_is_not_read(content: bytes, tmp_path: Path) -> None:
+def test_binary_large_and_generated_files_are_not_read(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_bytes(content)
     assert Files([str(tmp_path)]).read(str(tmp_path / "a.py")) is None
 
 
-def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
+def test_an_unchanged_file_is_not_read_again(tmp_path: Path) -> None:
     files, path = Files([str(tmp_path)]), put(tmp_path / "a.py", "\ufeffx = 1\n")
     first = files.read(path)
     assert first is not None and first[1] == "x = 1\n"
@@ -95,7 +95,7 @@ def test_a_file_that_has_not_changed_is_not_read_again(tmp_path: Path) -> None:
     assert files.read(str(tmp_path / "none.py")) is None
 
 
-def test_rules_come_from_the_repository_around(tmp_path: Path) -> None:
+def test_the_rules_of_the_enclosing_repository_apply(tmp_path: Path) -> None:
     (tmp_path / ".git/info").mkdir(parents=True)
     put(tmp_path / ".gitignore", "generated/\n")
     put(tmp_path / ".git/info/exclude", "mine.py\n")
@@ -109,7 +109,7 @@ def test_rules_come_from_the_repository_around(tmp_path: Path) -> None:
     assert files.access(str(tmp_path / "packages/two/mine.py")) == FileAccess(True, False)
 
 
-def test_a_work_tree_has_the_rules_of_its_repository(tmp_path: Path) -> None:
+def test_a_worktree_has_the_rules_of_its_repository(tmp_path: Path) -> None:
     put(tmp_path / "main/.git/info/exclude", "mine.py\n")
     put(tmp_path / "main/.git/worktrees/other/commondir", "../..\n")
     put(tmp_path / "other/.git", f"gitdir: {tmp_path}/main/.git/worktrees/other\n")
@@ -134,7 +134,7 @@ def test_both_ends_of_a_link_must_be_allowed(tmp_path: Path) -> None:
     assert files.access(f"{root}/../b.py") == OUTSIDE
 
 
-def test_a_workspace_may_be_a_link_itself(tmp_path: Path) -> None:
+def test_a_workspace_folder_may_be_a_link(tmp_path: Path) -> None:
     put(tmp_path / "real/a.py")
     (tmp_path / "w").symlink_to(tmp_path / "real")
     files = Files([str(tmp_path / "w")])
@@ -142,7 +142,7 @@ def test_a_workspace_may_be_a_link_itself(tmp_path: Path) -> None:
     assert listed(files, tmp_path / "w") == ["a.py"]
 
 
-def test_rules_are_read_again_when_they_change(tmp_path: Path) -> None:
+def test_changed_rules_are_read_again(tmp_path: Path) -> None:
     path, files = put(tmp_path / "lib/a.py"), Files([str(tmp_path)])
     assert files.access(path) == USABLE and not files.refresh()
     put(tmp_path / "lib/.mercuryignore", "*.py\n")
@@ -153,7 +153,7 @@ def test_rules_are_read_again_when_they_change(tmp_path: Path) -> None:
     assert files.refresh() and not files.refresh()
 
 
-def test_rules_are_read_once_for_all_folders_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_are_parsed_once_for_all_folders_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts, parse = [], Rules.of
     monkeypatch.setattr(Rules, "of", lambda text, fold=False: texts.append(text) or parse(text, fold))
     for number in range(20):
@@ -167,13 +167,13 @@ def test_rules_are_read_once_for_all_folders_below(tmp_path: Path, monkeypatch: 
     assert files.refresh() and len(listed(files, tmp_path)) == 17
 
 
-def test_rules_that_cannot_be_read_ignore_all(tmp_path: Path) -> None:
+def test_unreadable_rules_ignore_all_files(tmp_path: Path) -> None:
     path = put(tmp_path / "a.py")
     os.mkfifo(tmp_path / ".gitignore")
     assert Files([str(tmp_path)]).access(path).ignored
 
 
-def test_a_file_belongs_to_the_innermost_folder(tmp_path: Path) -> None:
+def test_a_file_belongs_to_the_innermost_workspace_folder(tmp_path: Path) -> None:
     inner = tmp_path / "w/inner"
     put(inner / "a.py")
     put(tmp_path / "w/b.py")
@@ -183,8 +183,8 @@ def test_a_file_belongs_to_the_innermost_folder(tmp_path: Path) -> None:
     assert files.walk_reaches(str(inner)) and not files.walk_reaches(str(tmp_path))
 
 
-def test_indentation_is_as_the_files_say_up_to_the_root(tmp_path: Path) -> None:
-    put(tmp_path / ".editorconfig", "[*]\nindent_size = 7\n")  # of another repository
+def test_indentation_follows_the_editorconfig_files_up_to_the_root(tmp_path: Path) -> None:
+    put(tmp_path / ".editorconfig", "[*]\nindent_size = 7\n")  # outside the repository
     (tmp_path / "w/.git").mkdir(parents=True)
     put(tmp_path / "w/.editorconfig", "[*]\nindent_style = tab\n[*.py]\nindent_size = 3\n")
     put(tmp_path / "w/lib/.editorconfig", "[/in/*.py]\nindent_size = 5\n")
@@ -206,7 +206,7 @@ def test_indentation_is_as_the_files_say_up_to_the_root(tmp_path: Path) -> None:
     assert files.indentation(str(tmp_path / "w/a.py")) == Indentation(None, 2)
 
 
-def test_what_is_no_small_regular_file_says_nothing_of_indentation(tmp_path: Path) -> None:
+def test_only_small_regular_editorconfig_files_are_read(tmp_path: Path) -> None:
     text = "[*]\nindent_size = 2\n"
     put(tmp_path / "elsewhere", text)
     for name in ("link", "pipe", "folder", "large", "latin"):
@@ -223,7 +223,7 @@ def test_what_is_no_small_regular_file_says_nothing_of_indentation(tmp_path: Pat
     } == {"link": None, "pipe": None, "folder": None, "large": None, "latin": 2}
 
 
-def test_a_deep_folder_has_but_a_few_files_read(tmp_path: Path) -> None:
+def test_the_number_of_editorconfig_files_read_for_a_file_is_limited(tmp_path: Path) -> None:
     folder = tmp_path
     for _ in range(MAX_STYLES + 4):
         put(folder / ".editorconfig", "[*]\nindent_style = tab\n")

@@ -1,4 +1,4 @@
-"""The background index: what becomes part of it, what never does, and that it keeps up with changes."""
+"""Tests of the background indexer: indexed files, files that never enter the index, and changes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mercury_lsp.session.workspace import Workspace
 from mercury_lsp.syntax.document import Document
 
 MEGABYTE = 2**20
-TOKEN = "ghp_" + "aB3dE5gH7jK9" * 3  # of the form of a secret, and none
+TOKEN = "ghp_" + "aB3dE5gH7jK9" * 3  # looks like a secret, but is none
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +43,14 @@ def indexer(tokenizer: Tokenizer) -> Iterator[Indexer]:
 
 
 def size(segment: Segment) -> int:
-    """Bytes of the text and of the order of its positions."""
+    """Return the bytes of the text and of its sorted positions."""
     return len(segment.text) + segment.indices(0, segment.places, segment.places).nbytes
 
 
-def until(fulfilled: Callable[[], bool]) -> None:
+def wait_until(fulfilled: Callable[[], bool]) -> None:
     end = time.monotonic() + 60
     while not fulfilled():
-        assert time.monotonic() < end, "it never came"
+        assert time.monotonic() < end, "the condition was never fulfilled"
         time.sleep(0.002)
 
 
@@ -59,7 +59,7 @@ def entries(**texts: str) -> dict[str, Entry]:
 
 
 def texts(memory: ProjectMemory, tokenizer: Tokenizer) -> dict[str, str]:
-    """The files that can be found in a memory, and what they have in it."""
+    """Return the text of each file that can be found in a memory."""
     found: dict[str, str] = {}
     for segment, dead in zip(memory.segments, memory.dead, strict=True):
         for number, path in enumerate(segment.paths):
@@ -69,26 +69,26 @@ def texts(memory: ProjectMemory, tokenizer: Tokenizer) -> dict[str, str]:
     return found
 
 
-def raw(memory: ProjectMemory, tokenizer: Tokenizer) -> str:
-    """All that is held of any file, found or not."""
+def all_text(memory: ProjectMemory, tokenizer: Tokenizer) -> str:
+    """Return the text of all files in a memory, whether they can be found or not."""
     held = (s.ids(number).tolist() for s in memory.segments for number in range(len(s.paths)))
     return "".join(map(tokenizer.decode, held))
 
 
-def test_what_is_given_is_indexed_and_what_is_taken_away_is_gone_at_once(
+def test_given_files_are_indexed_and_removed_files_disappear_at_once(
     indexer: Indexer, tokenizer: Tokenizer
 ) -> None:
     given = entries(a="alpha = 1\n", b="beta = 2\n", c="gamma = 3\n")
     indexer.set_entries(given)
-    until(lambda: indexer.idle)
+    wait_until(lambda: indexer.idle)
     assert texts(indexer.memory, tokenizer) == {path: entry.text for path, entry in given.items()}
     indexer.set_entries({path: given[path] for path in "ac"})
-    assert set(texts(indexer.memory, tokenizer)) == {"a", "c"}  # without a wait
+    assert set(texts(indexer.memory, tokenizer)) == {"a", "c"}  # at once
     indexer.set_entries({})
     assert texts(indexer.memory, tokenizer) == {}
 
 
-def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
+def test_incremental_changes_give_the_same_memory_as_indexing_once(
     indexer: Indexer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = np.random.default_rng(0)
@@ -112,14 +112,14 @@ def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
             text = "".join(f"name_{draw.integers(9)} = {draw.integers(9)}\n" for _ in range(20))
             given[path] = read(path, text)
         indexer.set_entries(given)
-        until(lambda: indexer.idle)
-        assert encoded == ([] if text is None else [text]), "another file than the changed one was read"
+        wait_until(lambda: indexer.idle)
+        assert encoded == ([] if text is None else [text]), "an unchanged file was encoded again"
         assert texts(indexer.memory, tokenizer) == {name: entry.text for name, entry in given.items()}, step
         assert len(indexer.memory.segments) <= module.MAX_SEGMENTS
     whole = Indexer()
     whole.set_entries(given)
     whole.set_vocabulary(tokenizer)
-    until(lambda: whole.idle)
+    wait_until(lambda: whole.idle)
     whole.close(60)
     empty = np.array([], np.uint16)
     step_by_step, at_once = (own.memory.for_document("", empty, empty) for own in (indexer, whole))
@@ -135,10 +135,10 @@ def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
             ]
 
 
-def test_a_change_while_a_segment_is_made_is_not_lost(
+def test_a_change_while_a_segment_is_built_is_not_lost(
     indexer: Indexer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file that is being sorted changes, another one goes."""
+    """One file changes and one is removed while both are sorted."""
     later = entries(a="newer = 1\n")
     build = Segment.build
     taken: list[bool] = []
@@ -151,29 +151,31 @@ def test_a_change_while_a_segment_is_made_is_not_lost(
 
     monkeypatch.setattr(Segment, "build", slow)
     indexer.set_entries(entries(a="older = 1\n", b="gone = 2\n"))
-    until(lambda: indexer.idle and bool(taken))
+    wait_until(lambda: indexer.idle and bool(taken))
     assert texts(indexer.memory, tokenizer) == {"a": "newer = 1\n"}
 
 
-def test_files_by_the_thousand_make_few_segments_and_few_bytes(
+def test_many_files_make_few_segments_and_few_bytes(
     indexer: Indexer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SEGMENT_CHARACTERS", 5_000)
     monkeypatch.setattr(module, "BATCH_CHARACTERS", 1_000)
     given = entries(**{f"f{i}": f"value_{i} = compute({i})\n" * 5 for i in range(500)})
     indexer.set_entries(given)
-    until(lambda: indexer.idle)
+    wait_until(lambda: indexer.idle)
     assert len(texts(indexer.memory, tokenizer)) == 500
     assert len(indexer.memory.segments) <= module.MAX_SEGMENTS
     assert sum(map(size, indexer.memory.segments)) <= 12 * sum(own.tokens for own in indexer.memory.segments)
 
 
-def test_another_model_begins_anew_and_none_keeps_nothing(indexer: Indexer, tokenizer: Tokenizer) -> None:
+def test_another_tokenizer_rebuilds_the_memory_and_no_tokenizer_empties_it(
+    indexer: Indexer, tokenizer: Tokenizer
+) -> None:
     indexer.set_entries(entries(a="alpha = 1\n"))
-    until(lambda: indexer.idle)
+    wait_until(lambda: indexer.idle)
     other = Tokenizer.load(SHIPPED / "small")
     indexer.set_vocabulary(other)
-    until(lambda: indexer.idle)
+    wait_until(lambda: indexer.idle)
     assert indexer.memory.vocabulary is other and set(texts(indexer.memory, other)) == {"a"}
     document = Document("u", "b", "python", 1, "alpha")
     assert MemoryReader(other).for_document(indexer.memory, document, 5, 0).segments
@@ -182,7 +184,7 @@ def test_another_model_begins_anew_and_none_keeps_nothing(indexer: Indexer, toke
     assert indexer.memory.segments == () and indexer.idle
 
 
-def test_indexing_waits_for_the_engine_but_not_for_ever(
+def test_indexing_waits_for_the_engine_but_not_forever(
     indexer: Indexer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
@@ -193,27 +195,29 @@ def test_indexing_waits_for_the_engine_but_not_for_ever(
 
     indexer.busy = busy
     indexer.set_entries(entries(a="alpha = 1\n"))
-    until(lambda: len(asked) > 3)
+    wait_until(lambda: len(asked) > 3)
     assert indexer.memory.segments == ()
     monkeypatch.setattr(background, "ENGINE_WAIT_SECONDS", 0.0)
     indexer.busy = lambda: False
-    until(lambda: indexer.idle)
+    wait_until(lambda: indexer.idle)
     indexer.busy = lambda: True
     indexer.set_entries(entries(b="beta = 1\n"))
-    until(lambda: indexer.idle)
+    wait_until(lambda: indexer.idle)
     assert indexer.memory.segments
 
 
-def test_a_longer_indexing_is_told_of_with_an_end(indexer: Indexer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_of_long_indexing_is_reported_to_its_end(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(background, "SHOWN_AFTER_SECONDS", -1.0)
     told: list[float | None] = []
     indexer.show = told.append
     indexer.set_entries(entries(a="alpha = 1\n"))
-    until(lambda: None in told)
+    wait_until(lambda: None in told)
     assert told[0] == 1.0
 
 
-def test_an_error_ends_the_indexing_for_this_model_and_nothing_else(
+def test_an_error_stops_indexing_only_until_the_next_model(
     indexer: Indexer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     @contextmanager
@@ -227,21 +231,21 @@ def test_an_error_ends_the_indexing_for_this_model_and_nothing_else(
     build = Segment.build
     monkeypatch.setattr(Segment, "build", lambda *_: 1 / 0)
     indexer.set_entries(entries(a="alpha = 1\n"))
-    until(lambda: "ZeroDivisionError" in caplog.text)
-    until(lambda: indexer.idle)
+    wait_until(lambda: "ZeroDivisionError" in caplog.text)
+    wait_until(lambda: indexer.idle)
     assert caplog.text.count("ZeroDivisionError") == 1
     monkeypatch.setattr(Segment, "build", build)
     indexer.set_vocabulary(tokenizer)
-    until(lambda: bool(indexer.memory.segments))
+    wait_until(lambda: bool(indexer.memory.segments))
 
 
 @pytest.mark.skipif(
     os.name != "posix" or not hasattr(os, "getpriority"), reason="threads have no priority there"
 )
-def test_the_thread_stands_back(indexer: Indexer) -> None:
+def test_the_thread_has_low_priority(indexer: Indexer) -> None:
     thread = indexer._thread
     assert thread is not None and thread.daemon and thread.native_id is not None
-    until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) >= background.NICE)
+    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) >= background.NICE)
 
 
 @pytest.fixture
@@ -255,15 +259,15 @@ def workspace(tmp_path: Path, tokenizer: Tokenizer) -> Iterator[Workspace]:
     there.close(60)
 
 
-def known(there: Workspace, tokenizer: Tokenizer) -> str:
-    """All that the memory of a workspace holds, once it is complete."""
-    until(lambda: there.idle)
+def indexed_text(there: Workspace, tokenizer: Tokenizer) -> str:
+    """Return all text in the memory of a workspace, after indexing has finished."""
+    wait_until(lambda: there.idle)
     assert there.memory is not None
     assert set(texts(there.memory, tokenizer)) == set(there.library.entries)
-    return raw(there.memory, tokenizer)
+    return all_text(there.memory, tokenizer)
 
 
-def test_nothing_ignored_private_or_secret_is_ever_in_the_memory(
+def test_ignored_private_and_secret_text_never_enters_the_memory(
     tmp_path: Path, workspace: Workspace, tokenizer: Tokenizer
 ) -> None:
     root = tmp_path / "w"
@@ -281,13 +285,13 @@ def test_nothing_ignored_private_or_secret_is_ever_in_the_memory(
     workspace.reread(
         [str(root / name) for name in (".gitignore", "secrets.py", "id_rsa.py", "link.py", ".env")]
     )
-    until(lambda: "secrets.py" in workspace.library.entries)
-    held = known(workspace, tokenizer)
+    wait_until(lambda: "secrets.py" in workspace.library.entries)
+    held = indexed_text(workspace, tokenizer)
     assert "kept_line" in held
     assert "planted" not in held and TOKEN not in held and TOKEN[4:20] not in held
 
 
-def test_a_document_with_a_secret_that_is_open_tells_others_nothing_of_it(
+def test_secrets_in_open_documents_never_enter_the_memory(
     tmp_path: Path, workspace: Workspace, tokenizer: Tokenizer
 ) -> None:
     root = tmp_path / "w"
@@ -299,37 +303,39 @@ def test_a_document_with_a_secret_that_is_open_tells_others_nothing_of_it(
         workspace.open(document, str(root / f"{name}.py"))
         workspace.admit(document.uri, True)
     workspace.use(f"file://{root}/b.py")
-    until(lambda: workspace.idle and "typed_a" in known(workspace, tokenizer))
-    assert TOKEN not in known(workspace, tokenizer)
+    wait_until(lambda: workspace.idle and "typed_a" in indexed_text(workspace, tokenizer))
+    assert TOKEN not in indexed_text(workspace, tokenizer)
 
 
-def test_rules_that_change_take_files_out_of_the_memory_at_once(
+def test_files_that_become_ignored_leave_the_memory_at_once(
     tmp_path: Path, workspace: Workspace, tokenizer: Tokenizer
 ) -> None:
     root = tmp_path / "w"
     put(root / "a.py", "alpha = 1\n")
     put(root / "lib/b.py", "beta = 1\n")
     workspace.reread([str(root / "a.py"), str(root / "lib/b.py")])
-    until(lambda: len(workspace.library.entries) == 2)
-    assert "beta" in known(workspace, tokenizer)
+    wait_until(lambda: len(workspace.library.entries) == 2)
+    assert "beta" in indexed_text(workspace, tokenizer)
     put(root / "lib/.gitignore", "*.py")
     workspace.reread([str(root / "lib/.gitignore")])
     assert workspace.memory is not None
-    assert "lib/b.py" not in texts(workspace.memory, tokenizer)  # not even until the threads have looked
-    until(lambda: set(workspace.library.entries) == {"a.py"})
-    until(lambda: workspace.idle)
+    assert "lib/b.py" not in texts(workspace.memory, tokenizer)  # even before the threads have read the rules
+    wait_until(lambda: set(workspace.library.entries) == {"a.py"})
+    wait_until(lambda: workspace.idle)
     assert set(texts(workspace.memory, tokenizer)) == {"a.py"}
 
 
-def test_without_room_nothing_is_indexed(tmp_path: Path, workspace: Workspace, tokenizer: Tokenizer) -> None:
+def test_nothing_is_indexed_if_the_memory_limit_is_zero(
+    tmp_path: Path, workspace: Workspace, tokenizer: Tokenizer
+) -> None:
     put(tmp_path / "w/a.py", "alpha = 1\n")
     workspace.reread([str(tmp_path / "w/a.py")])
-    assert "alpha" in known(workspace, tokenizer) or known(workspace, tokenizer) == ""
+    assert "alpha" in indexed_text(workspace, tokenizer) or indexed_text(workspace, tokenizer) == ""
     workspace.configure([str(tmp_path / "w")], 0)
     assert workspace.memory is not None and texts(workspace.memory, tokenizer) == {}
 
 
-def test_the_memory_is_part_of_what_a_file_is_said_to_take(tokenizer: Tokenizer) -> None:
+def test_the_size_of_a_file_includes_its_part_of_the_memory(tokenizer: Tokenizer) -> None:
     text = "".join(f"def function_{i}(value):\n    return value + {i}\n" for i in range(300))
     entry = read("a.py", text)
     segment = Segment.build([("a.py", np.array(tokenizer.encode(text), np.uint16))], np.dtype(np.uint16))

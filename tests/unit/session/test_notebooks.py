@@ -1,4 +1,4 @@
-"""What a cell is shown of its notebook."""
+"""Tests of notebooks: a cell is completed with the text of the other cells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOOK = "file:///w/book.ipynb"
 
 
 def session(*texts: str, languages: str = "") -> Session:
-    """A notebook of cells called 0, 1 and so on; a language m is another than that of the others."""
+    """Return a session with a notebook whose cells are named 0, 1, ...; an m in `languages` makes a Markdown cell."""
     made = Session()
     made.notebooks.open(BOOK, [str(number) for number in range(len(texts))])
     for number, text in enumerate(texts):
@@ -31,7 +31,7 @@ def joined(made: Session, cell: str) -> tuple[str, int]:
     return whole.document.text, start
 
 
-def test_cells_are_joined_in_their_order() -> None:
+def test_cells_are_joined_in_notebook_order() -> None:
     made = session("a = 1\n", "b", "c = 2")
     assert joined(made, "1") == (f"a = 1\n{BETWEEN}b{BETWEEN}c = 2", 8)
     assert joined(made, "0")[1] == 0
@@ -39,10 +39,10 @@ def test_cells_are_joined_in_their_order() -> None:
     assert joined(made, "1") == (f"c = 2{BETWEEN}b{BETWEEN}a = 1\n", 7)
     made.notebooks.change(BOOK, 0, 1, [])
     assert joined(made, "1") == (f"b{BETWEEN}a = 1\n", 0)
-    assert joined(made, "2") == ("c = 2", 0)  # it is in no notebook any more
+    assert joined(made, "2") == ("c = 2", 0)  # the cell is no longer in a notebook
 
 
-def test_cells_of_other_languages_and_empty_or_unknown_ones_are_left_out() -> None:
+def test_empty_cells_unknown_cells_and_cells_in_other_languages_are_left_out() -> None:
     made = session("a", "# T", "  \n", "b", "# U", languages="pmppm")
     assert joined(made, "3") == (f"a{BETWEEN}b", 3)
     assert joined(made, "4") == (f"# T{BETWEEN}# U", 5)
@@ -52,19 +52,19 @@ def test_cells_of_other_languages_and_empty_or_unknown_ones_are_left_out() -> No
     assert joined(made, "4") == ("# U", 0)
 
 
-def test_far_cells_of_a_large_notebook_are_left_out() -> None:
+def test_distant_cells_of_a_large_notebook_are_left_out() -> None:
     part = "x" * (MAX_OTHER_CELLS_CHARACTERS // 2)
     text, start = joined(session("far", part, part, "here", part, "far", part), "3")
     assert start == 2 * len(part + BETWEEN) and text == BETWEEN.join((part, part, "here", part, "far"))
 
 
-def test_a_document_that_is_no_cell_stays_the_same() -> None:
+def test_a_document_that_is_not_a_cell_is_unchanged() -> None:
     snapshot = Snapshot(Document("u", "a.py", "python", 1, "x"), Config())
     assert session().join_notebook(snapshot) == (snapshot, 0)
     assert Notebooks().close("none") == []
 
 
-def test_completions_move_with_their_others() -> None:
+def test_alternatives_move_together_with_their_completion() -> None:
     infill = Infill("y", 1, 1, 1, 0.0, 0.0, 0.0, 0, 0, 1.0, True)
     one = Completion("y", "y", 10, 12, infill)
     back = shift_reply(Reply(Completion("y", "y", 10, 10, infill, alternatives=(one,))), 7).completion

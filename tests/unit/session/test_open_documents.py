@@ -1,4 +1,4 @@
-"""What open documents tell others: which was used last, and what is out of date."""
+"""Tests of open documents: their order of use, and which of them must be read again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def document(name: str, text: str = "\n".join(map(str, range(100)))) -> Document
 
 
 def opened(*names: str) -> OpenDocuments:
-    """Documents in the workspace."""
+    """Return open documents that are admitted to the workspace."""
     there = OpenDocuments()
     for name in names:
         there.add(document(name), f"/w/{name}")
@@ -19,7 +19,7 @@ def opened(*names: str) -> OpenDocuments:
     return there
 
 
-def test_the_last_used_comes_first() -> None:
+def test_the_last_used_document_comes_first() -> None:
     there = opened("a", "b", "c")
     assert there.paths == ("c", "b", "a") and there.folders == ["/w"] * 3
     assert there.use("file:///w/a") and not there.use("file:///w/a") and not there.use("file:///w/z")
@@ -28,7 +28,7 @@ def test_the_last_used_comes_first() -> None:
     assert there.paths == ("a", "b") and not there.holds("/w/c") and there.holds("/w/a")
 
 
-def test_nothing_is_told_of_a_document_that_is_not_admitted() -> None:
+def test_a_document_that_is_not_admitted_is_not_listed() -> None:
     there = OpenDocuments()
     there.add(document("a"), "/w/a")
     assert (there.paths, there.folders, there.holds("/w/a")) == ((), [], False)
@@ -38,7 +38,7 @@ def test_nothing_is_told_of_a_document_that_is_not_admitted() -> None:
     assert there.paths == ()
 
 
-def test_what_is_being_written_is_not_out_of_date() -> None:
+def test_the_document_in_use_is_not_read_again() -> None:
     there = opened("a", "b")
     for uri in ("a", "b"):
         there._open[f"file:///w/{uri}"].stale = False

@@ -1,4 +1,4 @@
-"""The session: snapshots stand still, large files are left out, settings have layers."""
+"""Tests of the session: immutable snapshots, large documents, and layers of settings."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from mercury_lsp.session.session import Session
 URI = "file:///w/a.py"
 
 
-def opened(text: str = "one\ntwo\n") -> Session:
+def open_session(text: str = "one\ntwo\n") -> Session:
     session = Session()
     session.open(URI, "a.py", "python", 1, text)
     return session
 
 
-def test_a_snapshot_keeps_its_text_whatever_is_typed_after() -> None:
-    session = opened()
+def test_a_snapshot_keeps_its_text_after_later_changes() -> None:
+    session = open_session()
     before = session.snapshot(URI)
     session.replace(URI, 2, 0, 3, "1")
     after = session.snapshot(URI)
     assert before is not None and before.document.text == "one\ntwo\n" and before.document.version == 1
     assert after is not None and after.document.text == "1\ntwo\n" and after.document.version == 2
-    assert before != after and len({before, after}) == 2  # both serve as a job's key
+    assert before != after and len({before, after}) == 2  # both are usable as keys of jobs
 
 
-def test_equal_states_are_equal_keys() -> None:
-    assert opened().snapshot(URI) == opened().snapshot(URI)
-    assert hash(opened().snapshot(URI)) == hash(opened().snapshot(URI))
+def test_equal_snapshots_have_equal_hashes() -> None:
+    assert open_session().snapshot(URI) == open_session().snapshot(URI)
+    assert hash(open_session().snapshot(URI)) == hash(open_session().snapshot(URI))
 
 
-def test_a_closed_or_unknown_document_has_no_snapshot_and_takes_no_changes() -> None:
-    session = opened()
+def test_a_closed_or_unknown_document_has_no_snapshot_and_ignores_changes() -> None:
+    session = open_session()
     session.close(URI)
     session.replace(URI, 2, 0, 0, "x")
     session.rewrite(URI, 3, "x")
@@ -44,14 +44,14 @@ def test_a_closed_or_unknown_document_has_no_snapshot_and_takes_no_changes() -> 
 
 
 def test_a_whole_text_replaces_the_document() -> None:
-    session = opened()
+    session = open_session()
     session.rewrite(URI, 5, "new")
     document = session.document(URI)
     assert document is not None and (document.text, document.version, document.path) == ("new", 5, "a.py")
 
 
-def test_halves_of_surrogate_pairs_become_replacement_characters() -> None:
-    session = opened("a\ud83db")
+def test_lone_surrogates_become_replacement_characters() -> None:
+    session = open_session("a\ud83db")
     session.replace(URI, 2, 0, 0, "\ude00")
     document = session.document(URI)
     assert document is not None and document.text == "\ufffda\ufffdb"
@@ -61,7 +61,7 @@ def test_a_large_file_has_no_snapshot_until_it_is_small_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MAX_DOCUMENT_CHARACTERS", 10)
-    session = opened("x" * 9)
+    session = open_session("x" * 9)
     with caplog.at_level(logging.WARNING):
         session.replace(URI, 2, 0, 0, "yy")
         session.replace(URI, 3, 0, 0, "z")
@@ -74,12 +74,12 @@ def test_a_large_file_has_no_snapshot_until_it_is_small_again(
     assert document is not None and document.text == "x" * 10
 
 
-def test_changes_make_a_large_file_small_again_unless_it_was_far_too_large(
+def test_changes_are_applied_to_a_large_file_unless_it_is_far_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MAX_DOCUMENT_CHARACTERS", 10)
     monkeypatch.setattr(module, "MAX_KEPT_CHARACTERS", 40)
-    session, offered = opened("x" * 9), list[str]()
+    session, offered = open_session("x" * 9), list[str]()
     monkeypatch.setattr(session.workspace, "change", lambda document: offered.append(document.text))
     session.replace(URI, 2, 0, 0, "y" * 20)
     session.replace(URI, 3, 20, 20, "z")
@@ -95,7 +95,7 @@ def test_changes_make_a_large_file_small_again_unless_it_was_far_too_large(
     assert document is not None and document.text == "new"
 
 
-def test_later_settings_lie_over_the_first_and_overrides_over_all() -> None:
+def test_later_settings_override_the_first_and_overrides_come_last() -> None:
     session = Session({"model": "mine"})
     assert session.config == Config(model="mine")
     session.configure({"max_tokens": 8, "history_days": 8, "model": "other"}, first=True)
@@ -108,14 +108,14 @@ def test_later_settings_lie_over_the_first_and_overrides_over_all() -> None:
 
 
 @pytest.mark.parametrize("settings", [5, [], "x", {"mercury": 5}])
-def test_settings_of_another_shape_are_a_problem_and_leave_the_rest(settings: object) -> None:
+def test_settings_of_a_wrong_type_are_a_problem_and_leave_the_others_unchanged(settings: object) -> None:
     session = Session({"model": "mine"})
     session.configure(settings)
     assert session.config == Config(model="mine") and len(session.problems) == 1
 
 
-def test_a_snapshot_has_the_settings_and_folders_of_its_time() -> None:
-    session = opened()
+def test_a_snapshot_keeps_its_settings_and_folders() -> None:
+    session = open_session()
     session.roots = ("/w",)
     before = session.snapshot(URI)
     session.configure({"enabled": False})

@@ -1,4 +1,4 @@
-"""Options: each default is valid, each wrong value costs one sentence and leaves the default."""
+"""Tests of options: each default is valid, and each wrong value gives one problem and keeps the default."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from mercury_lsp.config import OPTIONS, Config, parse_settings
 
 
-def test_no_settings_are_the_defaults_without_a_problem() -> None:
+def test_empty_settings_give_the_defaults_without_a_problem() -> None:
     assert parse_settings({}) == (Config(), ())
 
 
@@ -22,7 +22,7 @@ def test_every_option_is_documented_and_bounded() -> None:
             assert option.low < option.high, option.name
 
 
-def test_good_settings_are_taken() -> None:
+def test_valid_settings_are_applied() -> None:
     config, problems = parse_settings(
         {"max_tokens": 16, "enabled": False, "disabled_languages": ["markdown"], "device": "cpu"}
     )
@@ -30,7 +30,7 @@ def test_good_settings_are_taken() -> None:
     assert config == Config(max_tokens=16, enabled=False, disabled_languages=("markdown",), device="cpu")
 
 
-def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
+def test_null_counts_as_unset_and_whole_floats_become_integers() -> None:
     config, problems = parse_settings({"max_tokens": None, "threads": 2.0, "show_likelihood": 1})
     assert problems == ()
     assert config == Config(threads=2, show_likelihood=1.0)
@@ -66,25 +66,25 @@ def test_null_is_not_set_and_whole_floats_are_whole_numbers() -> None:
         ("log_level", {}),
     ],
 )
-def test_a_bad_value_costs_one_sentence_and_leaves_the_others(name: str, value: object) -> None:
+def test_a_wrong_value_gives_one_problem_and_keeps_the_other_settings(name: str, value: object) -> None:
     config, problems = parse_settings({name: value, "nice": 4})
     assert config == Config(nice=4)
     assert len(problems) == 1
     assert name in problems[0] and problems[0].count("\n") == 0
 
 
-def test_an_unknown_setting_is_named_with_the_nearest_one() -> None:
+def test_the_problem_of_an_unknown_setting_names_the_most_similar_one() -> None:
     assert parse_settings({"max_token": 3}) == (
         Config(),
         ("There is no setting 'max_token'; did you mean max_tokens?",),
     )
 
 
-def test_what_belongs_to_the_editors_extension_is_no_problem() -> None:
+def test_settings_of_the_editor_extension_are_not_a_problem() -> None:
     assert parse_settings({"trace": {"server": "verbose"}, "server": {"command": "x"}}) == (Config(), ())
 
 
 @pytest.mark.parametrize("settings", [None, 5, "fast", ["max_tokens"]])
-def test_settings_of_another_shape_are_one_problem(settings: object) -> None:
+def test_settings_of_a_wrong_type_give_one_problem(settings: object) -> None:
     config, problems = parse_settings(settings)
     assert config == Config() and len(problems) == 1

@@ -1,4 +1,4 @@
-"""Fuzzes settings and token files: whatever they hold, there is one short sentence for each fault, and no traceback."""
+"""Fuzz tests of settings and token files: any content gives one short sentence per fault, and no traceback."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SETTINGS = st.one_of(VALUES, st.dictionaries(st.one_of(st.sampled_from(NAMES), T
 
 @fuzzed(150)
 @given(SETTINGS)
-def test_any_settings_are_a_configuration_and_a_sentence_for_each_fault(settings: Any) -> None:
+def test_any_settings_give_a_configuration_and_one_problem_per_fault(settings: Any) -> None:
     began = process_time()
     config, problems = parse_settings(settings)
     assert process_time() - began < MOST_SECONDS
@@ -63,7 +63,7 @@ def test_any_settings_are_a_configuration_and_a_sentence_for_each_fault(settings
 
 @fuzzed(40)
 @given(SETTINGS, SETTINGS)
-def test_a_session_takes_any_settings(first: Any, later: Any) -> None:
+def test_a_session_accepts_any_settings(first: Any, later: Any) -> None:
     session = Session()
     session.configure(first, first=True)
     session.set_folders(("/w",))
@@ -73,7 +73,7 @@ def test_a_session_takes_any_settings(first: Any, later: Any) -> None:
 
 @fuzzed(60)
 @given(TEXTS)
-def test_any_model_and_any_address_are_there_or_are_a_sentence(text: str) -> None:
+def test_any_model_and_any_address_are_valid_or_give_a_short_error(text: str) -> None:
     with pytest.raises(CheckpointError) as told:
         locate_model(f"{text}/no-model")
     assert len(str(told.value)) < 2 * len(text) * 4 + 1000
@@ -85,7 +85,7 @@ def test_any_model_and_any_address_are_there_or_are_a_sentence(text: str) -> Non
     assert wrong.isprintable() and len(wrong) < LONGEST_SENTENCE
 
 
-def test_deep_and_large_settings_are_quoted_in_short() -> None:
+def test_deep_and_large_settings_are_abbreviated_in_messages() -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
@@ -98,7 +98,7 @@ def test_deep_and_large_settings_are_quoted_in_short() -> None:
     assert process_time() - began < MOST_SECONDS
 
 
-def test_a_fault_of_size_is_told_as_one() -> None:
+def test_the_problem_of_an_overlong_value_gives_the_limit() -> None:
     for value in ("x" * (MAX_TEXT_CHARACTERS + 1), "a\0b", "\ud800"):
         assert parse_settings({"remote_url": value})[1][0].startswith(
             f"The setting remote_url must be a string of 0 to {MAX_TEXT_CHARACTERS} characters, not '"
@@ -119,7 +119,9 @@ CONTENTS = st.one_of(
 
 @fuzzed(100)
 @given(content=CONTENTS)
-def test_any_token_file_is_tokens_or_a_few_words_that_quote_nothing(content: bytes, tmp_path: Path) -> None:
+def test_any_token_file_gives_tokens_or_a_short_error_that_quotes_nothing(
+    content: bytes, tmp_path: Path
+) -> None:
     file = tmp_path / "tokens"
     file.write_bytes(content)
     tokens, wrong = {}, ""
@@ -135,7 +137,7 @@ def test_any_token_file_is_tokens_or_a_few_words_that_quote_nothing(content: byt
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"a\na\n", b"\0", b"x\x1b y", b"# none"])
-def test_a_wrong_token_file_ends_the_command_with_one_line(
+def test_an_invalid_token_file_ends_the_command_with_one_line(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "tokens").write_bytes(content)

@@ -1,4 +1,4 @@
-"""The user's own folders, wherever the environment points; and output that nobody reads to its end."""
+"""Tests of the user's folders with unusual environment variables, and of output to a closed pipe."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from mercury_lsp.telemetry.store import history_file
 
 
 @pytest.mark.parametrize("value", ["cache", "./cache", "../x", "", " ", "~nobody-at-all/x"])
-def test_a_relative_variable_makes_no_folder_of_the_workspace(
-    value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_xdg_variables_are_ignored(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/h")
     for name in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", value)
@@ -28,7 +26,7 @@ def test_a_relative_variable_makes_no_folder_of_the_workspace(
 
 
 @pytest.mark.integration
-def test_a_command_leaves_nothing_in_the_folder_where_it_runs(tmp_path: Path) -> None:
+def test_a_command_creates_no_files_in_the_working_folder(tmp_path: Path) -> None:
     relative = {f"XDG_{kind}_HOME": f"./{kind.lower()}" for kind in ("CONFIG", "DATA", "STATE", "CACHE")}
     (tmp_path / "a.py").write_text("def area(width, height):\n    return ")
     for command in (["doctor", "--json"], ["models", "list"], ["complete", "a.py:2:12", "--model", "mini"]):
@@ -44,7 +42,7 @@ def test_a_command_leaves_nothing_in_the_folder_where_it_runs(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="HOME is of POSIX")
-def test_neither_does_a_relative_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "home")
     for kind in ("config", "data", "state", "cache"):
         monkeypatch.delenv(f"XDG_{kind.upper()}_HOME", raising=False)
@@ -55,7 +53,7 @@ def test_neither_does_a_relative_home(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.integration
 @pytest.mark.skipif(sys.platform == "win32", reason="a pipe is closed otherwise there")
 @pytest.mark.parametrize("command", [["models", "--json"], ["models"], ["--help"], ["doctor", "--json"]])
-def test_output_that_nobody_reads_ends_without_a_traceback(command: list[str]) -> None:
+def test_output_to_a_closed_pipe_ends_without_a_traceback(command: list[str]) -> None:
     out, into = os.pipe()
     os.close(out)
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Which settings of a client need the user's word, how they are shown, and how the answers are kept."""
+"""Tests of consent: which settings of a client need it, how they are shown, and how answers are stored."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def own(**options: object) -> None:
+def write_user_config(**options: object) -> None:
     config_file().parent.mkdir(parents=True, exist_ok=True)
     config_file().write_text(json.dumps(options))
 
 
-def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> None:
+def test_options_that_name_a_program_host_file_or_variable_are_guarded() -> None:
     telling = ("command", "url", "env", "program", "host", "path", "file", "folder", "proxy")
     named = {option.name for option in OPTIONS if any(word in option.name for word in telling)}
-    named.remove("project_files")  # which names none
+    named.remove("project_files")  # this option names no file
     assert named | {"remote", "model", "next_edit"} <= GUARDED_OPTIONS.keys()
 
 
@@ -55,20 +55,23 @@ def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> N
         ({"max_tokens": 8, "nice": 3}, {}, False),
         (SENDS, {}, True),
         ({"remote": "fallback"}, {}, True),
-        ({"remote": "always"}, {"remote_url": URL}, True),  # the user has named a host and uses it at times
-        ({"remote": "off", "remote_url": URL, "remote_key_command": ["sh"]}, {}, False),  # nothing is asked
+        # The user has set a host, but does not always use it.
+        ({"remote": "always"}, {"remote_url": URL}, True),
+        # No hosted model is used.
+        ({"remote": "off", "remote_url": URL, "remote_key_command": ["sh"]}, {}, False),
         ({"remote_url": URL, "remote_key_env": "AWS_SECRET_ACCESS_KEY"}, {}, False),
-        ({"remote": "off"}, {"remote": "always", "remote_url": URL}, False),  # less is always possible
-        (SENDS, SENDS, False),  # VS Code sends what the user's own file says, too
+        # Turning a feature off needs no consent.
+        ({"remote": "off"}, {"remote": "always", "remote_url": URL}, False),
+        (SENDS, SENDS, False),  # VS Code also sends the settings of the user's own file
         ({"remote_key_env": "HOME"}, SENDS, True),
         ({"remote_key_command": ["sh", "-c", "x"]}, SENDS, True),
         ({"remote_url": "http://evil.example"}, SENDS, True),
-        ({**SENDS, "remote_url": 5}, {}, True),  # a wrong value is the default
+        ({**SENDS, "remote_url": 5}, {}, True),  # a wrong value gives the default
         ({"remote": "sometimes"}, {}, False),
         ({"remote": ["always"]}, {}, False),
         ({"remote_key_command": []}, {**SENDS, "remote_key_command": ["pass", "x"]}, True),
         ({"next_edit": "hosted"}, {"remote_url": URL}, True),
-        ({"next_edit": "hosted"}, SENDS, True),  # more is sent than the user has allowed
+        ({"next_edit": "hosted"}, SENDS, True),  # sends more than the user has allowed
         ({"next_edit": "hosted", "remote_url": "http://evil.example"}, {"next_edit": "hosted"}, True),
         ({"next_edit": "local", "remote_url": URL}, {"next_edit": "hosted"}, False),
         ({"next_edit": "off"}, SENDS, False),
@@ -77,14 +80,14 @@ def test_whatever_runs_a_program_or_names_a_host_or_a_variable_is_guarded() -> N
         ({"next_edit": "./model"}, {}, True),
     ],
 )
-def test_what_needs_the_users_word(
+def test_settings_that_need_consent(
     given: Mapping[str, object], mine: Mapping[str, object], claimed: bool
 ) -> None:
     assert (settings_needing_consent(given, mine, ()) is not None) is claimed
 
 
-def test_a_claim_holds_all_values_that_would_count() -> None:
-    """Else what was allowed of one workspace could be put together with what was allowed of another."""
+def test_a_claim_contains_all_effective_values() -> None:
+    """Otherwise, values allowed in different workspaces could be combined."""
     one = settings_needing_consent({**SENDS, "remote_key_command": ["pass", "a"]}, {}, ())
     assert one is not None and json.loads(one.text) == {
         **SENDS,
@@ -96,14 +99,14 @@ def test_a_claim_holds_all_values_that_would_count() -> None:
     assert without_claim({"max_tokens": 8}, None) == {"max_tokens": 8}
 
 
-def test_nothing_in_a_value_can_hide_another() -> None:
+def test_a_value_cannot_hide_another_in_the_prompt() -> None:
     value = "https://a.example/\n\n\x1b[2J\u202e\u200b" + "x" * 3000
     claim = settings_needing_consent({"remote": "always", "remote_url": value}, {}, ())
     assert claim is not None and not claim.fits_prompt
     assert claim.describe().isascii() and claim.describe().isprintable()
 
 
-def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_from_the_workspace_needs_consent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project, elsewhere = tmp_path / "project", tmp_path / "models" / "mine"
     project.mkdir()
     elsewhere.mkdir(parents=True)
@@ -115,7 +118,7 @@ def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pyte
     for model in (
         str(project / "model"), f"{elsewhere}/link/model", f"{elsewhere}/../../project/model", "./model",
         "../project/model", "a/b", "..", ".", "//host/share/model", r"\\host\share\model", r"a\b", "c:model",
-        str(elsewhere),  # in the working folder, which is mostly the workspace
+        str(elsewhere),  # in the working folder, which usually is the workspace
     ):  # fmt: skip
         assert comes_from_workspace(model, roots), model
     assert settings_needing_consent({"model": "./model"}, {}, roots) == Claim('{"model": "./model"}')
@@ -123,7 +126,7 @@ def test_a_model_out_of_the_workspace_needs_it(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that a process works in")
-def test_a_model_is_looked_at_though_the_working_folder_is_gone(
+def test_a_model_is_checked_even_if_the_working_folder_was_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "gone").mkdir()
@@ -135,7 +138,7 @@ def test_a_model_is_looked_at_though_the_working_folder_is_gone(
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["mini", "small", "nowhere"])
-def test_a_folder_of_a_models_name_takes_no_models_place(
+def test_a_folder_with_the_name_of_a_model_does_not_replace_the_model(
     name: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / name).symlink_to(tiny_model)
@@ -145,7 +148,7 @@ def test_a_folder_of_a_models_name_takes_no_models_place(
     assert checkpoint.locate_model(f"./{name}").samefile(tiny_model)
 
 
-def test_answers_are_kept_for_this_user_alone(home: Path) -> None:
+def test_answers_are_readable_only_by_the_user(home: Path) -> None:
     one, other = Claim('{"remote": "always"}'), Claim('{"model": "./x"}')
     answers = ConsentStore()
     assert answers.lookup(one) is None
@@ -164,7 +167,7 @@ def test_answers_are_kept_for_this_user_alone(home: Path) -> None:
     "content",
     ["", "{", "5", "[5]", '[{"settings": 1}]', '[{"allowed": true}]', '[{"settings": {}, "allowed": 1}]', "[" * 99_999],
 )  # fmt: skip
-def test_a_broken_file_of_answers_allows_nothing(content: str) -> None:
+def test_a_broken_file_of_answers_gives_no_consent(content: str) -> None:
     answers = ConsentStore()
     answers.file.parent.mkdir(parents=True)
     answers.file.write_text(content)
@@ -173,8 +176,8 @@ def test_a_broken_file_of_answers_allows_nothing(content: str) -> None:
     assert answers.lookup(Claim("{}")) is True
 
 
-def test_the_users_own_file_counts_and_a_client_may_say_less() -> None:
-    own(**SENDS, max_tokens=8)
+def test_the_user_file_applies_and_a_client_may_turn_features_off() -> None:
+    write_user_config(**SENDS, max_tokens=8)
     session = Session()
     assert session.config == Config(remote="always", remote_url=URL, max_tokens=8)
     session.configure({"max_tokens": 16})
@@ -183,8 +186,8 @@ def test_the_users_own_file_counts_and_a_client_may_say_less() -> None:
     assert (session.config.remote, session.config.enabled, session.claim) == ("off", False, None)
 
 
-def test_what_is_not_allowed_leaves_the_users_own_settings_alone() -> None:
-    own(**SENDS)
+def test_settings_without_consent_leave_the_settings_of_the_user_unchanged() -> None:
+    write_user_config(**SENDS)
     session = Session()
     session.configure({"remote_url": "https://evil.example", "remote_key_env": "HOME", "max_tokens": 8})
     assert session.config == Config(remote="always", remote_url=URL, max_tokens=8)
@@ -195,14 +198,14 @@ def test_what_is_not_allowed_leaves_the_users_own_settings_alone() -> None:
     assert session.config.remote_url == URL and session.claim is not None
 
 
-def test_the_command_line_comes_before_all() -> None:
-    own(**SENDS)
+def test_the_command_line_overrides_all_settings() -> None:
+    write_user_config(**SENDS)
     session = Session({"remote": "off"})
     session.configure({"remote": "always"})
     assert (session.config.remote, session.claim) == ("off", None)
 
 
-def test_a_model_is_looked_at_again_when_the_folders_are_known(tmp_path: Path) -> None:
+def test_a_model_is_checked_again_when_the_workspace_folders_are_known(tmp_path: Path) -> None:
     session = Session()
     session.configure({"model": str(tmp_path / "model")}, first=True)
     assert session.config.model == str(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Lines, offsets and positions of a document."""
+"""Tests of documents: lines, offsets and positions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lines(text: str) -> list[str]:
     return [found.line(i) for i in range(found.line_count)]
 
 
-def test_lines_end_as_the_protocol_says() -> None:
+def test_lines_end_as_in_the_protocol() -> None:
     assert lines("a\nb\r\nc\rd") == ["a", "b", "c", "d"]
     assert lines("") == [""]
     assert lines("\n\r\r\n") == ["", "", "", ""]
@@ -51,7 +51,7 @@ def test_positions_out_of_range_are_clamped() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 2])
-def test_a_line_that_is_not_there(number: int) -> None:
+def test_a_line_out_of_range_raises_an_index_error(number: int) -> None:
     with pytest.raises(IndexError):
         document("a\nb").line(number)
 
@@ -59,11 +59,11 @@ def test_a_line_that_is_not_there(number: int) -> None:
 @pytest.mark.parametrize(
     ("text", "eol"), [("a", "\n"), ("a\r\nb\n", "\r\n"), ("a\rb\n", "\r"), ("a\nb\r\n", "\n")]
 )
-def test_eol(text: str, eol: str) -> None:
+def test_the_line_ending_is_that_of_the_first_line(text: str, eol: str) -> None:
     assert document(text).eol == eol
 
 
-def test_replace_leaves_the_older_document_alone() -> None:
+def test_replace_does_not_change_the_older_document() -> None:
     old = document("one\ntwo\n")
     new = old.replace(4, 7, "2\n3", 2)
     assert (new.text, new.version, new.line(2)) == ("one\n2\n3\n", 2, "3")
@@ -73,14 +73,14 @@ def test_replace_leaves_the_older_document_alone() -> None:
         new.text = ""  # type: ignore[misc]
 
 
-def test_equal_texts_make_equal_documents() -> None:
+def test_documents_with_equal_texts_are_equal() -> None:
     assert document("a\nb") == document("a\nb") != document("a\nc")
     assert len({document("a\nb"), document("a\nb")}) == 1
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.text(alphabet="ab \n\ré𐐷\x0c\u2028", max_size=30))
-def test_every_offset_comes_back(text: str) -> None:
+def test_offsets_and_positions_convert_both_ways(text: str) -> None:
     found = document(text)
     for offset in range(len(text) + 1):
         inside = text[max(0, offset - 1) : offset + 1] == "\r\n"
@@ -88,7 +88,7 @@ def test_every_offset_comes_back(text: str) -> None:
     assert "".join(lines(text)) == text.replace("\r", "").replace("\n", "")
 
 
-def test_versions_of_the_same_text_are_equal() -> None:
+def test_equality_ignores_the_version() -> None:
     one, other = (Document("file:///w/a.py", "a.py", "python", version, "one\n") for version in (1, 2))
     assert one == other and hash(one) == hash(other)
     assert one != one.replace(0, 3, "two", 1)
@@ -111,5 +111,5 @@ def test_a_changed_document_has_the_lines_of_its_text(text: str, edits: list[tup
         ]
 
 
-def test_another_text_by_dataclasses_has_its_own_lines() -> None:
+def test_dataclasses_replace_does_not_keep_the_old_lines() -> None:
     assert dataclasses.replace(document("a\nb"), text="x").line_count == 1

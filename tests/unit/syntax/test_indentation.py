@@ -1,4 +1,4 @@
-"""Lines, logical lines, and indentation."""
+"""Tests of line widths, logical lines and indentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_width_counts_tab_stops() -> None:
     assert [width(line) for line in ("a", "  a", "\ta", "  \ta", "   ", "")] == [0, 2, 8, 8, 3, 0]
 
 
-def test_a_logical_line_reaches_up_to_its_brackets() -> None:
+def test_a_logical_line_begins_at_its_opening_brackets() -> None:
     assert bracket_depth("f(a, [") == 2
     assert last_logical_line(["x = 1", "def f(a,", "      b", "      ):"]) == [
         "def f(a,",
@@ -42,20 +42,19 @@ def opens(line: str) -> bool:
         (["def f():", "    if x:"], ["        a", ""], ["    a", "a"]),
         (["def f():", "    if x:", "        a"], ["        b", "    b", "b"], ["          b", "      b"]),
         (["def f(a,", "      b):"], ["  a"], ["a"]),
-        (
-            ["        a"],
-            ["        b", "    b", "b"],
-            ["          b"],
-        ),  # what is above these lines is not known
+        # The lines above are unknown.
+        (["        a"], ["        b", "    b", "b"], ["          b"]),
         (["if a:", "    b", ""], ["    c", "c"], ["  c"]),
         ([], ["a"], []),
     ],
 )
-def test_where_a_line_may_begin(above: list[str], fitting: list[str], not_fitting: list[str]) -> None:
+def test_a_line_fits_at_the_indentation_of_an_open_block(
+    above: list[str], fitting: list[str], not_fitting: list[str]
+) -> None:
     assert [line for line in [*fitting, *not_fitting] if Blocks(above, opens).fits(line)] == fitting
 
 
-def test_blocks_follow_what_is_written() -> None:
+def test_blocks_are_updated_by_each_line() -> None:
     blocks = Blocks(["def f():"], opens)
     for line in ("    if g(a,", " b):", "        c \\", "  + d", "    e"):
         assert blocks.fits(line)
@@ -71,12 +70,14 @@ def test_blocks_follow_what_is_written() -> None:
         ("a\n\tb\n\t\tc", "x\n  y\n    z\n", "a\n  b\n    c"),
         ("a\n\tb", "x\n   y\n", "a\n   b"),
         ("a\n    b", "x\n  y\n", "a\n    b"),
-        ("    a\n\t  b", "x\n\ty\n", "    a\n\t  b"),  # mixed
+        ("    a\n\t  b", "x\n\ty\n", "    a\n\t  b"),  # mixed tabs and spaces
         ("    a", "x\n\ty\n", "    a"),
         ("a\n    b", "x\ny\n", "a\n    b"),
         ("a\n\tb", "/*\n * x\n */\n", "a\n\tb"),
         ("a\n\tb", "x\n y\n", "a\n    b"),
     ],
 )
-def test_tabs_and_spaces_as_the_document_has_them(text: str, document: str, restyled_text: str) -> None:
+def test_indentation_is_converted_to_the_style_of_the_document(
+    text: str, document: str, restyled_text: str
+) -> None:
     assert restyle(text, document) == restyled_text

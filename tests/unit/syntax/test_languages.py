@@ -1,4 +1,4 @@
-"""The table of languages against the grammars that are installed."""
+"""Tests of the table of languages against the installed grammars."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mercury_lsp.syntax.tree import Syntax
 
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
-def test_every_kind_is_in_its_grammar(language: Language) -> None:
+def test_every_node_kind_exists_in_its_grammar(language: Language) -> None:
     grammar = language.grammar()
     assert grammar is not None
     kinds = {grammar.node_kind_for_id(i) for i in range(grammar.node_kind_count)}
@@ -31,7 +31,7 @@ def test_every_kind_is_in_its_grammar(language: Language) -> None:
     re.compile(language.opener)
 
 
-def test_no_identifier_or_suffix_twice() -> None:
+def test_identifiers_and_suffixes_are_unique() -> None:
     ids = [identifier for language in LANGUAGES for identifier in language.ids]
     suffixes = [suffix for language in LANGUAGES for suffix in language.suffixes]
     assert len(ids) == len(set(ids))
@@ -60,18 +60,20 @@ def test_no_identifier_or_suffix_twice() -> None:
         ("", "", None),
     ],
 )
-def test_for_document(language_id: str, path: str, name: str | None) -> None:
+def test_the_language_of_a_document_is_found_by_identifier_or_suffix(
+    language_id: str, path: str, name: str | None
+) -> None:
     found = for_document(language_id, path)
     assert (found and found.name) == name
 
 
-def test_a_missing_grammar_is_no_error() -> None:
+def test_a_missing_grammar_is_not_an_error() -> None:
     assert Language("None", (), (), "tree_sitter_of_no_language").grammar() is None
     assert Language("None", (), (), "tree_sitter_python", "no_function").grammar() is None
 
 
 @pytest.mark.integration
-def test_grammars_are_imported_when_needed() -> None:
+def test_grammars_are_imported_only_when_needed() -> None:
     script = (
         f"import sys, {languages.__name__} as languages\n"
         "assert not [m for m in sys.modules if m.startswith('tree_sitter_')]\n"
@@ -97,7 +99,7 @@ def test_grammars_are_imported_when_needed() -> None:
         ("html", '<p a="b">c<!-- d --></p>', {"b": None, "c": None, "<!-- d": "comment"}),
     ],
 )
-def test_strings_and_comments_are_the_grammars(
+def test_strings_and_comments_follow_the_grammar(
     language_id: str, text: str, found: dict[str, str | None]
 ) -> None:
     syntax = Syntax.of(Document("file:///a", "a", language_id, 1, text))
@@ -123,7 +125,7 @@ def test_strings_and_comments_are_the_grammars(
         ("html", "<p>¦</p>\n", "a</b>", Fit.BROKEN),
     ],
 )
-def test_brackets_and_tags_are_the_grammars(language_id: str, marked: str, inserted: str, fit: Fit) -> None:
+def test_brackets_and_tags_follow_the_grammar(language_id: str, marked: str, inserted: str, fit: Fit) -> None:
     offset = marked.index("¦")
     syntax = Syntax.of(Document("file:///a", "a", language_id, 1, marked.replace("¦", "")))
     assert InsertionPoint(syntax, offset).try_out(inserted, offset).fit == fit

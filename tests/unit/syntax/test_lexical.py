@@ -1,4 +1,4 @@
-"""Comments and strings, told by the table of marks."""
+"""Tests of comments and strings in languages without a grammar."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def spans(language_id: str, text: str) -> list[tuple[str, str]]:
         ("unheard-of", "a // b\n  // c", [("  // c", "comment")]),
     ],
 )
-def test_spans(language_id: str, text: str, found: list[tuple[str, str]]) -> None:
+def test_spans_of_comments_and_strings(language_id: str, text: str, found: list[tuple[str, str]]) -> None:
     assert spans(language_id, text) == found
 
 
@@ -53,12 +53,14 @@ def test_spans(language_id: str, text: str, found: list[tuple[str, str]]) -> Non
         ("dart", "¦// a", None),
     ],
 )
-def test_what_is_typed_there_is_part_of(language_id: str, marked: str, kind: str | None) -> None:
+def test_text_typed_at_the_cursor_belongs_to_a_comment_or_string(
+    language_id: str, marked: str, kind: str | None
+) -> None:
     offset = marked.index("¦")
     assert lexical.for_document(language_id, "").at(marked.replace("¦", ""), offset) == kind
 
 
-def test_the_suffix_tells_where_the_identifier_does_not() -> None:
+def test_the_suffix_decides_if_the_identifier_is_unknown() -> None:
     assert lexical.for_document("", "a/b.hs") == lexical.for_document("haskell", "")
     assert lexical.for_document("", ".gitignore") == lexical.for_document("ignore", "")
     assert lexical.for_document("", "b") == lexical.UNKNOWN
@@ -70,15 +72,17 @@ def test_the_suffix_tells_where_the_identifier_does_not() -> None:
 @pytest.mark.parametrize(
     "unit", ['"', "'", "/*", "(*", "{-", '"""', "\\", "--", "<!--", "--[[", '\\"', "#|", "'\\"]
 )
-def test_no_text_takes_long(language_id: str, unit: str) -> None:
+def test_hostile_texts_take_linear_time(language_id: str, unit: str) -> None:
     lexis = lexical.for_document(language_id, "")
 
     def seconds(units: int) -> float:
-        gc.disable()  # it looks at all that the tests before have left, for each few spans
+        # The garbage collector would scan the objects of earlier tests every few spans.
+        gc.disable()
         began = thread_time()
         lexis.spans(unit * units)
         took = thread_time() - began
         gc.enable()
         return took
 
-    assert seconds(50_000) < 40 * seconds(5_000) + 0.05  # ten times the text; a square would be a hundred
+    # The text is 10 times as long; quadratic time would be 100 times as long.
+    assert seconds(50_000) < 40 * seconds(5_000) + 0.05

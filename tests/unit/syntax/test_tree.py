@@ -1,4 +1,4 @@
-"""Strings, comments, scopes, holes, errors, and where a completion runs over several lines. ¦ is the cursor."""
+"""Tests of syntax trees: strings, comments, errors, and where a suggestion has several lines. ¦ is the cursor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parse(language_id: str, text: str) -> Syntax:
     return Syntax.of(Document("file:///a", "a", language_id, 1, text))
 
 
-def at_cursor(language_id: str, marked: str) -> tuple[Syntax, int]:
+def parse_at_cursor(language_id: str, marked: str) -> tuple[Syntax, int]:
     assert marked.count("¦") == 1
     return parse(language_id, marked.replace("¦", "")), marked.index("¦")
 
@@ -101,14 +101,14 @@ LINES = [
 
 
 @pytest.mark.parametrize(("language_id", "marked"), BODIES)
-def test_several_lines_where_an_empty_body_begins(language_id: str, marked: str) -> None:
-    syntax, offset = at_cursor(language_id, marked)
+def test_suggestions_have_several_lines_where_an_empty_body_begins(language_id: str, marked: str) -> None:
+    syntax, offset = parse_at_cursor(language_id, marked)
     assert syntax.allows_multiline(offset)
 
 
 @pytest.mark.parametrize(("language_id", "marked"), LINES)
-def test_one_line_elsewhere(language_id: str, marked: str) -> None:
-    syntax, offset = at_cursor(language_id, marked)
+def test_suggestions_have_one_line_elsewhere(language_id: str, marked: str) -> None:
+    syntax, offset = parse_at_cursor(language_id, marked)
     assert not syntax.allows_multiline(offset)
 
 
@@ -151,18 +151,18 @@ CODE = [
 
 
 @pytest.mark.parametrize(("language_id", "marked"), TEXT)
-def test_inside_of_strings_and_comments(language_id: str, marked: str) -> None:
-    syntax, offset = at_cursor(language_id, marked)
+def test_positions_inside_strings_and_comments(language_id: str, marked: str) -> None:
+    syntax, offset = parse_at_cursor(language_id, marked)
     assert syntax.in_string_or_comment(offset)
 
 
 @pytest.mark.parametrize(("language_id", "marked"), CODE)
-def test_outside_of_strings_and_comments(language_id: str, marked: str) -> None:
-    syntax, offset = at_cursor(language_id, marked)
+def test_positions_outside_strings_and_comments(language_id: str, marked: str) -> None:
+    syntax, offset = parse_at_cursor(language_id, marked)
     assert not syntax.in_string_or_comment(offset)
 
 
-def test_errors() -> None:
+def test_syntax_errors_are_counted() -> None:
     assert parse("python", "x = 1\n").error_count() == 0
     assert parse("python", "x = (1\n").error_count() > 0
     assert parse("c", "int f() { return 1 }").error_count() == 1  # a missing ;
@@ -170,18 +170,18 @@ def test_errors() -> None:
 
 
 @pytest.mark.parametrize("eol", ["\r\n", "\r"])
-def test_other_line_endings_parse_alike(eol: str) -> None:
+def test_all_line_endings_are_parsed(eol: str) -> None:
     text = f"def f():{eol}    x = 1{eol}{eol}{eol}y = 2{eol}"
     syntax = parse("python", text)
     assert syntax.error_count() == 0
 
 
-def test_odd_characters_parse() -> None:
+def test_unusual_characters_are_parsed() -> None:
     assert parse("python", "\ufeffx\u00e9 = '\ud800 \u2028'\x0c\n").error_count() == 0
     assert parse("python", "x = 1\n\x00\x00").error_count() > 0
 
 
-def test_a_large_text_is_judged_by_its_lines() -> None:
+def test_a_large_text_is_analyzed_by_its_lines() -> None:
     text = "x = 1\n" * (MAX_PARSED_CHARACTERS // 6 + 1) + "def f():\n    "
     syntax = parse("python", text)
     assert syntax.tree is None
@@ -189,9 +189,9 @@ def test_a_large_text_is_judged_by_its_lines() -> None:
     assert not syntax.allows_multiline(4)
 
 
-def test_without_its_grammar_a_language_is_judged_by_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_language_without_its_grammar_is_analyzed_by_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(languages, "_grammar", lambda module, function: None)
-    syntax, offset = at_cursor("python", "if x:\n    # because\n    ¦")
+    syntax, offset = parse_at_cursor("python", "if x:\n    # because\n    ¦")
     assert syntax.tree is None and syntax.language is not None
     assert syntax.allows_multiline(offset)
     assert syntax.allows_multiline(len("if x:"))
@@ -200,7 +200,7 @@ def test_without_its_grammar_a_language_is_judged_by_its_lines(monkeypatch: pyte
     assert syntax.error_count() == 0
 
 
-def test_a_large_file_keeps_no_other_thread_waiting() -> None:
+def test_parsing_a_large_file_does_not_block_other_threads() -> None:
     text = "def f(a, b):\n    return [a, (b + 1), {'x': a}]\n\n\n" * 18_000  # 900,000 characters
     gaps, over = [0.0], threading.Event()
 
@@ -220,10 +220,10 @@ def test_a_large_file_keeps_no_other_thread_waiting() -> None:
     over.set()
     thread.join()
     assert syntax.tree is not None
-    assert max(gaps) < took / 2  # it was all of it
+    assert max(gaps) < took / 2  # without releasing the lock, the gap is the whole time
 
 
-def test_a_parse_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parse_that_takes_too_long_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "def f(a):\n    return a\n" * 20_000
     document = Document("", "a.py", "python", 1, text)
     whole = Syntax.of(document)
@@ -248,6 +248,6 @@ def test_a_parse_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
         ("c", "/* one\n * more ¦\nint f() {}\n", "comment"),
     ],
 )
-def test_comments_and_strings_that_have_no_end_yet(language: str, text: str, kind: str | None) -> None:
-    syntax, offset = at_cursor(language, text)
+def test_unterminated_comments_and_strings_are_recognized(language: str, text: str, kind: str | None) -> None:
+    syntax, offset = parse_at_cursor(language, text)
     assert syntax.text_around(offset) == kind

@@ -1,4 +1,4 @@
-"""What becomes of suggestions, inferred from scripted events as editors send them."""
+"""Tests of the outcomes of suggestions, inferred from scripted events as editors send them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ URI, OTHER = "file:///w/a.py", "file:///w/b.py"
 
 
 class Client:
-    """A client's document and the suggestions for it. `took` has the outcomes as (kind, facts, characters spared)."""
+    """A client's document and its suggestions; `took` has the outcomes as (kind, facts, saved characters)."""
 
     def __init__(self, text: str, cursor: int | None = None, uri: str = URI) -> None:
         self.text, self.uri = text, uri
@@ -28,7 +28,7 @@ class Client:
     def suggest(
         self, facts: str, *texts: str, replaced: int = 0, back: int = 0, at: int | None = None
     ) -> None:
-        """A request at the cursor, answered with candidates whose ids are `facts` and a number."""
+        """Send a request at the cursor, answered with candidates whose ids are `facts` and a number."""
         self.cursor = self.cursor if at is None else at
         self.tracker.on_request(self.uri, self.cursor)
         start, end = self.cursor - back, self.cursor + replaced
@@ -37,11 +37,11 @@ class Client:
         self.fresh.append(self.tracker.on_suggestion(self.uri, self.cursor, items, around, facts))
 
     def ask(self, at: int | None = None) -> None:
-        """A request that is answered with nothing."""
+        """Send a request that gets an empty answer."""
         self.tracker.on_request(self.uri, self.cursor if at is None else at)
 
     def edit(self, *edits: tuple[int, int, str], cursor: int | None = None) -> None:
-        """One didChange. The cursor is then behind the last text, or where it is said to be."""
+        """Send one didChange; the cursor is then after the last text, or at `cursor`."""
         made = []
         for start, end, text in edits:
             made.append(Edit(start, self.text[start:end], text))
@@ -51,7 +51,7 @@ class Client:
         self.tracker.on_change(self.uri, made)
 
     def type(self, text: str) -> None:
-        """Key by key, a didChange each."""
+        """Send one didChange per key."""
         for key in text:
             self.edit((self.cursor, self.cursor, key))
 
@@ -63,7 +63,7 @@ class Client:
         return self.took
 
 
-def test_vs_code_tab_changes_the_document_and_then_runs_the_command() -> None:
+def test_tab_in_vs_code_changes_the_document_and_then_runs_the_command() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
     client.insert("total + 1")
@@ -72,7 +72,7 @@ def test_vs_code_tab_changes_the_document_and_then_runs_the_command() -> None:
     assert client.end() == [("accepted", "a", 9)]
 
 
-def test_the_change_alone_is_an_acceptance_and_so_is_the_command_alone() -> None:
+def test_the_change_alone_and_the_command_alone_are_acceptances() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
     client.insert("total + 1")
@@ -98,7 +98,7 @@ def test_a_command_run_twice_or_of_an_unknown_item_counts_once() -> None:
     assert client.end() == [("accepted", "a", 5)]
 
 
-def test_typed_through_it_is_one_suggestion_that_was_neither_accepted_nor_rejected() -> None:
+def test_a_suggestion_typed_to_its_end_is_neither_accepted_nor_rejected() -> None:
     client = Client("x = ")
     client.suggest("a", "abc")
     client.type("a")
@@ -111,7 +111,7 @@ def test_typed_through_it_is_one_suggestion_that_was_neither_accepted_nor_reject
     assert client.end() == [("typed", "a", 0)]
 
 
-def test_type_through_followed_by_accept_spares_the_rest() -> None:
+def test_accepting_after_typing_a_part_saves_the_rest() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
     client.type("to")
@@ -121,7 +121,7 @@ def test_type_through_followed_by_accept_spares_the_rest() -> None:
     assert client.end() == [("accepted", "a", 7)]
 
 
-def test_the_last_key_by_tab_is_told_apart_by_its_command() -> None:
+def test_accepting_the_last_character_is_recognized_by_the_command() -> None:
     client = Client("x = ")
     client.suggest("a", "ab")
     client.type("ab")
@@ -129,7 +129,7 @@ def test_the_last_key_by_tab_is_told_apart_by_its_command() -> None:
     assert client.end() == [("accepted", "a", 1)]
 
 
-def test_accept_word_inserts_up_to_the_end_of_a_word_and_asks_again() -> None:
+def test_accepting_words_is_a_partial_acceptance_across_requests() -> None:
     client = Client("x = ")
     client.suggest("a", "total + rest")
     client.insert("total")
@@ -141,7 +141,7 @@ def test_accept_word_inserts_up_to_the_end_of_a_word_and_asks_again() -> None:
     assert client.end() == [("partly", "a", 7)]
 
 
-def test_accept_word_to_the_end_is_a_whole_acceptance() -> None:
+def test_accepting_all_words_is_a_full_acceptance() -> None:
     client = Client("x = ")
     client.suggest("a", "total + rest")
     for word in ("total", " +", " rest"):
@@ -150,7 +150,7 @@ def test_accept_word_to_the_end_is_a_whole_acceptance() -> None:
     assert client.end() == [("accepted", "a", 12)]
 
 
-def test_accept_line_takes_one_of_several() -> None:
+def test_accepting_one_of_several_lines_is_a_partial_acceptance() -> None:
     client = Client("def f():\n    ")
     client.suggest("a", "x = 1\n    return x")
     client.insert("x = 1")
@@ -169,7 +169,7 @@ def test_a_part_that_ends_within_a_word_is_not_counted() -> None:
     assert client.end() == [("rejected", "a", 0)]
 
 
-def test_another_text_rejects_and_so_does_deleting_before_it() -> None:
+def test_typing_other_text_and_deleting_text_before_it_reject_a_suggestion() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
     client.type("q")
@@ -178,7 +178,7 @@ def test_another_text_rejects_and_so_does_deleting_before_it() -> None:
     assert client.end() == [("rejected", "a", 0), ("rejected", "b", 0)]
 
 
-def test_a_key_that_is_taken_back_rejects_nothing() -> None:
+def test_deleting_a_typed_character_does_not_reject_a_suggestion() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
     client.type("to")
@@ -188,7 +188,7 @@ def test_a_key_that_is_taken_back_rejects_nothing() -> None:
     assert client.end() == [("accepted", "a", 4)]
 
 
-def test_asking_elsewhere_rejects_and_asking_again_does_not() -> None:
+def test_a_request_elsewhere_rejects_a_suggestion_and_a_repeated_request_does_not() -> None:
     client = Client("x = \ny = \n", 4)
     client.suggest("a", "total")
     client.ask()
@@ -199,7 +199,7 @@ def test_asking_elsewhere_rejects_and_asking_again_does_not() -> None:
     assert client.end() == [("rejected", "a", 0), ("replaced", "c", 0), ("rejected", "d", 0)]
 
 
-def test_of_several_candidates_any_may_be_accepted() -> None:
+def test_any_of_several_suggestions_may_be_accepted() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
     client.suggest("b", "total", "tally()", "other")
@@ -210,7 +210,7 @@ def test_of_several_candidates_any_may_be_accepted() -> None:
 
 
 @pytest.mark.parametrize("pair", ["()", "[]", "{}", '""', "''", "``"])
-def test_a_bracket_that_the_editor_closes_is_typed_at_once_or_in_two_edits(pair: str) -> None:
+def test_an_auto_closed_bracket_may_come_in_one_edit_or_in_two(pair: str) -> None:
     opening, closing = pair
     for at_once in (True, False):
         client = Client("f")
@@ -226,7 +226,7 @@ def test_a_bracket_that_the_editor_closes_is_typed_at_once_or_in_two_edits(pair:
         assert client.end() == [("accepted", "a", 1)]
 
 
-def test_the_rest_may_also_be_offered_without_the_closed_bracket() -> None:
+def test_the_rest_may_be_suggested_without_the_auto_closed_bracket() -> None:
     client = Client("f")
     client.suggest("a", "(some, more)")
     client.edit((1, 1, "()"), cursor=2)
@@ -238,14 +238,14 @@ def test_the_rest_may_also_be_offered_without_the_closed_bracket() -> None:
     assert client.end() == [("partly", "a", 5)]
 
 
-def test_a_closing_bracket_that_nothing_opened_rejects() -> None:
+def test_an_unmatched_closing_bracket_rejects_a_suggestion() -> None:
     client = Client("f")
     client.suggest("a", "(some, more)")
     client.type(")")
     assert client.took == [] and client.end() == [("rejected", "a", 0)]
 
 
-def test_text_that_is_overwritten_may_be_typed_over() -> None:
+def test_replaced_text_may_be_typed_over() -> None:
     client = Client("f()", 2)
     client.suggest("a", "x, y)", replaced=1)
     client.type("x")
@@ -270,7 +270,7 @@ def test_helix_may_send_the_deletion_and_the_insertion_as_two_changes() -> None:
     assert client.end() == [("accepted", "a", 6)]
 
 
-def test_vs_codes_own_menu_begins_the_suggestion() -> None:
+def test_a_suggestion_may_begin_with_the_item_of_the_menu_in_vs_code() -> None:
     client = Client("x = va")
     client.suggest("a", "value + 1", back=2)
     client.edit((4, 6, "value + 1"))
@@ -278,7 +278,7 @@ def test_vs_codes_own_menu_begins_the_suggestion() -> None:
     assert client.end() == [("accepted", "a", 7)]
 
 
-def test_crlf_documents_are_compared_by_lines_whatever_the_editor_sends() -> None:
+def test_line_endings_are_normalized_before_the_comparison() -> None:
     for ending in ("\r\n", "\n", "\r"):
         client = Client("if x:\r\n    ")
         client.suggest("a", "y = 1\r\n    z = 2")
@@ -287,7 +287,7 @@ def test_crlf_documents_are_compared_by_lines_whatever_the_editor_sends() -> Non
         assert client.end() == [("accepted", "a", 16 - 1)]
 
 
-def test_enter_with_indentation_is_typed_and_not_a_line_accepted() -> None:
+def test_enter_with_indentation_counts_as_typed() -> None:
     client = Client("if x:")
     client.suggest("a", "\r\n    y = 1")
     client.insert("\r\n    ")
@@ -296,7 +296,7 @@ def test_enter_with_indentation_is_typed_and_not_a_line_accepted() -> None:
     assert client.end() == [("typed", "a", 0)]
 
 
-def test_changes_before_and_behind_are_none_of_its_business() -> None:
+def test_changes_before_and_after_a_suggestion_do_not_affect_it() -> None:
     client = Client("import a\n\nx = \nend\n", 14)
     client.suggest("a", "total")
     client.edit((8, 8, "\nimport b"), (26, 26, "!"), cursor=23)
@@ -305,7 +305,7 @@ def test_changes_before_and_behind_are_none_of_its_business() -> None:
     assert client.end() == [("accepted", "a", 5)]
 
 
-def test_other_documents_changes_do_not_matter_until_the_user_asks_or_goes_there() -> None:
+def test_changes_in_other_documents_matter_only_after_a_request_or_a_focus_there() -> None:
     for event in ("asked", "focused"):
         client = Client("x = ")
         client.suggest("a", "total")
@@ -320,7 +320,7 @@ def test_other_documents_changes_do_not_matter_until_the_user_asks_or_goes_there
         assert client.end() == [("rejected", "a", 0)]
 
 
-def test_a_closed_document_rejects_but_keeps_what_was_accepted_in_part() -> None:
+def test_closing_a_document_keeps_a_partial_acceptance() -> None:
     client = Client("x = ")
     client.suggest("a", "total + rest")
     client.insert("total")
@@ -328,19 +328,19 @@ def test_a_closed_document_rejects_but_keeps_what_was_accepted_in_part() -> None
     assert client.end() == [("partly", "a", 5)]
 
 
-def test_outcomes_are_certain_when_the_next_one_ends() -> None:
+def test_outcomes_are_reported_when_the_next_suggestion_ends() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
     client.type("q")
     assert client.took == []
-    client.tracker.on_acceptance("a0")  # an editor that drew it again all the same
+    client.tracker.on_acceptance("a0")  # an editor that showed the suggestion again
     client.suggest("b", "more")
     assert client.took == []
     client.type("z")
     assert client.took == [("accepted", "a", 5)]
 
 
-def test_copilots_clients_tell_what_they_show() -> None:
+def test_copilot_clients_report_the_shown_suggestions() -> None:
     client = Client("x = ")
     client.suggest("a", "total")
     client.tracker.on_shown("a0")
@@ -361,10 +361,10 @@ def test_copilots_clients_tell_what_they_show() -> None:
     ]
 
 
-def test_copilots_clients_tell_the_whole_length_of_what_was_taken() -> None:
+def test_copilot_clients_report_the_total_accepted_length() -> None:
     client = Client("x = ")
     client.suggest("a", '"\U0001f600" + total')
-    client.tracker.on_partial_acceptance("a0", 4)  # in UTF-16 the face counts two
+    client.tracker.on_partial_acceptance("a0", 4)  # in UTF-16, the emoji has two units
     client.insert('"\U0001f600"')
     client.tracker.on_partial_acceptance("a0", 6)
     client.insert(" +")
@@ -372,7 +372,7 @@ def test_copilots_clients_tell_the_whole_length_of_what_was_taken() -> None:
     assert client.end() == [("partly", "a", 5)]
 
 
-def test_a_part_that_was_told_late_still_counts() -> None:
+def test_a_partial_acceptance_reported_late_still_counts() -> None:
     client = Client("x = ")
     client.suggest("a", "total + 1")
     client.tracker.on_change(URI, [Edit(0, "x = ", "y")])
@@ -381,7 +381,7 @@ def test_a_part_that_was_told_late_still_counts() -> None:
     assert client.end() == [("partly", "a", 5)]
 
 
-def test_a_whole_text_is_read_as_the_one_edit_that_makes_it() -> None:
+def test_a_new_whole_text_is_reduced_to_one_edit() -> None:
     generator = random.Random(6)
     for _ in range(500):
         old = "".join(generator.choices("ab\n", k=generator.randrange(9)))
@@ -393,7 +393,7 @@ def test_a_whole_text_is_read_as_the_one_edit_that_makes_it() -> None:
     assert single_edit("x = 1\n", "x = total\n") == Edit(4, "1", "total")
 
 
-def test_a_text_that_is_sent_whole_is_followed_as_well() -> None:
+def test_outcomes_are_found_for_clients_that_send_whole_texts() -> None:
     client = Client("x = \ny = 1\n", 4)
     client.suggest("a", "total")
     for new in ("x = t\ny = 1\n", "x = total\ny = 1\n"):
@@ -402,13 +402,13 @@ def test_a_text_that_is_sent_whole_is_followed_as_well() -> None:
     assert client.end() == [("accepted", "a", 4)]
 
 
-def test_what_several_items_replace_together() -> None:
+def test_the_replaced_range_covers_all_items() -> None:
     items = [Item("a", 3, "xy", ""), Item("b", 3, "", ""), Item("c", 2, "z", "")]
     assert replaced_range(items) == (2, 5)
 
 
-def test_whatever_happens_each_suggestion_has_one_outcome() -> None:
-    """Random events: the machine may be wrong about them, but never loses count, and never spares more than it has."""
+def test_each_suggestion_has_exactly_one_outcome_for_random_events() -> None:
+    """Random events may give wrong outcomes, but never a wrong number of them, nor too many saved characters."""
     for seed in range(300):
         generator = random.Random(seed)
         client, offered = Client("x = (y)\n" * 3, 4), 0
@@ -439,7 +439,7 @@ def test_whatever_happens_each_suggestion_has_one_outcome() -> None:
         assert all(spared > 0 for kind, _, spared in took if kind == "partly")
 
 
-def test_joined_edits_do_what_they_did_one_by_one() -> None:
+def test_joined_edits_have_the_same_effect_as_separate_edits() -> None:
     generator = random.Random(7)
     for _ in range(500):
         old = text = "".join(generator.choices("abc", k=9))

@@ -1,4 +1,4 @@
-"""The log of requests: which records a request leaves, and which it does not."""
+"""Tests of the request log: which requests are recorded in the history."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mercury_lsp.telemetry.text_edits import Edit
 TEXT = "x = "
 
 
-class Kept(list[Event]):
-    """In place of the history."""
+class EventList(list[Event]):
+    """A list in place of the history."""
 
     def add(self, events: list[Event]) -> None:
         self.extend(events)
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
+def kept() -> EventList:
+    return EventList()
 
 
 @pytest.fixture
-def journal(kept: Kept) -> RequestLog:
+def journal(kept: EventList) -> RequestLog:
     journal = RequestLog(kept)  # type: ignore[arg-type]
     journal.editor = "An Editor" * 99
     return journal
@@ -49,8 +49,8 @@ def completion(shown: str | None = "total", reason: str | None = None) -> Comple
     return Completion("total", shown, len(TEXT), len(TEXT), infill, reason)
 
 
-def offered(journal: RequestLog, asked: Request, now: Document | None) -> Request:
-    """A request that is answered with a suggestion; the client's document is then `now`."""
+def log_suggestion(journal: RequestLog, asked: Request, now: Document | None) -> Request:
+    """Log a request that is answered with a suggestion, while the client's document is `now`."""
     journal.start(asked)
     found = asked.record_reply(Reply(completion()))
     assert found is not None
@@ -59,8 +59,8 @@ def offered(journal: RequestLog, asked: Request, now: Document | None) -> Reques
     return asked
 
 
-def test_a_suggestion_is_recorded_when_its_outcome_is_certain(journal: RequestLog, kept: Kept) -> None:
-    asked = offered(journal, request(model="/home/someone/models/mine"), document())
+def test_a_suggestion_is_recorded_when_its_outcome_is_known(journal: RequestLog, kept: EventList) -> None:
+    asked = log_suggestion(journal, request(model="/home/someone/models/mine"), document())
     assert kept == [] and journal.last is asked
     journal.on_change("file:///w/a.py", [Edit(len(TEXT), "", "total")])
     journal.close()
@@ -76,27 +76,27 @@ def test_a_suggestion_is_recorded_when_its_outcome_is_certain(journal: RequestLo
     assert len(event.editor) == 60 and event.latency_ms == round(asked.ms, 2)
 
 
-def test_ids_are_never_used_twice(journal: RequestLog) -> None:
-    ids = [offered(journal, request(), document()).ids for _ in range(3)]
+def test_ids_are_unique(journal: RequestLog) -> None:
+    ids = [log_suggestion(journal, request(), document()).ids for _ in range(3)]
     assert len({*ids}) == 3 and all(len(one) == 1 for one in ids)
 
 
-def test_an_answer_that_comes_too_late_was_not_shown(journal: RequestLog, kept: Kept) -> None:
+def test_a_late_answer_is_recorded_as_unseen(journal: RequestLog, kept: EventList) -> None:
     for now in (None, document("y = ")):
-        offered(journal, request(), now)
+        log_suggestion(journal, request(), now)
     journal.close()
     assert [event.outcome for event in kept] == ["unseen", "unseen"]
 
 
 @pytest.mark.parametrize("said", ["loading", "failed", "superseded", "deadline"])
-def test_the_replys_cause_is_recorded(journal: RequestLog, kept: Kept, said: str) -> None:
+def test_the_cause_of_an_empty_reply_is_recorded(journal: RequestLog, kept: EventList, said: str) -> None:
     asked = request()
     assert asked.record_reply(Reply(cause=Cause(said))) is None
     journal.finish(asked, document())
     assert [(event.outcome, event.cause) for event in kept] == [("nothing", said)]
 
 
-def test_what_is_not_worth_it_has_a_reason_that_is_not_written_down(journal: RequestLog, kept: Kept) -> None:
+def test_the_reason_for_a_withheld_suggestion_is_not_recorded(journal: RequestLog, kept: EventList) -> None:
     asked = request()
     assert (
         asked.record_reply(Reply(completion(None, "it is too unlikely"), Cause.WITHHELD, from_cache=True))
@@ -107,12 +107,12 @@ def test_what_is_not_worth_it_has_a_reason_that_is_not_written_down(journal: Req
     assert [(event.outcome, event.cause, event.recalled) for event in kept] == [("nothing", "withheld", True)]
 
 
-def test_a_request_that_is_withdrawn_is_recorded_as_such(journal: RequestLog, kept: Kept) -> None:
+def test_a_cancelled_request_is_recorded_as_cancelled(journal: RequestLog, kept: EventList) -> None:
     journal.finish(request(), document())
     assert [(event.outcome, event.cause) for event in kept] == [("nothing", "cancelled")]
 
 
-def test_of_what_nobody_may_look_into_there_is_no_record(journal: RequestLog, kept: Kept) -> None:
+def test_requests_in_private_files_are_not_recorded(journal: RequestLog, kept: EventList) -> None:
     asked = request()
     asked.record_nothing(Cause.DECLINED, "files of this name hold secrets")
     journal.finish(asked, document())

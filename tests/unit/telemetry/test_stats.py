@@ -1,4 +1,4 @@
-"""`mercury-lsp stats`: what is counted, and the forms in which it is told."""
+"""Tests of `mercury-lsp stats`: its counts and output formats."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return history_file()
 
 
-def test_what_is_counted() -> None:
+def test_events_are_counted() -> None:
     figures = count_events(EVENTS)
     whole = figures["all"]
     assert (whole["requests"], whole["answered"], whole["shown"]) == (8, 7, 5)
@@ -51,13 +51,13 @@ def test_what_is_counted() -> None:
     assert figures["nothing_because"] == {"deadline": 1}
 
 
-def test_percentiles_are_values_that_there_are() -> None:
+def test_percentiles_are_measured_values() -> None:
     assert percentiles([]) == dict.fromkeys(("p50", "p90", "p95", "p99"))
     assert percentiles([5]) == dict.fromkeys(("p50", "p90", "p95", "p99"), 5)
     assert percentiles(range(100, 0, -1)) == {"p50": 50, "p90": 90, "p95": 95, "p99": 99}
 
 
-def test_a_bar_is_as_long_as_its_share() -> None:
+def test_the_length_of_a_bar_is_its_share() -> None:
     assert draw_bar(0).strip() == "" and draw_bar(1) == "█" * len(draw_bar(0))
     assert draw_bar(0.5) == ("█" * (len(draw_bar(0)) // 2)).ljust(len(draw_bar(0)))
     assert draw_bar(0.01).strip() == "" or len(draw_bar(0.01).strip()) == 1
@@ -81,7 +81,7 @@ def test_the_tables_fit_a_terminal(
     assert "deadline 1" in printed
 
 
-def test_an_empty_history_is_told_of_in_one_sentence(
+def test_an_empty_history_is_reported_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -94,13 +94,13 @@ def test_an_empty_history_is_told_of_in_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cleared_there_is_nothing(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_history_is_empty_after_clear(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats", "--clear", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"deleted": len(EVENTS)}
     assert main(["stats"]) == 0
     assert capsys.readouterr().out.startswith("No suggestions recorded yet")
 
 
-def test_bad_usage_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_usage_is_reported_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats", "--days", "0"]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""The history's file: what is kept, for how long, and what happens when it cannot be."""
+"""Tests of the history file: stored rows, retention, and failures to write."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def written(file: Path, *events: Event, days: int = 90) -> list[str]:
-    """Write events in a session of their own; returns the log's warnings."""
+    """Write events in a separate session, and return the logged warnings."""
     records: list[str] = []
 
     class Keep(logging.Handler):
@@ -56,7 +56,7 @@ def written(file: Path, *events: Event, days: int = 90) -> list[str]:
     return records
 
 
-def until(fulfilled: Callable[[], bool]) -> None:
+def wait_until(fulfilled: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not fulfilled():
         assert time.monotonic() < end
@@ -64,12 +64,12 @@ def until(fulfilled: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("days", [10**9, 10**400], ids=["many", "more"])
-def test_more_days_than_there_are_is_all(file: Path, days: int) -> None:
+def test_a_very_large_number_of_days_reads_all_events(file: Path, days: int) -> None:
     written(file, event())
     assert read_events(days, file) == read_events(file=file) != []
 
 
-def test_what_is_written_is_read_again(file: Path) -> None:
+def test_written_events_are_read_back(file: Path) -> None:
     events = [event(language=language, invoked=language == "go") for language in ("go", "rust")]
     assert written(file, *events) == []
     assert read_events(file=file) == events
@@ -79,8 +79,8 @@ def test_what_is_written_is_read_again(file: Path) -> None:
         assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_the_columns_are_all_that_there_is(file: Path) -> None:
-    """No column could hold code or a path: whoever adds one has to think about it here."""
+def test_the_table_has_exactly_these_columns(file: Path) -> None:
+    """No column can hold code or a path; a new column must be considered here."""
     written(file, event())
     with sqlite3.connect(file) as database:
         columns = {row[1] for row in database.execute("PRAGMA table_info(events)")}
@@ -98,38 +98,38 @@ def test_rows_are_written_while_the_server_runs(file: Path) -> None:
     store = History(file)
     store.configure(90)
     store.add([event()])
-    until(lambda: file.exists() and len(read_events(file=file)) == 1)
+    wait_until(lambda: file.exists() and len(read_events(file=file)) == 1)
     store.add([event(), event()])
-    until(lambda: len(read_events(file=file)) == 3)
+    wait_until(lambda: len(read_events(file=file)) == 3)
     store.close(PATIENCE)
 
 
-def test_switched_off_nothing_is_written(file: Path) -> None:
+def test_nothing_is_written_if_the_history_is_off(file: Path) -> None:
     written(file, event(), days=0)
     assert not file.parent.exists()
     store = History(file)
-    store.add([event()])  # nobody has said yet that it is on
+    store.add([event()])  # not configured yet
     store.close(PATIENCE)
     assert not file.parent.exists()
 
 
-def test_a_server_that_has_nothing_to_write_makes_no_file(file: Path) -> None:
+def test_no_file_is_created_without_events(file: Path) -> None:
     written(file)
     assert not file.parent.exists()
 
 
-def test_what_is_old_is_deleted_when_a_server_starts(file: Path) -> None:
+def test_old_events_are_deleted_when_a_server_starts(file: Path) -> None:
     old, young = event(moment=time.time() - 5 * DAY_SECONDS), event(moment=time.time() - 2 * DAY_SECONDS)
     written(file, old, young)
     assert len(read_events(file=file)) == 2
     assert read_events(4, file) == [young]
     written(file, days=0)
-    assert len(read_events(file=file)) == 2  # not recording deletes nothing
+    assert len(read_events(file=file)) == 2  # turning the history off deletes nothing
     written(file, days=3)
     assert read_events(file=file) == [young]
 
 
-def test_nothing_is_deleted_before_the_settings_are_settled(
+def test_nothing_is_deleted_before_the_settings_are_final(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = event(moment=time.time() - 5 * DAY_SECONDS)
@@ -139,7 +139,7 @@ def test_nothing_is_deleted_before_the_settings_are_settled(
     assert old in read_events(file=file)
 
 
-def test_several_servers_write_at_once(file: Path) -> None:
+def test_several_servers_can_write_at_the_same_time(file: Path) -> None:
     stores = [History(file) for _ in range(4)]
     for store in stores:
         store.configure(90)
@@ -175,7 +175,7 @@ def test_a_damaged_file_is_moved_aside_with_one_warning(file: Path, content: byt
     assert not aside.exists() and read_events(file=file) == []
 
 
-def test_a_python_without_sqlite_costs_one_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_sqlite_gives_one_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sqlite3", None)
     (warning,) = written(file, event(), event())
     assert "no SQLite" in warning
@@ -183,22 +183,22 @@ def test_a_python_without_sqlite_costs_one_warning(file: Path, monkeypatch: pyte
     assert written(file, event()) == []
 
 
-def test_a_folder_that_cannot_be_made_costs_one_warning(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_created_gives_one_warning(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     file.parent.write_text("a file where the folder should be")
     store = History(file)
     store.configure(90)
     store.add([event()])
-    until(lambda: len(caplog.messages) == 1)
+    wait_until(lambda: len(caplog.messages) == 1)
     store.add([event()])
     store.close(PATIENCE)
     (warning,) = caplog.messages
     assert "Suggestions go on" in warning
 
 
-def test_a_file_that_is_not_ours_to_write_costs_one_warning(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Full disks and read-only ones: SQLite says both as `OperationalError`."""
+def test_a_file_that_cannot_be_written_gives_one_warning(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite reports full and read-only disks as `OperationalError`."""
     for sentence in ("database or disk is full", "attempt to write a readonly database", "disk I/O error"):
 
         def fail(*_: object, sentence: str = sentence, **__: object) -> None:
@@ -214,8 +214,8 @@ def test_a_file_that_is_not_ours_to_write_costs_one_warning(
 
 @pytest.mark.integration
 @pytest.mark.skipif(os.name != "posix", reason="only there a process can be forbidden to write")
-def test_a_real_full_disk_costs_one_warning(tmp_path: Path) -> None:
-    """In a process whose files may not grow: to SQLite that is a full disk."""
+def test_a_full_disk_gives_one_warning(tmp_path: Path) -> None:
+    """Run in a process whose files may not grow, which SQLite treats as a full disk."""
     code = f"""
 import logging, resource, signal, sys
 from pathlib import Path
@@ -230,7 +230,7 @@ print(len(written(Path({str(tmp_path / "history.sqlite3")!r}), event(), event())
     assert done.stdout == "1\n"
 
 
-def test_a_locked_file_is_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_file_gives_one_warning_after_a_timeout(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(file, event())
     monkeypatch.setattr(history, "LOCK_TIMEOUT_SECONDS", 0.05)
     with sqlite3.connect(file, check_same_thread=False) as database:
@@ -241,7 +241,7 @@ def test_a_locked_file_is_waited_for(file: Path, monkeypatch: pytest.MonkeyPatch
     assert written(file, event()) == [] and len(read_events(file=file)) == 2
 
 
-def test_a_newer_versions_file_is_left_alone(file: Path) -> None:
+def test_a_file_of_a_newer_version_is_not_changed(file: Path) -> None:
     written(file, event())
     with sqlite3.connect(file) as database:
         database.execute("PRAGMA user_version = 99")
@@ -253,7 +253,7 @@ def test_a_newer_versions_file_is_left_alone(file: Path) -> None:
         assert database.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
 
-def test_cleared_it_is_empty_and_goes_on(file: Path) -> None:
+def test_a_cleared_history_is_empty_and_records_again(file: Path) -> None:
     assert delete_events(file) == 0
     written(file, event(language="a_word_to_look_for"), event())
     assert delete_events(file) == 2
@@ -261,14 +261,14 @@ def test_cleared_it_is_empty_and_goes_on(file: Path) -> None:
     assert written(file, event()) == [] and len(read_events(file=file)) == 1
 
 
-def test_clearing_what_is_damaged_deletes_it(file: Path) -> None:
+def test_clearing_a_damaged_file_deletes_it(file: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"no database at all" * 99)
     assert delete_events(file) == 0
     assert list(file.parent.iterdir()) == []
 
 
-def test_the_folder_is_that_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_the_history_follows_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/s")
     assert history_file() == Path("/s/mercury-lsp/history.sqlite3").absolute()
     monkeypatch.delenv("XDG_STATE_HOME")
