@@ -45,7 +45,7 @@ def test_padded_passes_give_the_same_results_as_plain_ones(device: str) -> None:
             ),
         ),
         (138, TokenLayout.clean(138, 112)),  # overwrites rows that were not kept
-        # Ends two keys before its buckets end.
+        # Fills the bucket of 8 rows, and exceeds the bucket of 256 keys by two.
         (250, TokenLayout.block(250, 7)),
         (250, TokenLayout.join(branch, replace(branch, branch=branch.branch + 1))),
         (250, TokenLayout.clean(250, 64)),  # beyond the end of the bucket of keys

@@ -38,10 +38,10 @@ from model.evaluation.typing.ideal_typist import (
     ],
 )
 def test_the_editor_closes_brackets_and_quotes_and_typing_a_closer_steps_over_it(
-    type_with: str, closers: str
+    typed: str, closers: str
 ) -> None:
-    assert by_hand(Stand(), type_with) == Stand(type_with, closers)
-    assert by_hand(Stand(), type_with, closing=False) == Stand(type_with, "")
+    assert by_hand(Stand(), typed) == Stand(typed, closers)
+    assert by_hand(Stand(), typed, closing=False) == Stand(typed, "")
 
 
 def test_a_key_press_returns_its_edit() -> None:
