@@ -95,7 +95,7 @@ def test_the_command_records_fits_and_measures_and_reuses_its_records(
     assert main(options) == 0
     answer = json.loads(capsys.readouterr().out)
     assert set(answer["heldout"]["projects"]) == {"x", "y"}
-    # The network is random, and the project memory is certain everywhere.
+    # The network is random, and all files of a project are equal.
     assert answer["heldout"]["all"]["mixed"] < 0.5 * answer["heldout"]["all"]["model"]
     assert Mixture.load(tmp_path / "out", 0) is not None
     monkeypatch.setattr("model.evaluation.calibration.mixture.load_local_engine", None)

@@ -33,9 +33,8 @@ def test_a_run_is_found_at_its_full_length_regardless_of_whitespace() -> None:
     assert Search([text]).sizes == [10]
     assert longest(text, FILE) == 10
     assert longest(f"x = y; {text} = other", FILE) == 10
-    assert (
-        longest("height): return width * height * 7 def area_9(width", FILE) == 10
-    )  # up to the first difference
+    # The run ends at the first difference.
+    assert longest("height): return width * height * 7 def area_9(width", FILE) == 10
 
 
 def test_runs_shorter_than_the_width_are_not_found() -> None:
