@@ -23,7 +23,7 @@ from typing import IO, cast
 from mercury_lsp.arena.edits import Edit, added_runs, removed_lines, sample_edits
 from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.errors import Failure
-from mercury_lsp.session.file_access import MAX_FILE_BYTES, Files, by_hand
+from mercury_lsp.session.file_access import MAX_FILE_BYTES, Files, looks_handwritten
 from mercury_lsp.syntax.languages import for_document
 
 ANY_AUTHOR = "all"
@@ -187,13 +187,18 @@ def _sample_commit(
 def _read_versions(change: Change, files: Files, read_blob: ReadBlob) -> tuple[str, str] | str:
     """Return the texts of a file before and after a change, or the reason for leaving the file out."""
     path = f"{files.roots[0].rstrip('/')}/{change.path}"
-    if files.access(path).ignored or not files.wants(path):
+    if files.access(path).ignored or not files.should_read(path):
         return "private or ignored"
-    if not files.reaches(path.rpartition("/")[0]):
+    if not files.walk_reaches(path.rpartition("/")[0]):
         return "hidden, or of tools"
     after = _decode(read_blob(change.after))
     before = _decode(read_blob(change.before)) if change.before else ""
-    if after is None or before is None or not by_hand(after) or _GENERATED.search(after[:_HEADER_CHARACTERS]):
+    if (
+        after is None
+        or before is None
+        or not looks_handwritten(after)
+        or _GENERATED.search(after[:_HEADER_CHARACTERS])
+    ):
         return "large, generated, or no text"
     return "secrets" if is_secret(after) else (before, after)
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.completion import engines
-from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.committed import CommittedText
 from mercury_lsp.completion.pipeline import Job, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import MODES
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.syntax.document import Document
 
@@ -85,24 +85,24 @@ class Player:
     def answer(self, edit: Edit) -> ContestantAnswer:
         """Complete at a place. Raises `NoAnswer`."""
         config, offset = self.contestant.config, len(edit.prefix)
-        committed_texts: list[Committed] = []
+        committed_texts: list[CommittedText] = []
 
-        def judge(committed: Committed) -> Completion:
+        def judge(committed: CommittedText) -> Completion:
             committed_texts.append(committed)
-            return committed.judged()
+            return committed.judge()
 
         began = time.perf_counter()
         try:
-            snapshot = Snapshot(edit.document, config, invoked=True, mode=self.contestant.mode)
+            snapshot = Snapshot(edit.document, config, manual=True, mode=self.contestant.mode)
             completion = complete(snapshot, offset, self.engine, Job(judge=judge))
-        except Unanswered as error:
+        except NoResult as error:
             # Only a hosted model raises this.
             raise NoAnswer(f"{self.name} gave no answer: {error}") from error
         ms = (time.perf_counter() - began) * 1e3
         # Declined files have no edits.
         assert completion is not None
         infill, shown = completion.infill, completion.shown or ""
-        likely = any(committed.unasked().shown is not None for committed in committed_texts)
+        likely = any(committed.judge_as_automatic().shown is not None for committed in committed_texts)
         return ContestantAnswer(shown, completion.end, ms, infill.forward_passes, infill.tokens, likely)
 
 
@@ -152,5 +152,5 @@ def load_player(contestant: Contestant) -> Player:
     # Warm up, because the first request of a process takes longer than the others.
     if not contestant.remote:
         document = Document("file:///a.py", "a.py", "python", 1, "total = ")
-        complete(Snapshot(document, contestant.config, invoked=True), len(document.text), engine)
+        complete(Snapshot(document, contestant.config, manual=True), len(document.text), engine)
     return Player(contestant, engine, str(getattr(engine, "fingerprint", "")))

@@ -62,7 +62,7 @@ class Turn:
 
 def make_client(engine: LocalEngine, url: str) -> CompletionServer:
     """Return the client of a server that runs the engine's model. Raises `BadUsage` for an invalid address."""
-    return CompletionServer(url, engine.layout.ends, engine.tokenizer.newlines(), engine.forbidden)
+    return CompletionServer(url, engine.layout.stop_tokens, engine.tokenizer.newlines(), engine.forbidden)
 
 
 def compare(

@@ -197,7 +197,7 @@ def _split_names(names: Sequence[str]) -> tuple[list[str], Path]:
 def _load_places(arguments: Namespace, folder: Path, n_judged: int) -> tuple[list[Edit], dict[str, int]]:
     """Return the edits to compare at, and the number of left-out edits by reason.
 
-    judged: the number of places that were judged before; as many more edits are read.
+    n_judged: the number of places that were judged before; as many more edits are read.
     """
     if arguments.edits is not None:
         places, left_out = _read_recorded(arguments.edits)

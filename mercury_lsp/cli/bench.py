@@ -29,7 +29,7 @@ from mercury_lsp.bench.keystrokes import (
     measure_prefetch,
 )
 from mercury_lsp.bench.scenes import Scene, long_lines, scenes
-from mercury_lsp.completion.pipeline import complete, question
+from mercury_lsp.completion.pipeline import build_prompt, complete
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.engine.api import MODES
@@ -77,7 +77,7 @@ def run(arguments: Namespace) -> int:
     if local_engine is not None and arguments.against is not None:
         server = against.make_client(local_engine, arguments.against)
         # Fail now if the server cannot be reached, not after minutes of measuring.
-        server.prefill((min(local_engine.layout.ends),))
+        server.prefill((min(local_engine.layout.stop_tokens),))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         measured = asyncio.run(measure_keystrokes(settings, progress))
         prefetch_task = progress.add_task("working ahead", total=None)
@@ -156,16 +156,16 @@ def _run_decoders(
 
 
 def _pass_ms(engine: LocalEngine) -> dict[str, float]:
-    """Return the median milliseconds of a pass by its number of rows, for a canvas after `_CACHED` cached tokens.
+    """Return the median ms of a pass by its number of rows, for a canvas after `_CACHED_TOKENS` cached tokens.
 
     Only one score is read, which waits for the device.
     """
     from mercury_lsp.engine.backends.attention import TokenLayout  # imports numpy
 
     ids = engine.tokenizer.encode("".join(scene.text for scene in scenes()))[:_CACHED_TOKENS]
-    passes, times = engine.passes, defaultdict[int, list[float]](list)
+    passes, times = engine.cached_model, defaultdict[int, list[float]](list)
     passes.reuse(())
-    passes.read(ids, lambda: False)
+    passes.extend(ids, lambda: False)
     for _ in range(_PASS_REPEATS):
         for rows in _PASS_ROWS:
             layout = TokenLayout.block(_CACHED_TOKENS, rows - 1)
@@ -191,7 +191,7 @@ def _compare_with_server(
 
     def ask(scene: Scene, single_line: bool) -> against.Question:
         snapshot = Snapshot(_document(scene), config)
-        return against.Question(question(snapshot, scene.start, engine), single_line)
+        return against.Question(build_prompt(snapshot, scene.start, engine), single_line)
 
     long_line_questions = progress.track([ask(scene, False) for scene in lines], description="long lines")
     questions = [ask(scene, True) for scene in scenes()] + against.select_long_questions(

@@ -21,9 +21,9 @@ from rich.text import Text
 
 from mercury_lsp.cli import ghost
 from mercury_lsp.completion import engines
-from mercury_lsp.completion.pipeline import Job, complete, declined
+from mercury_lsp.completion.pipeline import Job, complete, decline_reason
 from mercury_lsp.completion.types import Completion, Snapshot
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import BadUsage, Failure
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
@@ -49,8 +49,8 @@ def run(arguments: Namespace) -> int:
     if session.problems:
         raise BadUsage(session.problems[0])
     snapshot, offset = open_place(arguments.place, session)
-    snapshot = replace(snapshot, invoked=True, mode=arguments.mode)
-    if reason := declined(snapshot):
+    snapshot = replace(snapshot, manual=True, mode=arguments.mode)
+    if reason := decline_reason(snapshot):
         raise Failure(f"There are no suggestions in {snapshot.document.path}: {reason}.")
     # The error message below says the same as the log.
     logging.getLogger("mercury_lsp.remote").addHandler(logging.NullHandler())
@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
     with draft_display.live if draft_display else nullcontext():
         try:
             completion = complete(snapshot, offset, engine, Job(on_progress=draft_display))
-        except Unanswered as error:
+        except NoResult as error:
             raise Failure(f"The hosted model did not answer: {error}.") from error
     # Declined documents have raised a failure above.
     assert completion is not None
@@ -89,7 +89,7 @@ def open_place(place: str, session: Session) -> tuple[Snapshot, int]:
     language = for_document("", name)
     uri, absolute = path.as_uri(), path.as_posix()
     session.open(uri, name, language.ids[0] if language else "plaintext", 1, text, absolute)
-    session.admit(uri, session.workspace.examine(absolute))
+    session.set_access(uri, session.workspace.check_access(absolute))
     snapshot = session.snapshot(uri)
     if snapshot is None:
         raise BadUsage(f"{file} is too large: the server completes documents of up to 2 million characters.")

@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> int:
 
 
 class TypingDelays:
-    """The time that a person takes for a key, a look and a decision; `pace` scales it, and 0 means no wait."""
+    """The time that a person takes for a key, a look and a decision; `scale` multiplies it, and 0 means no wait."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale

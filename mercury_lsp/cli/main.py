@@ -234,11 +234,11 @@ def _run_server(arguments: argparse.Namespace) -> NoReturn:
     if arguments.socket is not None and sys.platform == "win32":
         raise BadUsage("Windows has no Unix sockets: use --stdio or --tcp.")
     from mercury_lsp.cli.loading import load_tokens, read_options
-    from mercury_lsp.lsp import lean
+    from mercury_lsp.lsp import fast_import
 
     tokens = {} if arguments.stdio else load_tokens(arguments.token_file)
 
-    with lean.imports():
+    with fast_import.skip_generated_methods():
         from mercury_lsp.lsp import process
 
     overrides = None if arguments.settings is None else read_options(arguments.settings)

@@ -103,8 +103,8 @@ def _model_row(
 ) -> dict[str, Any]:
     """Return a model as a JSON object.
 
-    state: where the model is. place: its path on this machine, if any. used: the path of the selected model. `bytes` is
-    its size here or after a download, or None if the size is unknown.
+    state: where the model is. path: its path on this machine, if any. selected_path: that of the selected model. In the
+    result, `bytes` is the model's size here or after a download, or None if the size is unknown.
     """
     entry = find_known(model)
     size = int(entry.gigabytes * 1e9) if entry and entry.gigabytes else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.committed import CommittedText
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.tokenizer import Hint
 
@@ -31,25 +31,27 @@ def lookup(
     editor has inserted automatically are overwritten if they occur in the rest of that text. A request for several
     suggestions is answered only by a completion that was made for several.
     """
-    several, surroundings = snapshot.candidates > 1, _surroundings(snapshot)
+    wants_alternatives, key = snapshot.max_suggestions > 1, _cache_key(snapshot)
     for (earlier, place), completion in remembered:
-        if _surroundings(earlier) == surroundings and (earlier.candidates > 1 or not several):
+        if _cache_key(earlier) == key and (earlier.max_suggestions > 1 or not wants_alternatives):
             old, new = earlier.document.text, snapshot.document.text
             if completion.shown is None:
                 same = place == offset and earlier == snapshot
                 found = completion if same else None
             else:
-                found = _rest(old, place, completion, new, offset)
+                found = _untyped_rest(old, place, completion, new, offset)
             if found is not None:
-                if not completion.others:
+                if not completion.alternatives:
                     return found
-                left = (_rest(old, place, other, new, offset) for other in completion.others if several)
-                return replace(found, others=tuple(other for other in left if other is not None))
+                if not wants_alternatives:
+                    return replace(found, alternatives=())
+                rests = (_untyped_rest(old, place, one, new, offset) for one in completion.alternatives)
+                return replace(found, alternatives=tuple(rest for rest in rests if rest is not None))
     return None
 
 
 def draft_hint(
-    remembered: Iterable[tuple[Place, Completion | Committed]], snapshot: Snapshot, offset: int
+    remembered: Iterable[tuple[Place, Completion | CommittedText]], snapshot: Snapshot, offset: int
 ) -> Hint | None:
     """Return a hint from an earlier text of the same document at, or up to `MAX_TYPED_CHARACTERS` before, an offset.
 
@@ -62,17 +64,17 @@ def draft_hint(
         if 0 <= offset - place <= MAX_TYPED_CHARACTERS and earlier.document.uri == snapshot.document.uri
         if text[:place] == earlier.document.text[:place]
     ]
-    return max(hints, key=lambda hint: len(hint.left), default=None)
+    return max(hints, key=lambda hint: len(hint.untyped), default=None)
 
 
-def _surroundings(snapshot: Snapshot) -> tuple[object, ...]:
-    """Return the parts of a snapshot, apart from its text, that must be equal for a completion to be shown again."""
+def _cache_key(snapshot: Snapshot) -> tuple[object, ...]:
+    """Return what must be equal in two snapshots, apart from the text, for a completion to be shown again."""
     document = snapshot.document
     own = (document.uri, document.path, document.language_id)
     return (*own, snapshot.config, snapshot.roots, snapshot.indentation)
 
 
-def _rest(old: str, place: int, completion: Completion, new: str, offset: int) -> Completion | None:
+def _untyped_rest(old: str, place: int, completion: Completion, new: str, offset: int) -> Completion | None:
     """Return the untyped rest of a completion at a place of `old`; None if `new` does not type along it."""
     shown = completion.shown or ""
     typed = offset - place
@@ -86,7 +88,7 @@ def _rest(old: str, place: int, completion: Completion, new: str, offset: int) -
     if new[:place] != old[:place] or new[offset + added :] != old[place:]:
         return None
     left, closers = shown[typed:], new[offset : offset + added]
-    if not all(CLOSED_BY.get(closer, closer) in shown[:typed] for closer in closers) or not _within(
+    if not all(CLOSED_BY.get(closer, closer) in shown[:typed] for closer in closers) or not _is_subsequence(
         closers, left
     ):
         return None
@@ -97,7 +99,7 @@ def _rest(old: str, place: int, completion: Completion, new: str, offset: int) -
     return replace(completion, shown=left, start=start, end=end)
 
 
-def _within(part: str, text: str) -> bool:
+def _is_subsequence(part: str, text: str) -> bool:
     """Return whether a part is a subsequence of a text."""
     characters = iter(text)
     return all(character in characters for character in part)

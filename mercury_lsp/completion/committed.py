@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from mercury_lsp.completion.fitting import postprocess
-from mercury_lsp.completion.fitting.cutoff import worth_showing
+from mercury_lsp.completion.fitting.cutoff import choose_cut
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.secrets import is_secret
@@ -14,7 +14,7 @@ from mercury_lsp.syntax.tree import LINE_END, Syntax
 
 
 @dataclass(frozen=True, slots=True)
-class Committed:
+class CommittedText:
     """The text that the model has committed so far at an offset, with all that is needed to judge it."""
 
     snapshot: Snapshot
@@ -28,50 +28,52 @@ class Committed:
         """The committed text, as the model wrote it."""
         return self.infill.text
 
-    def judged(self) -> Completion:
+    def judge(self) -> Completion:
         """Return the completion to show, as if the committed text were final.
 
         An automatic request gets the part with the highest expected gain, see `cutoff`. A manual request, or a
         `show_likelihood` of 0, gets all of the text that fits.
         """
-        whole = self.fitting(self.infill)
-        least = self.snapshot.config.show_likelihood
+        whole = self.fit(self.infill)
+        threshold = self.snapshot.config.show_likelihood
         if whole is None:
             misfit = "nothing of what the model wrote fits there"
-            return self._nothing("it looks like a secret" if is_secret(self.text) else misfit)
-        if self.snapshot.invoked or not least:
+            return self._withhold("it looks like a secret" if is_secret(self.text) else misfit)
+        if self.snapshot.manual or not threshold:
             return whole
         document = self.snapshot.document
         line, column = document.position(self.offset)
         rest = document.line(line)[column:]
-        part = worth_showing(self.infill, whole, self.fitting, least, document.eol, rest, self.sound)
+        part = choose_cut(self.infill, whole, self.fit, threshold, document.eol, rest, self.is_sound)
         if part is not None:
             return part
-        sure = likelihood_of(whole.infill)
-        return self._nothing(f"the model is not sure enough of how it begins; all of it has {sure:.2g}")
+        probability = likelihood_of(whole.infill)
+        return self._withhold(
+            f"the model is not sure enough of how it begins; all of it has {probability:.2g}"
+        )
 
-    def unasked(self) -> Completion:
+    def judge_as_automatic(self) -> Completion:
         """Judge the text as for an automatic request."""
-        return replace(self, snapshot=replace(self.snapshot, invoked=False)).judged()
+        return replace(self, snapshot=replace(self.snapshot, manual=False)).judge()
 
-    def sound(self, text: str) -> bool:
+    def is_sound(self, text: str) -> bool:
         """Return whether a text at the cursor adds no syntax error; documents too large to parse always return True."""
         if len(self.snapshot.document.text) > postprocess.MAX_PARSED_CHARACTERS:
             return True
-        return self.syntax.replaced(self.offset, self.offset, text).errors() <= self.syntax.errors()
+        return self.syntax.replaced(self.offset, self.offset, text).error_count() <= self.syntax.error_count()
 
-    def fitting(self, infill: Infill) -> Completion | None:
+    def fit(self, infill: Infill) -> Completion | None:
         """Return a completion of the part of a text that fits, judged by the lines it shows; None if nothing fits."""
         document, indentation = self.snapshot.document, self.snapshot.indentation
-        shown = postprocess.shown(
+        fitted = postprocess.fit(
             infill.text, document, self.offset, self.syntax, self.single_line, infill.finished, indentation
         )
-        if shown is None:
+        if fitted is None:
             return None
-        judged = infill.first(len(LINE_END.split(shown.text)))
-        return Completion(self.infill.text, shown.text, self.offset, shown.end, judged)
+        shown_infill = infill.first_lines(len(LINE_END.split(fitted.text)))
+        return Completion(self.infill.text, fitted.text, self.offset, fitted.end, shown_infill)
 
-    def _nothing(self, reason: str) -> Completion:
+    def _withhold(self, reason: str) -> Completion:
         return Completion(self.infill.text, None, self.offset, self.offset, self.infill, reason)
 
 
@@ -91,6 +93,6 @@ def likelihood_of(infill: Infill) -> float:
     return likelihood(infill.confidence, infill.tokens)
 
 
-def one_line(config: Config, syntax: Syntax, offset: int) -> bool:
+def is_single_line(config: Config, syntax: Syntax, offset: int) -> bool:
     """Return whether a suggestion at an offset must not have several lines."""
-    return config.multiline == "never" or (config.multiline == "auto" and not syntax.multiline(offset))
+    return config.multiline == "never" or (config.multiline == "auto" and not syntax.allows_multiline(offset))

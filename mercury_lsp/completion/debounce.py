@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 # A request that would have to wait longer does not wait at all.
 MAX_WAIT_SECONDS = 0.15
-# A change after a pause of at least `PAUSE` seconds begins a new burst of typing.
-PAUSE = 1.0
+# A change after a pause of at least `PAUSE_SECONDS` seconds begins a new burst of typing.
+PAUSE_SECONDS = 1.0
 # The weight of a new value in an exponential average, whose half-life is three keys.
-WEIGHT = 0.2
+SMOOTHING_WEIGHT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +30,21 @@ class Debounce:
     spread: float = 0.0
     latency: float | None = None
 
-    def typed(self, now: float) -> Debounce:
+    def after_change(self, now: float) -> Debounce:
         """Return the state after a change at a time. The time of a pause does not count as a gap."""
-        between = PAUSE if self.last is None else now - self.last
-        if between >= PAUSE:
+        between = PAUSE_SECONDS if self.last is None else now - self.last
+        if between >= PAUSE_SECONDS:
             return replace(self, last=now)
         if self.gap is None:
             return replace(self, last=now, gap=between)
-        spread = _nearer(self.spread, abs(between - self.gap))
-        return replace(self, last=now, gap=_nearer(self.gap, between), spread=spread)
+        spread = _smooth(self.spread, abs(between - self.gap))
+        return replace(self, last=now, gap=_smooth(self.gap, between), spread=spread)
 
-    def answered(self, seconds: float) -> Debounce:
+    def after_answer(self, seconds: float) -> Debounce:
         """Return the state after an answer of the model that took `seconds`."""
-        return replace(self, latency=seconds if self.latency is None else _nearer(self.latency, seconds))
+        return replace(self, latency=seconds if self.latency is None else _smooth(self.latency, seconds))
 
-    def wait(self, now: float) -> float:
+    def wait_seconds(self, now: float) -> float:
         """Return the seconds that a request at the time `now` waits before the model is asked.
 
         That is 0 if the answer is expected before the next key. Otherwise the request waits until that key is overdue,
@@ -60,5 +60,5 @@ class Debounce:
         return due if 0 < due <= MAX_WAIT_SECONDS else 0.0
 
 
-def _nearer(average: float, value: float) -> float:
-    return average + WEIGHT * (value - average)
+def _smooth(average: float, value: float) -> float:
+    return average + SMOOTHING_WEIGHT * (value - average)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mercury_lsp.engine.api import Engine
 
 
-def wanted(config: Config) -> tuple[object, ...]:
+def relevant_settings(config: Config) -> tuple[object, ...]:
     """Return the settings that `load` uses, so that a change of any other option does not load the model again."""
     remote: tuple[object, ...] = (config.remote, config.nice)
     if config.remote != "off":

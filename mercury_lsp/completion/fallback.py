@@ -7,14 +7,14 @@ hosted model does not answer.
 from __future__ import annotations
 
 from mercury_lsp.completion.committed import likelihood
-from mercury_lsp.engine.api import ALONE, Engine, Infill, Progress, Run, Sampling
+from mercury_lsp.engine.api import DEFAULT_RUN, Engine, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.breaker import RemoteBacked, RemoteStatus
 from mercury_lsp.remote.engine import RemoteEngine
 
 # A local text that is at least so likely is returned without a request.
-LEAST_LIKELIHOOD = 0.11
+MIN_LIKELIHOOD = 0.11
 
 
 class FallbackEngine(RemoteBacked):
@@ -34,34 +34,38 @@ class FallbackEngine(RemoteBacked):
             return RemoteStatus("", "open", self._remote)
         return self._remote.remote_status
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Infill locally, and by the hosted model if the result is too unlikely and may be sent. Raises `Cancelled`."""
-        here = self.local.infill(prompt, sampling, run)
-        if isinstance(self._remote, str) or sampling.here or _surest(here) >= LEAST_LIKELIHOOD:
-            return here
+        local = self.local.infill(prompt, sampling, run)
+        if (
+            isinstance(self._remote, str)
+            or sampling.local_only
+            or _first_lines_likelihood(local) >= MIN_LIKELIHOOD
+        ):
+            return local
         if run.on_progress is not None:
-            run.on_progress(Progress(here.text, here.tokens, here.tokens, here.forward_passes, here))
+            run.on_progress(Progress(local.text, local.tokens, local.tokens, local.forward_passes, local))
         try:
-            there = self._remote.infill(prompt, sampling, Run(run.cancelled))
-        except Unanswered:
+            hosted = self._remote.infill(prompt, sampling, Run(run.cancelled))
+        except NoResult:
             # The reason is in `remote_status`.
-            return here
-        return there if _better(there, here) else here
+            return local
+        return hosted if _is_better(hosted, local) else local
 
 
-def _surest(infill: Infill) -> float:
+def _first_lines_likelihood(infill: Infill) -> float:
     """Return the probability of the shortest beginning of whole lines that is not blank, which can be shown alone."""
     for count in range(1, len(infill.lines) + 1):
-        if (part := infill.first(count)).text.strip():
+        if (part := infill.first_lines(count)).text.strip():
             return likelihood(part.confidence, part.tokens)
     return likelihood(infill.confidence, infill.tokens)
 
 
-def _better(there: Infill, here: Infill) -> bool:
+def _is_better(hosted: Infill, local: Infill) -> bool:
     """Return whether the hosted model's text is more likely than the local one, or the only one that is not blank.
 
     A hosted text without probabilities has by convention the likelihood 1.0 and so replaces the unlikely local text.
     """
-    if not there.text.strip():
+    if not hosted.text.strip():
         return False
-    return _surest(there) > _surest(here) or not here.text.strip()
+    return _first_lines_likelihood(hosted) > _first_lines_likelihood(local) or not local.text.strip()

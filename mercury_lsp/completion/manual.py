@@ -20,77 +20,80 @@ from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.syntax.tree import Syntax
 
 if TYPE_CHECKING:
-    from mercury_lsp.completion.committed import Committed
+    from mercury_lsp.completion.committed import CommittedText
     from mercury_lsp.completion.types import Completion, Snapshot
     from mercury_lsp.syntax.document import Document
 
 # The number of infills of a place, and of beginnings of the first infill, that are tried.
 MAX_TRIES = 6
 # The time limit of each of the three searches, which all end before the deadline of a manual request.
-WAY_SECONDS = 0.6
+SEARCH_SECONDS = 0.6
 
-Late = Callable[[], bool]
+ShouldStop = Callable[[], bool]
 """Returns True when the search must stop: it is cancelled, or its time is up."""
 
 _WORD = re.compile(r"\w+|[^\w\s]+")
 
 
-def found(
-    first: Committed,
-    alternatives: Callable[[Late], Iterator[Infill]],
-    middles: Callable[[Snapshot, int, Late], Iterator[Infill]],
-    cancelled: Late,
-    patience: float,
+def find_alternative(
+    first: CommittedText,
+    alternatives: Callable[[ShouldStop], Iterator[Infill]],
+    infills_elsewhere: Callable[[Snapshot, int, ShouldStop], Iterator[Infill]],
+    cancelled: ShouldStop,
+    search_seconds: float,
 ) -> Completion:
     """Return a completion in place of the `first` text, of which nothing fits; the judged `first` if nothing else fits.
 
-    `alternatives` yields further infills of the same place, `middles` those of another place, each of one line after
-    optional blank lines; both get the function that tells them to stop. A new line is tried first if the first text
-    adds nothing: if it is blank, repeats the rest of the line, or the cursor is within a word, which any other infill
-    would break. With `multiline` "never" no new line is tried. `patience`: the time limit in seconds of each search.
-    Raises `Cancelled`.
+    `alternatives` yields further infills of the same place, `infills_elsewhere` those of another place, each of one
+    line after optional blank lines; both get the function that tells them to stop. A new line is tried first if the
+    first text adds nothing: if it is blank, repeats the rest of the line, or the cursor is within a word, which any
+    other infill would break. With `multiline` "never" no new line is tried. `search_seconds`: the time limit of each
+    search. Raises `Cancelled`.
     """
 
-    def here(late: Late) -> Iterator[Completion]:
-        for infill in chain([first.infill], islice(alternatives(late), MAX_TRIES)):
-            yield _with(first, infill).judged()
+    def search_alternatives(should_stop: ShouldStop) -> Iterator[Completion]:
+        for infill in chain([first.infill], islice(alternatives(should_stop), MAX_TRIES)):
+            yield _with_infill(first, infill).judge()
 
-    def shorter(late: Late) -> Iterator[Completion]:
-        for part in () if is_secret(first.text) else beginnings(first.infill):
-            if late():
+    def search_beginnings(should_stop: ShouldStop) -> Iterator[Completion]:
+        for beginning in () if is_secret(first.text) else beginnings(first.infill):
+            if should_stop():
                 break
-            yield replace(first, infill=part, single_line=True).judged()
+            yield replace(first, infill=beginning, single_line=True).judge()
 
-    def elsewhere(late: Late) -> Iterator[Completion]:
-        for place in _places(first.snapshot.document, first.offset):
-            snapshot = replace(first.snapshot, document=place.document)
+    def search_new_lines(should_stop: ShouldStop) -> Iterator[Completion]:
+        for new_line in _new_lines(first.snapshot.document, first.offset):
+            snapshot = replace(first.snapshot, document=new_line.document)
             moved = replace(
                 first,
                 snapshot=snapshot,
-                offset=place.start,
-                syntax=Syntax.of(place.document),
+                offset=new_line.start,
+                syntax=Syntax.of(new_line.document),
                 single_line=True,
             )
-            for infill in islice(middles(snapshot, place.start, late), MAX_TRIES):
-                made = _with(moved, infill).judged()
-                if made.shown is not None and made.end == place.start:
-                    shown = place.before + made.shown + place.behind
-                    yield replace(made, shown=shown, start=first.offset, end=place.end)
+            for infill in islice(infills_elsewhere(snapshot, new_line.start, should_stop), MAX_TRIES):
+                completion = _with_infill(moved, infill).judge()
+                if completion.shown is not None and completion.end == new_line.start:
+                    shown = new_line.before + completion.shown + new_line.after
+                    yield replace(completion, shown=shown, start=first.offset, end=new_line.end)
 
-    ways = [elsewhere, here, shorter] if _nothing_to_add(first) else [here, shorter, elsewhere]
+    if _adds_nothing(first):
+        searches = [search_new_lines, search_alternatives, search_beginnings]
+    else:
+        searches = [search_alternatives, search_beginnings, search_new_lines]
     if first.snapshot.config.multiline == "never":
-        ways.remove(elsewhere)
-    for way in ways:
+        searches.remove(search_new_lines)
+    for search in searches:
         with suppress(Cancelled):
-            for completion in way(_limit(cancelled, patience)):
+            for completion in search(_with_time_limit(cancelled, search_seconds)):
                 if completion.shown is not None:
                     return completion
         if cancelled():
             raise Cancelled
-    return first.judged()
+    return first.judge()
 
 
-def _with(committed: Committed, infill: Infill) -> Committed:
+def _with_infill(committed: CommittedText, infill: Infill) -> CommittedText:
     """Replace the infill, for a single line by its beginning up to the first line that is not blank.
 
     After the end of a block the cursor's line is complete, and the model's text begins with blank lines.
@@ -101,12 +104,12 @@ def _with(committed: Committed, infill: Infill) -> Committed:
     if not committed.single_line or "\n" not in text[:blank] or config.multiline == "never":
         return replace(committed, infill=infill)
     end = text.find("\n", blank)
-    return replace(committed, infill=infill if end < 0 else infill.until(end), single_line=False)
+    return replace(committed, infill=infill if end < 0 else infill.cut_at(end), single_line=False)
 
 
-def _limit(cancelled: Late, patience: float) -> Late:
-    until = time.monotonic() + patience
-    return lambda: cancelled() or time.monotonic() > until
+def _with_time_limit(cancelled: ShouldStop, seconds: float) -> ShouldStop:
+    deadline = time.monotonic() + seconds
+    return lambda: cancelled() or time.monotonic() > deadline
 
 
 def beginnings(infill: Infill) -> Iterator[Infill]:
@@ -116,25 +119,25 @@ def beginnings(infill: Infill) -> Iterator[Infill]:
     if not newline and ends:
         ends.pop()
     for end in islice(reversed(ends), MAX_TRIES):
-        yield infill.until(end)
+        yield infill.cut_at(end)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _NewLine:
     """A document with an additional empty line, which begins at `start`.
 
-    A suggestion there becomes one at the cursor: it stands between `before` and `behind`, and all three replace the
+    A suggestion there becomes one at the cursor: it stands between `before` and `after`, and all three replace the
     text from the cursor to `end`.
     """
 
     document: Document
     start: int
     before: str
-    behind: str
+    after: str
     end: int
 
 
-def _places(document: Document, offset: int) -> Iterator[_Place]:
+def _new_lines(document: Document, offset: int) -> Iterator[_NewLine]:
     """Yield a new line below the cursor's line, and one above it if only indentation is before the cursor.
 
     If the cursor is in an empty block, there is none below, because the block would stay empty.
@@ -144,18 +147,19 @@ def _places(document: Document, offset: int) -> Iterator[_Place]:
     eol, text = document.eol, document.text
     left = text[begin:offset]
     if not (left.rstrip().endswith("{") and text[offset:end].lstrip().startswith("}")):
-        more = document.replace(end, end, eol, document.version)
-        yield _Place(more, end + len(eol), text[offset:end] + eol, "", end)
+        extended = document.replace(end, end, eol, document.version)
+        yield _NewLine(extended, end + len(eol), text[offset:end] + eol, "", end)
     if not left.strip() and text[offset:end].strip():
-        behind = eol + left
-        yield _Place(document.replace(offset, offset, behind, document.version), offset, "", behind, offset)
+        after = eol + left
+        extended = document.replace(offset, offset, after, document.version)
+        yield _NewLine(extended, offset, "", after, offset)
 
 
-def _nothing_to_add(first: Committed) -> bool:
+def _adds_nothing(first: CommittedText) -> bool:
     document, offset = first.snapshot.document, first.offset
     number, column = document.position(offset)
     line = document.line(number)
     rest = line[column:].strip()
-    said = first.text.strip()
-    within = re.fullmatch(r"\w\w", line[max(0, column - 1) : column + 1]) is not None
-    return not said or within or (rest != "" and (said.startswith(rest) or rest.startswith(said)))
+    added = first.text.strip()
+    within_word = re.fullmatch(r"\w\w", line[max(0, column - 1) : column + 1]) is not None
+    return not added or within_word or (rest != "" and (added.startswith(rest) or rest.startswith(added)))

@@ -28,31 +28,31 @@ from mercury_lsp.edits.region import (
     Change,
     Clean,
     Region,
-    left_of_secrets,
+    edit_candidates,
+    lines_with_secret_remains,
     recent_changes,
     region_around,
-    rewritten,
 )
 from mercury_lsp.edits.search import Candidate, Dismissals
-from mercury_lsp.engine.worker import Cancelled, Unanswered
+from mercury_lsp.engine.worker import Cancelled, NoResult
 from mercury_lsp.errors import Failure
 from mercury_lsp.syntax.document import Document
 
 # The debounce of an automatic request.
-QUIET_SECONDS = 0.25
+DEBOUNCE_SECONDS = 0.25
 # Converts the option `context_tokens` to characters of the prompt, and the region's characters to tokens.
 CHARACTERS_PER_TOKEN = 3
 # The number of tokens by which an answer may be longer than the region.
-MORE_TOKENS = 192
+EXTRA_ANSWER_TOKENS = 192
 # Longer answers are rejected, because their edits are computed on the event loop.
 MAX_ANSWER_LINES, MAX_ANSWER_CHARACTERS = 300, 4 * MAX_REGION_CHARACTERS
 # Characters that no edit may add: controls except the tab, hidden characters, and surrogates.
-_UNFIT = re.compile(f"[\0-\x08\x0a-\x1f\x7f\ud800-\udfff{HIDDEN}]")
+_FORBIDDEN_CHARACTERS = re.compile(f"[\0-\x08\x0a-\x1f\x7f\ud800-\udfff{HIDDEN}]")
 
 log = logging.getLogger(__name__)
 
 
-class Author(Protocol):
+class EditModel(Protocol):
     """A model that rewrites lines. `here`: the model runs on this machine."""
 
     format: Format
@@ -70,7 +70,7 @@ class Author(Protocol):
     ) -> list[str] | None:
         """Return the region's new lines in the model's answer; None if it is incomplete or not in the format.
 
-        Raises `Unanswered`, `Cancelled`.
+        Raises `NoResult`, `Cancelled`.
         """
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class Author(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Answer:
     """An answer: the new lines of a region, whose document is that of the request, or after accepted edits of it."""
 
     region: Region
@@ -95,16 +95,16 @@ class Rewrites:
 
     def __init__(
         self,
-        make: Callable[[], Author],
+        make: Callable[[], EditModel],
         busy: Callable[[], bool] = lambda: False,
         ignored: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._make, self._busy, self._ignored = make, busy, ignored
-        self.author: Author | None = None
+        self.model: EditModel | None = None
         # The reason if the model cannot be made: it is not tried again, because loading may take seconds.
         self._failure: Failure | None = None
-        self._kept: _Kept | None = None
-        self._asked = ""
+        self._last_answer: _Answer | None = None
+        self._last_prompt = ""
         self._closed = Event()
         # Only one request runs at a time, in one thread; the others wait on the event loop.
         self._turn = asyncio.Lock()
@@ -114,33 +114,35 @@ class Rewrites:
         """Stop the running request, which then returns None, and start no further one."""
         self._closed.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
-        if self.author is not None:
-            self.author.close()
+        if self.model is not None:
+            self.model.close()
 
     async def find(
         self, snapshot: Snapshot, cursor: int, edits: Sequence[Edit], dismissals: Dismissals | None
     ) -> Candidate | None:
-        """Return the next edit near the cursor, or None. Raises `Unanswered`, and the errors of `make`."""
-        same = self._kept is not None and self._kept.region.document == snapshot.document
-        if (kept := self._still(snapshot.document)) is not None:
-            left = rewritten(kept.region, kept.lines, kept.changes, dismissals)
-            if left or (same and not snapshot.invoked):
+        """Return the next edit near the cursor, or None. Raises `NoResult`, and the errors of `make`."""
+        same = self._last_answer is not None and self._last_answer.region.document == snapshot.document
+        if (answer := self._valid_answer(snapshot.document)) is not None:
+            left = edit_candidates(answer.region, answer.lines, answer.changes, dismissals)
+            if left or (same and not snapshot.manual):
                 return left[0] if left else None
-        if not snapshot.invoked:
-            await asyncio.sleep(QUIET_SECONDS)
-        kept = await self._asked_for(snapshot, cursor, tuple(edits))
-        if kept is None:
+        if not snapshot.manual:
+            await asyncio.sleep(DEBOUNCE_SECONDS)
+        answer = await self._ask_when_idle(snapshot, cursor, tuple(edits))
+        if answer is None:
             return None
-        self._kept = kept
-        found = rewritten(kept.region, kept.lines, kept.changes, dismissals)
+        self._last_answer = answer
+        found = edit_candidates(answer.region, answer.lines, answer.changes, dismissals)
         return found[0] if found else None
 
-    async def _asked_for(self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]) -> _Kept | None:
+    async def _ask_when_idle(
+        self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]
+    ) -> _Answer | None:
         """Return the model's answer, computed while no completion needs the processor."""
-        gone = Event()
+        request_cancelled = Event()
 
         def cancelled() -> bool:
-            return gone.is_set() or self._closed.is_set() or self._busy()
+            return request_cancelled.is_set() or self._closed.is_set() or self._busy()
 
         try:
             while not self._closed.is_set():
@@ -154,46 +156,48 @@ class Rewrites:
                     if self._ignored(snapshot.document.uri):
                         snapshot = replace(snapshot, ignored=True)
                     with suppress(Cancelled):
-                        answer = partial(copy_context().run, self._answer, snapshot, cursor, edits, cancelled)
-                        return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+                        ask = partial(copy_context().run, self._ask, snapshot, cursor, edits, cancelled)
+                        return await asyncio.get_running_loop().run_in_executor(self._thread, ask)
             return None
-        except Unanswered:
+        except NoResult:
             if self._closed.is_set():
                 return None
             raise
         finally:
-            gone.set()
+            request_cancelled.set()
 
-    def _answer(
+    def _ask(
         self, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...], cancelled: Callable[[], bool]
-    ) -> _Kept | None:
+    ) -> _Answer | None:
         """Ask the model for the lines around the cursor; runs in the thread `mercury-edits`."""
-        if self.author is None:
-            self.author = self._made()
+        if self.model is None:
+            self.model = self._make_once()
         if cancelled():
             raise Cancelled
-        author, document = self.author, snapshot.document
-        if snapshot.ignored and not author.here:
+        model, document = self.model, snapshot.document
+        if snapshot.ignored and not model.here:
             return None
         characters = CHARACTERS_PER_TOKEN * snapshot.config.context_tokens
-        hidden = left_of_secrets(document, edits) if author.clean is not None else ()
-        region = region_around(document, cursor, characters, author.clean, hidden)
-        changes = recent_changes(document, edits, author.clean)
+        hidden = lines_with_secret_remains(document, edits) if model.clean is not None else ()
+        region = region_around(document, cursor, characters, model.clean, hidden)
+        changes = recent_changes(document, edits, model.clean)
         if region is None or not changes:
             return None
-        prompt = author.format.prompt(author.path(document), region, changes)
-        if prompt is None or prompt == self._asked:
+        prompt = model.format.prompt(model.path(document), region, changes)
+        if prompt is None or prompt == self._last_prompt:
             return None
-        tokens = MORE_TOKENS + sum(len(line) + 1 for line in region.editable) * 2 // CHARACTERS_PER_TOKEN
-        lines = author.ask(prompt, region, tokens, cancelled)
+        tokens = (
+            EXTRA_ANSWER_TOKENS + sum(len(line) + 1 for line in region.editable) * 2 // CHARACTERS_PER_TOKEN
+        )
+        lines = model.ask(prompt, region, tokens, cancelled)
         # The same prompt is not sent twice, even if its answer was of no use.
-        self._asked = prompt
+        self._last_prompt = prompt
         if lines is None or not _is_fit(lines, region):
             log.debug("The answer is not the lines, rewritten.")
             return None
-        return _Kept(region, tuple(lines), tuple(changes))
+        return _Answer(region, tuple(lines), tuple(changes))
 
-    def _made(self) -> Author:
+    def _make_once(self) -> EditModel:
         """Make the model. Raises `Failure`, the same again if it has failed before."""
         if self._failure is not None:
             raise self._failure
@@ -203,19 +207,19 @@ class Rewrites:
             self._failure = error
             raise
 
-    def _still(self, document: Document) -> _Kept | None:
+    def _valid_answer(self, document: Document) -> _Answer | None:
         """Return the kept answer if the document has not changed since, except by one of the answer's edits."""
-        kept = self._kept
-        if kept is None or kept.region.document.uri != document.uri:
+        answer = self._last_answer
+        if answer is None or answer.region.document.uri != document.uri:
             return None
-        was = kept.region.document
+        was = answer.region.document
         if document.text == was.text:
-            return kept
-        for one in rewritten(kept.region, kept.lines, kept.changes):
+            return answer
+        for one in edit_candidates(answer.region, answer.lines, answer.changes):
             if was.text[: one.start] + one.text + was.text[one.end :] == document.text:
-                self._kept = replace(kept, region=_after(kept.region, one, document))
-                return self._kept
-        self._kept = None
+                self._last_answer = replace(answer, region=_region_after_edit(answer.region, one, document))
+                return self._last_answer
+        self._last_answer = None
         return None
 
 
@@ -223,10 +227,12 @@ def _is_fit(lines: Sequence[str], region: Region) -> bool:
     """Return whether lines are within the size limits, and have no unfit character that is new to the region."""
     if len(lines) > MAX_ANSWER_LINES or sum(map(len, lines)) > MAX_ANSWER_CHARACTERS:
         return False
-    return set(_UNFIT.findall("".join(lines))) <= set(_UNFIT.findall("".join(region.editable)))
+    return set(_FORBIDDEN_CHARACTERS.findall("".join(lines))) <= set(
+        _FORBIDDEN_CHARACTERS.findall("".join(region.editable))
+    )
 
 
-def _after(region: Region, taken: Candidate, document: Document) -> Region:
+def _region_after_edit(region: Region, taken: Candidate, document: Document) -> Region:
     """Return the region after one of its edits was accepted, with the cursor at the end of that edit."""
     more = document.line_count - region.document.line_count
     last = region.last + more

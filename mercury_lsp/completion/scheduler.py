@@ -17,13 +17,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mercury_lsp.completion import cache, engines
-from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.committed import CommittedText
 from mercury_lsp.completion.debounce import Debounce
-from mercury_lsp.completion.pipeline import Job, Kept, complete, declined, nothing, prepare
+from mercury_lsp.completion.pipeline import (
+    Job,
+    PipelineCache,
+    complete,
+    decline_reason,
+    empty_completion,
+    prefill_document,
+)
 from mercury_lsp.completion.types import Cause, Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.system import lower_priority, release_memory
-from mercury_lsp.engine.worker import EngineState, Unanswered, Worker
+from mercury_lsp.engine.worker import EngineState, NoResult, Worker
 from mercury_lsp.remote.breaker import ANSWER_SECONDS, RemoteBacked, RemoteStatus
 
 if TYPE_CHECKING:
@@ -50,41 +57,41 @@ class CompletionScheduler:
     def __init__(self) -> None:
         # Receives each preview, and None when its job ends, in the worker's thread; None if the client draws no
         # previews. Must be set before the model is loaded.
-        self.draft: Callable[[cache.Place, Progress | None], None] | None = None
+        self.on_preview: Callable[[cache.Place, Progress | None], None] | None = None
         self._worker: Worker[Engine] | None = None
-        self._wanted: tuple[object, ...] | None = None
+        self._engine_settings: tuple[object, ...] | None = None
         # Set once the model is ready or has failed to load.
         self._loaded = asyncio.Event()
         # Used in the worker's thread only.
-        self._kept = Kept()
-        self._arrivals = itertools.count(1)
+        self._pipeline_cache = PipelineCache()
+        self._request_numbers = itertools.count(1)
         # Number and place of the newest request.
-        self._newest: tuple[int, cache.Place | None] = (0, None)
+        self._newest_request: tuple[int, cache.Place | None] = (0, None)
         # Starts the prefetch at the place after an acceptance of the last suggestion.
-        self._next: asyncio.TimerHandle | None = None
-        # Seconds from a change to the prefetch of further candidates; None if the client shows no others.
-        self.further: float | None = None
-        self._further: asyncio.TimerHandle | None = None
+        self._acceptance_timer: asyncio.TimerHandle | None = None
+        # Seconds from a change to the prefetch of alternatives; None if the client shows none.
+        self.alternatives_delay: float | None = None
+        self._alternatives_timer: asyncio.TimerHandle | None = None
         self._debounce = Debounce()
 
-    def load(self, config: Config, show: Callable[[EngineState], None]) -> bool:
+    def load(self, config: Config, on_state: Callable[[EngineState], None]) -> bool:
         """Start loading the model of a configuration, unless suggestions are off or nothing that it needs has changed.
 
-        Returns whether loading was started. `show` is called on the event loop with each state of the engine.
+        Returns whether loading was started. `on_state` is called on the event loop with each state of the engine.
         """
-        wanted = engines.wanted(config)
-        if not config.enabled or wanted == self._wanted:
+        settings = engines.relevant_settings(config)
+        if not config.enabled or settings == self._engine_settings:
             return False
         if self._worker is not None:
             self._worker.stop(0)
-        self._wanted = wanted
+        self._engine_settings = settings
         self._loaded.clear()
         loop = asyncio.get_running_loop()
 
-        def load(report: Callable[[float], None]) -> Engine:
+        def load_engine(on_progress: Callable[[float], None]) -> Engine:
             # Runs in the worker's thread, which imports numpy and maybe torch, at a low priority.
             lower_priority(config.nice)
-            engine = engines.load(config, report, drafts=self.draft is not None)
+            engine = engines.load(config, on_progress, drafts=self.on_preview is not None)
             release_memory()
             return engine
 
@@ -95,14 +102,14 @@ class CompletionScheduler:
                 else:
                     # The worker loads the engine, again after repeated failures.
                     self._loaded.clear()
-                show(state)
+                on_state(state)
 
-        def on_state(state: EngineState) -> None:
+        def report_state(state: EngineState) -> None:
             # The event loop is closed after the client has disconnected.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(apply_state, state)
 
-        worker = self._worker = Worker(load, on_state, release_memory)
+        worker = self._worker = Worker(load_engine, report_state, release_memory)
         worker.start()
         return True
 
@@ -111,10 +118,10 @@ class CompletionScheduler:
 
         The second call may come from any thread and only waits.
         """
-        for timer in (self._next, self._further):
+        for timer in (self._acceptance_timer, self._alternatives_timer):
             if timer is not None:
                 timer.cancel()
-        self._next = self._further = None
+        self._acceptance_timer = self._alternatives_timer = None
         if self._worker is not None:
             self._worker.stop(timeout)
 
@@ -153,203 +160,214 @@ class CompletionScheduler:
         return EngineState("idle") if self._worker is None else self._worker.state
 
     @property
-    def work(self) -> dict[str, object]:
+    def debug_state(self) -> dict[str, object]:
         """For debugging: the number of started jobs, and whether any work runs or is scheduled."""
-        begun = self._worker.begun if self._worker else 0
-        return {"begun": begun, "busy": bool(self._next or self._further) or self.computing}
+        begun = self._worker.jobs_started if self._worker else 0
+        return {"begun": begun, "busy": bool(self._acceptance_timer or self._alternatives_timer) or self.busy}
 
     @property
-    def computing(self) -> bool:
+    def busy(self) -> bool:
         """Whether a job runs or waits."""
         return self._worker is not None and self._worker.busy
 
-    def opened(self, snapshot: Snapshot) -> None:
+    def on_open(self, snapshot: Snapshot) -> None:
         """Prefetch at the top of a document that was just opened, because most cursors begin there."""
         worker = self._worker
-        if worker is not None and _ahead(snapshot.config) and not declined(snapshot):
-            kept = self._kept
-            key = ("opened", snapshot)
-            worker.anticipate(key, lambda engine, cancelled, _: prepare(snapshot, 0, engine, cancelled, kept))
+        if worker is not None and _prefetches(snapshot.config) and not decline_reason(snapshot):
+            pipeline_cache, key = self._pipeline_cache, ("opened", snapshot)
 
-    def changed(self, snapshot: Snapshot, offset: int) -> None:
+            def prefill(engine: Engine, cancelled: Callable[[], bool], _: object) -> None:
+                prefill_document(snapshot, 0, engine, cancelled, pipeline_cache)
+
+            worker.prefetch(key, prefill)
+
+    def on_change(self, snapshot: Snapshot, offset: int) -> None:
         """Prefetch at the probable cursor of a document that has changed, ahead of the editor's request."""
-        self._debounce = self._debounce.typed(asyncio.get_running_loop().time())
-        if self._further is not None:
-            self._further.cancel()
-            self._further = None
-        if _ahead(snapshot.config) and not declined(snapshot):
-            self._anticipate(snapshot, offset)
-            if self.further is not None:
-                more = replace(snapshot, several=True)
+        self._debounce = self._debounce.after_change(asyncio.get_running_loop().time())
+        if self._alternatives_timer is not None:
+            self._alternatives_timer.cancel()
+            self._alternatives_timer = None
+        if _prefetches(snapshot.config) and not decline_reason(snapshot):
+            self._prefetch(snapshot, offset)
+            if self.alternatives_delay is not None:
+                with_alternatives = replace(snapshot, wants_alternatives=True)
                 loop = asyncio.get_running_loop()
-                self._further = loop.call_later(self.further, self._more, more, offset)
+                self._alternatives_timer = loop.call_later(
+                    self.alternatives_delay, self._prefetch_alternatives, with_alternatives, offset
+                )
 
-    def arrived(self) -> int:
+    def next_request_number(self) -> int:
         """Return the number of a request that has just arrived, which keeps the order of requests that wait."""
-        return next(self._arrivals)
+        return next(self._request_numbers)
 
-    async def completion(self, snapshot: Snapshot, offset: int, arrival: int | None = None) -> Reply:
+    async def complete(self, snapshot: Snapshot, offset: int, request_number: int | None = None) -> Reply:
         """Return a suggestion, or the cause if there is none in time.
 
-        `arrival` is the number from `arrived` of a request that has waited for something else first.
+        `request_number` is the number from `next_request_number` of a request that has waited for something else first.
         """
         place = (snapshot, offset)
-        arrival = self.arrived() if arrival is None else arrival
-        if arrival > self._newest[0]:
-            self._newest = (arrival, place)
-        elif self._newest[1] != place:
+        request_number = self.next_request_number() if request_number is None else request_number
+        if request_number > self._newest_request[0]:
+            self._newest_request = (request_number, place)
+        elif self._newest_request[1] != place:
             return Reply(cause=Cause.SUPERSEDED)
-        if (found := self._cached(snapshot, offset)) is not None:
-            return _reply(found, from_cache=True)
+        if (cached := self._lookup_cached(snapshot, offset)) is not None:
+            return _make_reply(cached, from_cache=True)
         now = asyncio.get_running_loop().time
-        await asyncio.sleep(self._wait(snapshot, now()))
-        first, last = self._deadlines(snapshot)
+        await asyncio.sleep(self._debounce_seconds(snapshot, now()))
+        soft_seconds, hard_seconds = self._deadlines(snapshot)
         # The deadlines begin after the debounce.
-        until, end = now() + first, now() + last
+        soft_deadline, hard_deadline = now() + soft_seconds, now() + hard_seconds
         with suppress(TimeoutError):
             # Not `asyncio.wait_for`, which may swallow a cancellation.
-            async with asyncio.timeout_at(min(until, now() + MODEL_WAIT_SECONDS)):
+            async with asyncio.timeout_at(min(soft_deadline, now() + MODEL_WAIT_SECONDS)):
                 await self._loaded.wait()
         worker = self._worker
-        if self._newest[1] != place:
+        if self._newest_request[1] != place:
             return Reply(cause=Cause.SUPERSEDED)
         if worker is None or worker.engine is None:
             failed = worker is not None and worker.state.kind == "failed"
             return Reply(cause=Cause.FAILED if failed else Cause.LOADING)
-        if (found := self._cached(snapshot, offset)) is not None:
-            return _reply(found, from_cache=True)
-        begun = now()
-        future = asyncio.wrap_future(worker.submit(place, self._job(worker, snapshot, offset)))
+        if (cached := self._lookup_cached(snapshot, offset)) is not None:
+            return _make_reply(cached, from_cache=True)
+        began = now()
+        future = asyncio.wrap_future(worker.submit(place, self._make_job(worker, snapshot, offset)))
         try:
-            await asyncio.wait([future], timeout=max(0.0, until - begun))
-            if last > first and not future.done() and not await _worth_showing(worker.progress(place)):
-                await asyncio.wait([future], timeout=max(0.0, end - now()))
+            await asyncio.wait([future], timeout=max(0.0, soft_deadline - began))
+            can_wait = hard_deadline > soft_deadline and not future.done()
+            if can_wait and not await _is_worth_showing(worker.progress(place)):
+                await asyncio.wait([future], timeout=max(0.0, hard_deadline - now()))
             if future.done():
-                self._follow(snapshot, completion := future.result())
+                completion = future.result()
+                self._schedule_acceptance_prefetch(snapshot, completion)
                 if completion is None:
                     return Reply(cause=Cause.SUPERSEDED)
-                if completion.infill.forward_passes and not completion.others:
-                    self._debounce = self._debounce.answered(now() - begun)
-                return _reply(completion)
+                if completion.infill.forward_passes and not completion.alternatives:
+                    self._debounce = self._debounce.after_answer(now() - began)
+                return _make_reply(completion)
             if snapshot.config.remote == "off":
                 # The result will answer the next request for this place.
-                worker.keep(place)
-            done: Committed | None = worker.progress(place)
-        except Unanswered as error:
-            return Reply(nothing(offset, str(error)), Cause.UNANSWERED)
+                worker.keep_running(place)
+            committed: CommittedText | None = worker.progress(place)
+        except NoResult as error:
+            return Reply(empty_completion(offset, str(error)), Cause.UNANSWERED)
         finally:
             future.cancel()
         log.debug("The deadline came before the end.")
-        late = None if done is None else await _judged(done, first)
-        return Reply(late, Cause.NONE if late is not None and late.shown is not None else Cause.DEADLINE)
+        completion = None if committed is None else await _judge_in_time(committed, soft_seconds)
+        shown = completion is not None and completion.shown is not None
+        return Reply(completion, Cause.NONE if shown else Cause.DEADLINE)
 
-    def _wait(self, snapshot: Snapshot, now: float) -> float:
+    def _debounce_seconds(self, snapshot: Snapshot, now: float) -> float:
         """Return the debounce of a request in seconds."""
         config = snapshot.config
         if config.debounce_ms >= 0:
             return config.debounce_ms / 1000
-        return 0.0 if _ahead(config) or snapshot.invoked else self._debounce.wait(now)
+        return 0.0 if _prefetches(config) or snapshot.manual else self._debounce.wait_seconds(now)
 
     def _deadlines(self, snapshot: Snapshot) -> tuple[float, float]:
-        """Return two deadlines in seconds: for committed text that is worth showing, and for any answer.
+        """Return the soft and the hard deadline in seconds: for text that is worth showing, and for any answer.
 
-        They differ only with a fallback and without `deadline_ms`: the second one leaves time for the hosted model.
+        They differ only with a fallback and without `deadline_ms`: the hard one leaves time for the hosted model.
         """
         config, engine = snapshot.config, self._worker.engine if self._worker else None
-        here = CPU_DEADLINE_SECONDS if engine is None or engine.device == "cpu" else GPU_DEADLINE_SECONDS
-        there = ANSWER_SECONDS + REMOTE_GRACE_SECONDS
-        usual = {"off": (here, here), "always": (there, there), "fallback": (here, here + there)}
-        first, last = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else usual[config.remote]
-        times = MANUAL_DEADLINES if snapshot.invoked else 1
-        return first * times, last * times
+        local = CPU_DEADLINE_SECONDS if engine is None or engine.device == "cpu" else GPU_DEADLINE_SECONDS
+        hosted = ANSWER_SECONDS + REMOTE_GRACE_SECONDS
+        defaults = {"off": (local, local), "always": (hosted, hosted), "fallback": (local, local + hosted)}
+        soft, hard = (config.deadline_ms / 1000,) * 2 if config.deadline_ms else defaults[config.remote]
+        factor = MANUAL_DEADLINES if snapshot.manual else 1
+        return soft * factor, hard * factor
 
-    def _cached(self, snapshot: Snapshot, offset: int) -> Completion | None:
+    def _lookup_cached(self, snapshot: Snapshot, offset: int) -> Completion | None:
         """Return the answer that the earlier results give, without a pass; None if they give none."""
         worker = self._worker
         if worker is None or not snapshot.config.anticipate:
             return None
-        found = cache.lookup(worker.remembered(), snapshot, offset)
-        if found is not None:
+        cached = cache.lookup(worker.recent_results(), snapshot, offset)
+        if cached is not None:
             log.debug("Answered from memory.")
             worker.supersede()
-            self._follow(snapshot, found)
-        return found
+            self._schedule_acceptance_prefetch(snapshot, cached)
+        return cached
 
-    def _follow(self, snapshot: Snapshot, completion: Completion | None) -> None:
+    def _schedule_acceptance_prefetch(self, snapshot: Snapshot, completion: Completion | None) -> None:
         """Schedule the prefetch at the place after an acceptance of a completion, once the reply is sent."""
-        if completion is None or completion.shown is None or not _ahead(snapshot.config):
+        if completion is None or completion.shown is None or not _prefetches(snapshot.config):
             return
-        if self._next is not None:
-            self._next.cancel()
+        if self._acceptance_timer is not None:
+            self._acceptance_timer.cancel()
         # The event loop runs a timer, even of 0 s, after the callback that sends the reply.
-        self._next = asyncio.get_running_loop().call_later(0, self._accepted, snapshot, completion)
+        self._acceptance_timer = asyncio.get_running_loop().call_later(
+            0, self._prefetch_after_acceptance, snapshot, completion
+        )
 
-    def _accepted(self, snapshot: Snapshot, completion: Completion) -> None:
+    def _prefetch_after_acceptance(self, snapshot: Snapshot, completion: Completion) -> None:
         """Prefetch at the cursor after an acceptance of a completion, unless the worker is busy."""
-        self._next = None
+        self._acceptance_timer = None
         if self._worker is not None and not self._worker.busy:
-            old, start, shown = snapshot.document, completion.start, completion.shown or ""
-            document = old.replace(start, completion.end, shown, old.version)
-            self._anticipate(replace(snapshot, document=document, invoked=False), start + len(shown))
+            document, start, shown = snapshot.document, completion.start, completion.shown or ""
+            accepted = document.replace(start, completion.end, shown, document.version)
+            self._prefetch(replace(snapshot, document=accepted, manual=False), start + len(shown))
 
-    def _more(self, snapshot: Snapshot, offset: int) -> None:
-        """Prefetch further candidates after a pause in typing, unless the worker is busy."""
-        self._further = None
-        if not self.computing:
-            self._anticipate(snapshot, offset)
+    def _prefetch_alternatives(self, snapshot: Snapshot, offset: int) -> None:
+        """Prefetch alternatives after a pause in typing, unless the worker is busy."""
+        self._alternatives_timer = None
+        if not self.busy:
+            self._prefetch(snapshot, offset)
 
-    def _anticipate(self, snapshot: Snapshot, offset: int) -> None:
+    def _prefetch(self, snapshot: Snapshot, offset: int) -> None:
         worker = self._worker
-        if worker is not None and cache.lookup(worker.remembered(), snapshot, offset) is None:
-            worker.anticipate((snapshot, offset), self._job(worker, snapshot, offset))
+        if worker is not None and cache.lookup(worker.recent_results(), snapshot, offset) is None:
+            worker.prefetch((snapshot, offset), self._make_job(worker, snapshot, offset))
 
-    def _job(
+    def _make_job(
         self, worker: Worker[Engine], snapshot: Snapshot, offset: int
     ) -> Callable[[Engine, Callable[[], bool], Callable[[object], None]], Completion | None]:
-        draft = self.draft
+        on_preview = self.on_preview
 
-        def work(
-            engine: Engine, cancelled: Callable[[], bool], tell: Callable[[object], None]
+        def job(
+            engine: Engine, cancelled: Callable[[], bool], on_commit: Callable[[object], None]
         ) -> Completion | None:
             hint = None
             if snapshot.config.anticipate:
                 interrupted = [worker.interrupted] if worker.interrupted else []
-                hint = cache.draft_hint([*interrupted, *worker.remembered()], snapshot, offset)
-            on_progress = None if draft is None else partial(draft, (snapshot, offset))
-            job = Job(cancelled, on_progress, tell, hint, snapshot.candidates - 1, self._kept)
+                hint = cache.draft_hint([*interrupted, *worker.recent_results()], snapshot, offset)
+            on_progress = None if on_preview is None else partial(on_preview, (snapshot, offset))
+            max_alternatives = snapshot.max_suggestions - 1
+            options = Job(cancelled, on_progress, on_commit, hint, max_alternatives, self._pipeline_cache)
             try:
-                return complete(snapshot, offset, engine, job)
+                return complete(snapshot, offset, engine, options)
             finally:
-                if draft is not None:
-                    draft((snapshot, offset), None)
+                if on_preview is not None:
+                    on_preview((snapshot, offset), None)
 
-        return work
+        return job
 
 
-def _reply(completion: Completion, from_cache: bool = False) -> Reply:
+def _make_reply(completion: Completion, from_cache: bool = False) -> Reply:
     return Reply(completion, Cause.NONE if completion.shown is not None else Cause.WITHHELD, from_cache)
 
 
-async def _worth_showing(committed: Committed | None) -> bool:
+async def _is_worth_showing(committed: CommittedText | None) -> bool:
     """Return whether the committed text is worth showing as it is."""
     if committed is None:
         return False
-    found = await _judged(committed, CPU_DEADLINE_SECONDS)
-    return found is not None and found.shown is not None
+    completion = await _judge_in_time(committed, CPU_DEADLINE_SECONDS)
+    return completion is not None and completion.shown is not None
 
 
-async def _judged(committed: Committed, deadline: float) -> Completion | None:
-    """Judge the committed text; return None if that takes longer than `JUDGE_SHARE` of the deadline in seconds.
+async def _judge_in_time(committed: CommittedText, deadline_seconds: float) -> Completion | None:
+    """Judge the committed text; return None if that takes longer than `JUDGE_SHARE` of the deadline.
 
     The thread that judges cannot be stopped, but the request does not wait for it.
     """
     with suppress(TimeoutError):
-        async with asyncio.timeout(max(MIN_JUDGE_SECONDS, JUDGE_SHARE * deadline)):
-            return await asyncio.shield(asyncio.to_thread(committed.judged))
+        async with asyncio.timeout(max(MIN_JUDGE_SECONDS, JUDGE_SHARE * deadline_seconds)):
+            return await asyncio.shield(asyncio.to_thread(committed.judge))
     log.debug("Judging what was committed took too long.")
     return None
 
 
-def _ahead(config: Config) -> bool:
+def _prefetches(config: Config) -> bool:
     """Return whether the worker prefetches: never with a hosted model, which costs money and would see all typing."""
     return config.anticipate and config.remote == "off"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from mercury_lsp.syntax.indentation import depth, joined
+from mercury_lsp.syntax.indentation import bracket_depth, join_stripped
 from mercury_lsp.syntax.tree import Syntax
 
 _WORD = re.compile(r"\w")
@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w")
 _FINISHED = re.compile(r"(pass|break|continue)$")
 
 
-def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -> str | None:
+def refusal_reason(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -> str | None:
     """Return why nothing is suggested automatically at an offset, as a clause for the user; None if no rule applies."""
     document = syntax.document
     line, column = document.position(offset)
@@ -33,18 +33,18 @@ def refused(syntax: Syntax, offset: int, in_strings_and_comments: bool = True) -
     inside = syntax.text_around(offset)
     if inside is not None and not in_strings_and_comments:
         return f"the cursor is in a {inside}, where in_strings_and_comments switches suggestions off"
-    if inside is None and not rest.strip() and _ended(syntax, offset, left):
+    if inside is None and not rest.strip() and _is_statement_complete(syntax, offset, left):
         return "the statement before the cursor is complete"
     return None
 
 
-def _ended(syntax: Syntax, offset: int, left: str) -> bool:
+def _is_statement_complete(syntax: Syntax, offset: int, left: str) -> bool:
     """Return whether a statement is complete at an offset at the end of a line, whose text so far is `left`."""
     if syntax.language is None:
         return False
     code = syntax.code(offset - len(left), offset)
-    statement = joined([code])
+    statement = join_stripped([code])
     # In shells `then` may follow a semicolon; within brackets the semicolon is in the head of a `for`.
     if statement.endswith(";") and syntax.language.line_comment == "//":
-        return depth(code) <= 0
+        return bracket_depth(code) <= 0
     return syntax.language.offside and _FINISHED.match(statement) is not None

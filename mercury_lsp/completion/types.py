@@ -17,38 +17,38 @@ if TYPE_CHECKING:
     from mercury_lsp.context.memory.project import ProjectMemory
 
 # The number of suggestions for a manual request. More take longer, and users rarely step further.
-MANUAL_CANDIDATES = 3
+MAX_SUGGESTIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that a completion may depend on.
 
-    `roots`: the paths of the workspace folders. `invoked`: the request is manual. `library`: the files for related
-    text; a change of it does not make earlier completions invalid. `ignored`: the project ignores the document, or that
-    is not known yet; then no text of it leaves this machine. `private`: the file, or that to which it links, has a name
-    of secrets. `several`: an automatic request wants several suggestions, because the client can step through them.
-    `memory`: the project memory as far as it is indexed; compared like `library`. `indentation`: the project's own
-    setting. `related`: the choice of related text. `mode`: one of `engine.api.MODES`.
+    `roots`: the paths of the workspace folders. `manual`: whether the request is manual. `library`: the files for
+    related text; a change of it does not make earlier completions invalid. `ignored`: the project ignores the document,
+    or that is not known yet; then no text of it leaves this machine. `private`: the file, or that to which it links,
+    has a name of secrets. `wants_alternatives`: the client can step through several suggestions for an automatic
+    request. `memory`: the project memory as far as it is indexed; compared like `library`. `indentation`: the project's
+    own setting. `related`: the choice of related text. `mode`: one of `engine.api.MODES`.
     """
 
     document: Document
     config: Config
     roots: tuple[str, ...] = ()
-    invoked: bool = False
+    manual: bool = False
     library: Library = field(default=EMPTY, compare=False)
     ignored: bool = False
     private: bool = False
-    several: bool = False
+    wants_alternatives: bool = False
     memory: ProjectMemory | None = field(default=None, compare=False)
     indentation: Indentation = NO_INDENTATION
-    related: ranking.Related = ranking.USUAL
+    related: ranking.Related = ranking.DEFAULT_RELATED
     mode: str = "diffusion"
 
     @property
-    def candidates(self) -> int:
+    def max_suggestions(self) -> int:
         """The largest number of suggestions."""
-        return MANUAL_CANDIDATES if self.invoked or self.several else 1
+        return MAX_SUGGESTIONS if self.manual or self.wants_alternatives else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class Completion:
     """A suggestion that replaces the characters from `start`, the cursor, to `end` in the same line.
 
     `text`: the model's text. `shown`: the part of it that is worth showing, or None. `reason`: why nothing is shown,
-    as a clause for the user. `infill`: the judged text, which is the model's whole text or its beginning. `others`:
-    further suggestions, the likeliest first, which have no others themselves.
+    as a clause for the user. `infill`: the judged text, which is the model's whole text or its beginning.
+    `alternatives`: further suggestions, the likeliest first, which have no alternatives themselves.
     """
 
     text: str
@@ -66,7 +66,7 @@ class Completion:
     end: int
     infill: Infill
     reason: str | None = None
-    others: tuple[Completion, ...] = ()
+    alternatives: tuple[Completion, ...] = ()
 
 
 class Cause(StrEnum):

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Wildmatch, read_set
+from mercury_lsp.context.wildmatch import ANY, DEEP, MANY, STAR, Wildmatch, parse_set
 from mercury_lsp.syntax.indentation import MAX_STEP_COLUMNS, Indentation
 
 NAME = ".editorconfig"
@@ -95,14 +95,14 @@ def _sections(found: Iterable[tuple[str, dict[str, str]]]) -> Iterator[Section]:
     for name, properties in found:
         if not properties or not 0 < len(name) <= MAX_SECTION_CHARACTERS:
             continue
-        globs, used = _written_out(name, left)
+        globs, used = _expand(name, left)
         left -= used
         if left < 0:
             return
         yield Section(tuple(map(_pattern, globs)), tuple(properties.items()))
 
 
-def _written_out(name: str, most: int) -> tuple[list[str], int]:
+def _expand(name: str, most: int) -> tuple[list[str], int]:
     """Expand the braces of a section's name; return the patterns, and the number of characters processed.
 
     There are no patterns if they would be more than `ALTERNATIVES`. The expansion stops after `most` characters.
@@ -141,14 +141,14 @@ def _first_braces(glob: str) -> tuple[int, int, list[str]] | None:
             stack[-1][1].append(i)
         elif character == "}" and stack:
             start, commas = stack.pop()
-            parts = _choices(glob, start, i, commas)
+            parts = _alternatives_in(glob, start, i, commas)
             if parts is not None and (first is None or start < first[0]):
                 first = (start, i + 1, parts)
         i += 1
     return first
 
 
-def _choices(glob: str, start: int, end: int, commas: list[int]) -> list[str] | None:
+def _alternatives_in(glob: str, start: int, end: int, commas: list[int]) -> list[str] | None:
     if commas:
         bounds = [start, *commas, end]
         return [glob[a + 1 : b] for a, b in pairwise(bounds)]
@@ -165,7 +165,7 @@ def _pattern(glob: str) -> Wildmatch:
     # `**` also matches slashes, so the pattern applies to the whole path.
     if anywhere and MANY in tokens:
         return Wildmatch((DEEP, *tokens))
-    return Wildmatch(tokens, name=anywhere)
+    return Wildmatch(tokens, name_only=anywhere)
 
 
 def _tokens(glob: str) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _tokens(glob: str) -> Iterator[str]:
         elif (
             character == "["
             and "]" in (within := glob[i : i + MAX_SET_CHARACTERS])
-            and (found := read_set(within, 0))
+            and (found := parse_set(within, 0))
             and "/" not in glob[i : i + found[1]]
         ):
             yield found[0]

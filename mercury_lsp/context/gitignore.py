@@ -14,8 +14,8 @@ from itertools import islice
 
 from mercury_lsp.context.wildmatch import Wildmatch
 
-EXCLUDE = ".git/info/exclude"
-FAMILIES = ((EXCLUDE, ".gitignore"), (".mercuryignore",))
+EXCLUDE_FILE = ".git/info/exclude"
+RULE_FAMILIES = ((EXCLUDE_FILE, ".gitignore"), (".mercuryignore",))
 """Names of rules files in a folder, by family; in a family, later names take precedence."""
 
 
@@ -49,9 +49,12 @@ class Rules:
         literals: dict[tuple[str, bool, bool], tuple[int, bool]] = {}
         for number, pattern in enumerate(patterns):
             if pattern.is_literal:
-                literals[pattern.ending, pattern.name, pattern.folders] = number, pattern.take_back
+                literals[pattern.literal_suffix, pattern.name_only, pattern.folders_only] = (
+                    number,
+                    pattern.negated,
+                )
             else:
-                wildcards.append((number, pattern.ending, pattern))
+                wildcards.append((number, pattern.literal_suffix, pattern))
         return cls(tuple(reversed(wildcards)), literals)
 
     def verdict(self, path: str) -> bool | None:
@@ -63,17 +66,17 @@ class Rules:
         texts = ((whole, False), (whole[whole.rfind("/") + 1 :], True))
         kinds = (False, True) if path.endswith("/") else (False,)
         fitting = [self.literals.get((*text, folders)) for text in texts for folders in kinds]
-        last, take_back = max(filter(None, fitting), default=(-1, True))
+        last, negated = max(filter(None, fitting), default=(-1, True))
         for number, ending, pattern in self.wildcards:
             if number < last:
                 break
             if whole.endswith(ending) and pattern(path):
-                return not pattern.take_back
-        return None if last < 0 else not take_back
+                return not pattern.negated
+        return None if last < 0 else not negated
 
 
 @dataclass(frozen=True, slots=True)
-class Ignored:
+class IgnoreRules:
     """All rules in a top folder, by the path of their folder, relative to it and "" for itself, and by file name."""
 
     rules: Mapping[str, Mapping[str, Rules]]
@@ -89,7 +92,7 @@ class Ignored:
             return True
         path = path.lower() if self.fold else path
         steps = _steps(path)
-        return any(self._ignores(family, step) for family in FAMILIES for step in steps)
+        return any(self._ignores(family, step) for family in RULE_FAMILIES for step in steps)
 
     def _ignores(self, family: Iterable[str], path: str) -> bool:
         """Return whether the rules of a family ignore exactly this path."""

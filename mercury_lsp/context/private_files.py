@@ -2,8 +2,8 @@
 
 Only the path is examined, and a false positive is better than a false negative. But source code is not private
 whatever its name: Python has a module `secrets.py`, and programs that handle keys have files named after them. So names
-that are only a hint (`TELLING`), such as `secrets` and `credentials`, are private without an extension or with that of
-data, but not with one of `CODE`; the module `secrets` finds literal keys in code.
+that are only a hint (`SUGGESTIVE_NAMES`), such as `secrets` and `credentials`, are private without an extension or with
+that of data, but not with one of `CODE_EXTENSIONS`; the module `secrets` finds literal keys in code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from fnmatch import translate
 
-NAMES = (
+PRIVATE_NAMES = (
     # environments
     ".env", ".env.*", ".env-*", ".env_*", "*.env", "*.env.local", "*.env.*.local", ".envrc", ".flaskenv",
     ".dev.vars",
@@ -62,12 +62,12 @@ NAMES = (
     ".viminfo", "logins.json", "key[34].db", "cookies.sqlite", "login data", "cookies.txt",
     "signons.sqlite",
 )  # fmt: skip
-TELLING = (
+SUGGESTIVE_NAMES = (
     "secret", "secrets", "credential", "credentials", "creds", "api_key", "api_keys", "apikey", "apikeys",
     "api-keys", "private_key", "privatekey", "private-key", "access_token", "auth_token", "tokens",
     "passwords",
 )  # fmt: skip
-CODE = frozenset(
+CODE_EXTENSIONS = frozenset(
     ["py", "pyi", "pyw", "pyx", "js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts", "go", "rs", "c", "h",
      "cc", "cpp", "cxx", "hh", "hpp", "hxx", "cu", "cuh", "java", "kt", "kts", "scala", "sc", "groovy",
      "cs", "fs", "vb", "sh", "bash", "zsh", "fish", "ps1", "php", "phtml", "rb", "rake", "erb", "swift",
@@ -76,14 +76,14 @@ CODE = frozenset(
      "html", "htm", "css", "scss", "less", "md", "rst", "adoc", "tf", "hcl", "nix", "cmake", "asm", "s",
      "vim", "el", "lisp", "scm", "sol", "gd", "f90", "f95", "tcl", "awk", "t"]
 )  # fmt: skip
-FOLDERS = frozenset(
+PRIVATE_FOLDERS = frozenset(
     [".ssh", ".gnupg", ".aws", ".azure", ".gcloud", ".kube", ".docker", ".password-store", ".secrets",
      ".chef", ".oci", ".bluemix", ".aliyun", ".tccli", ".doctl", ".fly", ".vault", ".terraform.d",
      ".bitcoin", ".ethereum", ".electrum", ".monero", ".mozilla", ".thunderbird", ".ngrok2", ".sops",
      ".1password", ".lastpass", ".keychain", "keychains", ".minikube"]
 )  # fmt: skip
 # Files whose names alone are no hint, in the folders of tools: the last parts of the path.
-ENDS = (
+PRIVATE_PATH_ENDS = (
     ".git/config", ".git/config.worktree", ".git/modules/*/config", ".config/gh/hosts.yml", ".config/hub",
     ".config/gcloud/*", "gcloud/credentials.db",
     ".config/doctl/config.yaml", ".config/rclone/*", ".config/sops/*", ".config/op/*",
@@ -113,20 +113,20 @@ _BACKUP = re.compile(
     r"(?P<behind>~\d*~?|#|[._-](?:bak|backup|bkp|old|orig|original|save|saved|sav|copy|tmp|temp|swp|swo|swn|rej|dist|disabled|txt|\d{1,8}"
     r"|\d{4}-\d\d-\d\d)| ?\(\d+\)| copy| - copy)?"
 )
-_NAME = re.compile("|".join(map(translate, NAMES)))
-_END = re.compile("|".join(f".*/{translate(end)}" for end in ENDS))
+_NAME = re.compile("|".join(map(translate, PRIVATE_NAMES)))
+_END = re.compile("|".join(f".*/{translate(end)}" for end in PRIVATE_PATH_ENDS))
 
 
 def is_private(path: str) -> bool:
     """Return whether a path, POSIX or Windows, absolute or relative, is that of a private file."""
     path = path.lower().replace("\\", "/")
     *folders, name = path.split("/")
-    if not FOLDERS.isdisjoint(folders) or _NAME.match(name) or _END.match(f"/{path}"):
+    if not PRIVATE_FOLDERS.isdisjoint(folders) or _NAME.match(name) or _END.match(f"/{path}"):
         return True
-    if _SSH.fullmatch(name) and name.rpartition(".")[2] not in CODE:
+    if _SSH.fullmatch(name) and name.rpartition(".")[2] not in CODE_EXTENSIONS:
         return True
     if (whole := _BACKUP.fullmatch(name)) and whole["name"] != name:
         return is_private("/".join([*folders, whole["name"]]))
     first, _, rest = name.lstrip("._").partition(".")
-    code = rest.rpartition(".")[2] in CODE
-    return (first in TELLING and not code) or name.endswith((".secret", ".secrets"))
+    code = rest.rpartition(".")[2] in CODE_EXTENSIONS
+    return (first in SUGGESTIVE_NAMES and not code) or name.endswith((".secret", ".secrets"))

@@ -16,7 +16,7 @@ from math import log2
 from string import ascii_lowercase, ascii_uppercase, digits
 
 # Issuers' formats as far as they are known; they change. Here those that are one run of characters.
-_FORMS = (
+_TOKEN_FORMATS = (
     r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",  # AWS
     r"gh[oprsu]_[A-Za-z0-9]{36}", r"github_pat_[A-Za-z0-9_]{22}",
     r"gl(?:pat|dt|rt|ptt|soat|cbt|ft|imt|agent|oas|ffct)-[\w-]{20}",
@@ -44,18 +44,18 @@ _FORMS = (
     r"b3BlbnNzaC1rZXktdj[\w+/]{20}",  # start of an OpenSSH key
 )  # fmt: skip
 _RUN = re.compile(r"[\w.+/=~:%-]{16,}")
-_FORM = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(_FORMS)})[\w+/=~.%-]*", re.ASCII)
-_OTHERS = (
+_TOKEN_FORMAT = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(_TOKEN_FORMATS)})[\w+/=~.%-]*", re.ASCII)
+_HEADERS = (
     re.compile(r"-----BEGIN [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d"),
     re.compile(r"\b[Aa]uthorization\W{1,8}(?:[Bb]asic|[Bb]earer|[Tt]oken) (?P<value>[^\s\"'`]{12,400})"),
 )
 _URL = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'`<>]{0,100}:(?P<value>[^\s/:@\"'`]{3,200})@[\w\[]"
 )
-_FOOT = re.compile(r"-----END [A-Z0-9 ]*-----|Private-MAC:.*|^\s*$(?<=\n)", re.MULTILINE)
+_FOOTER = re.compile(r"-----END [A-Z0-9 ]*-----|Private-MAC:.*|^\s*$(?<=\n)", re.MULTILINE)
 _BLOCK = re.compile(r"(?<![\w+/=.-])[A-Za-z0-9+/]{60,4000}={0,2}(?![\w+/-])")
 # A longer run counts as a secret without a search for each format, because people do not write such runs.
-_LONGEST_RUN = 4_000
+_MAX_RUN_CHARACTERS = 4_000
 
 _NAME = (
     r"(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|secret|token|credential|bearer|jwt"
@@ -68,14 +68,14 @@ _STRICT_NAME = (
     rf"(?:{_NAME}|(?<![a-z])key(?![a-z])|(?-i:(?<=[a-z])Key)(?![a-z])|auth(?![a-z])|salt|cookie|hmac|dsn\b)"
 )
 # Each of the names contains one of these.
-_STEMS = ("pass", "pwd", "pw", "secret", "token", "credential", "key", "bearer", "jwt")
-_STRICT_STEMS = (*_STEMS, "auth", "salt", "cookie", "hmac", "dsn")
+_NAME_STEMS = ("pass", "pwd", "pw", "secret", "token", "credential", "key", "bearer", "jwt")
+_STRICT_NAME_STEMS = (*_NAME_STEMS, "auth", "salt", "cookie", "hmac", "dsn")
 # The end of a line whose name has its value in the next one.
 _GOES_ON = re.compile(r"[=:|>(\[{\\?][-+\d]{0,2}[ \t\r]{0,9}\Z|\bor\s*\Z")
 _LOWER = {ord(letter): letter.lower() for letter in ascii_uppercase}
 
 
-def _assigned(name: str) -> re.Pattern[str]:
+def _compile_assignment(name: str) -> re.Pattern[str]:
     """Compile an expression that finds values assigned to such names, also in the next line, as formatters write them.
 
     Each part has a bounded length, so that the time is not quadratic in the names of a line.
@@ -106,26 +106,26 @@ def _assigned(name: str) -> re.Pattern[str]:
     )
 
 
-_ASSIGNED = _assigned(_NAME)
-_STRICT_ASSIGNED = _assigned(_STRICT_NAME)
+_ASSIGNED = _compile_assignment(_NAME)
+_STRICT_ASSIGNED = _compile_assignment(_STRICT_NAME)
 _USER = re.compile(r"(?:\s-u|--user)[ =]{1,3}[\"']?[\w.@-]{1,60}:(?P<value>[^\s\"']{8,200})")
 _IDENTIFIED = re.compile(
     r"\bIDENTIFIED\s{1,9}BY\s{1,9}(?P<quote>[\"'])(?P<value>[^\s]{8,200}?)(?P=quote)", re.IGNORECASE
 )
 
 # A placeholder that is the whole value: ${X} $X $(x) <X> {{X}} {x} %s %(x)s %X% [x] *** xxx ...
-_WHOLE = re.compile(
+_WHOLE_PLACEHOLDER = re.compile(
     r"\$\{[^}]*\}|\$\(.*\)|\$[A-Za-z_][\w.]*|<[\w .:/-]*>|\{\{.*\}\}|\{[\w .:!()\[\]-]*\}"
     r"|%[sdr]|%\(\w+\)s|%\w+%|\[[\w .-]*\]|\#\{[^}]*\}"
     r"|@[A-Za-z][\w.-]*|(?:\*|x|X|\.|-|_|0|\?|\#|•)+"
 )
 # A placeholder within a value, which is judged without it.
-_EMBEDDED = re.compile(
+_EMBEDDED_PLACEHOLDER = re.compile(
     r"\$\{[A-Za-z_][^{}]{0,60}\}|\{\{[^{}]{1,60}\}\}"
     r"|\{[A-Za-z_][\w.]{0,40}(?:\([^(){}]{0,40}\)|\[[^\[\]{}]{0,40}\])?(?:![rsa])?(?::[^{}]{0,12})?\}"
     r"|<[A-Za-z][\w -]{2,40}>|%\([A-Za-z]\w{1,40}\)s|\$\([a-z][^()]{2,60}\)|\#\{[^{}]{1,60}\}"
 )
-_SAID = re.compile(
+_PLACEHOLDER_WORD = re.compile(
     r"example|change[_-]?(?:me|it|this)|your|my[_-]|x{4}|\*{3}|placeholder|dummy|fake|sample|todo|redacted|insert|replace"
     r"|default|12345678|abcdefg|qwerty|lorem|foobar|^https?:|test",
     re.IGNORECASE,
@@ -138,54 +138,59 @@ _EXPRESSION = re.compile(
     r"[!&*-]?[A-Za-z_$][\w$]*(?:(?:\.|\?\.|->|::)[A-Za-z_$][\w$]*)*"
     r"(?P<more>[.(\[{<][^\n]*[)\]}>;?])?[;,]?"
 )
-_WORDS = {"pass", "password", "passwd", "pwd", "secret", "token", "user", "admin", "root", "changeit"}
+_COMMON_WORDS = {"pass", "password", "passwd", "pwd", "secret", "token", "user", "admin", "root", "changeit"}
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 # A part of a regular expression.
-_RANGE = re.compile(r"A-Z|a-z|0-9|\\[dwsbS]")
-_KINDS = str.maketrans(ascii_lowercase + ascii_uppercase + digits, "a" * 26 + "A" * 26 + "0" * 10)
-_FIGURES = re.compile("0+")
-_PEOPLES = re.compile(r"[\w!@#$%^&*+?.,-]{8,40}", re.ASCII)
-_STRONG = frozenset("!@#$%^&*+?~=|\\<>(){}[];,'\"`")
+_CHARACTER_RANGE = re.compile(r"A-Z|a-z|0-9|\\[dwsbS]")
+_CHARACTER_CLASSES = str.maketrans(ascii_lowercase + ascii_uppercase + digits, "a" * 26 + "A" * 26 + "0" * 10)
+_DIGITS = re.compile("0+")
+_HUMAN_PASSWORD = re.compile(r"[\w!@#$%^&*+?.,-]{8,40}", re.ASCII)
+_SPECIAL_CHARACTERS = frozenset("!@#$%^&*+?~=|\\<>(){}[];,'\"`")
 
 
 def is_secret(text: str) -> bool:
     """Return whether a text contains what looks like a password, a key or a token."""
-    return next(find(text), None) is not None
+    return next(find_secrets(text), None) is not None
 
 
-def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
+def find_secrets(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
     """Yield start and end of each likely secret, in no order and without the name to which it is assigned.
 
     `strict`: also find less likely ones, for text that leaves the machine.
     """
     for run in _RUN.finditer(text):
-        if run.end() - run.start() > _LONGEST_RUN:
+        if run.end() - run.start() > _MAX_RUN_CHARACTERS:
             yield run.span()
             continue
-        for form in _FORM.finditer(text, run.start(), run.end()):
-            if not form.group().endswith("EXAMPLE"):
-                yield form.span()
-    for pattern in _OTHERS:
+        for token in _TOKEN_FORMAT.finditer(text, run.start(), run.end()):
+            if not token.group().endswith("EXAMPLE"):
+                yield token.span()
+    for pattern in _HEADERS:
         for match in pattern.finditer(text):
-            if "value" not in pattern.groupindex or _is_drawn(match["value"], strict):
+            if "value" not in pattern.groupindex or _looks_random(match["value"], strict):
                 yield match.span()
     if "://" in text:
         for match in _URL.finditer(text):
             value = match["value"].lower()
-            said = value in _WORDS or "pass" in value or _WHOLE.fullmatch(value) or _SAID.search(value)
-            if not said:
+            placeholder = (
+                value in _COMMON_WORDS
+                or "pass" in value
+                or _WHOLE_PLACEHOLDER.fullmatch(value)
+                or _PLACEHOLDER_WORD.search(value)
+            )
+            if not placeholder:
                 yield match.span("value")
     for match in _BLOCK.finditer(text):
         block = match.group()
-        kinds = set(block.translate(_KINDS))
-        if kinds.issuperset("aA0") and _entropy(block) > 4.5 and not _SAID.search(block):
+        classes = set(block.translate(_CHARACTER_CLASSES))
+        if classes.issuperset("aA0") and _entropy(block) > 4.5 and not _PLACEHOLDER_WORD.search(block):
             yield match.span()
     for pattern in (_USER, _IDENTIFIED):
         for match in pattern.finditer(text):
-            if _is_drawn(match["value"], True):
+            if _looks_random(match["value"], True):
                 yield match.span("value")
     assigned = _STRICT_ASSIGNED if strict else _ASSIGNED
-    for start, end in _told(text, _STRICT_STEMS if strict else _STEMS):
+    for start, end in _suspicious_lines(text, _STRICT_NAME_STEMS if strict else _NAME_STEMS):
         at = start
         while (assignment := assigned.search(text, at, end)) is not None:
             group = assignment.lastgroup or "value"
@@ -193,7 +198,7 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
             if group in ("bare", "word"):
                 value = value.rstrip(";,\"'`)>") if not value.endswith(("()", "]")) else value
             code = group in ("bare", "word", "inner", "argument")
-            if _is_drawn(value, strict and group != "word", code):
+            if _looks_random(value, strict and group != "word", code):
                 yield assignment.start(group), assignment.start(group) + len(value)
                 at = assignment.end()
             else:
@@ -201,11 +206,13 @@ def find(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
                 at = max(assignment.start(group), assignment.start() + 1)
 
 
-def without(text: str, strict: bool = False) -> str:
+def blank_secrets(text: str, strict: bool = False) -> str:
     """Return a text in which each line with a part of a secret is blank, so that the lines keep their numbers."""
     pieces: list[str] = []
     at = 0
-    for start, end in sorted(_widened(text, start, end) for start, end in find(text, strict)):
+    for start, end in sorted(
+        _extend_to_footer(text, start, end) for start, end in find_secrets(text, strict)
+    ):
         start, end = max(at, text.rfind("\n", 0, start) + 1), text.find("\n", end)
         end = len(text) if end < 0 else end
         if end > start:
@@ -214,7 +221,7 @@ def without(text: str, strict: bool = False) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _told(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
+def _suspicious_lines(text: str, stems: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield start and end of each line with a stem of a telling name. This makes the search 50 times as fast.
 
     The span includes the next line if the value may be there.
@@ -240,47 +247,54 @@ def _line_end(text: str, at: int) -> int:
     return len(text) if end < 0 else end
 
 
-def _widened(text: str, start: int, end: int) -> tuple[int, int]:
+def _extend_to_footer(text: str, start: int, end: int) -> tuple[int, int]:
     """Extend the span of a private key's header to its footer, or to the end of the text."""
     if text.startswith(("-----BEGIN", "PuTTY"), start):
-        foot = _FOOT.search(text, end)
+        foot = _FOOTER.search(text, end)
         end = foot.end() if foot else len(text)
     return start, end
 
 
-def _is_drawn(value: str, strict: bool = False, code: bool = False) -> bool:
+def _looks_random(value: str, strict: bool = False, code: bool = False) -> bool:
     """Return whether a value looks random, or like a password by common rules, and is no placeholder.
 
     `code`: the value is not quoted, so it may be an expression.
     """
-    if _WHOLE.fullmatch(value) or value.lower() in _WORDS or _RANGE.search(value):
+    if (
+        _WHOLE_PLACEHOLDER.fullmatch(value)
+        or value.lower() in _COMMON_WORDS
+        or _CHARACTER_RANGE.search(value)
+    ):
         return False
     if code and (match := _EXPRESSION.fullmatch(value)) and _is_code(match):
         return False
-    value = _EMBEDDED.sub("", value)
+    value = _EMBEDDED_PLACEHOLDER.sub("", value)
     size = len(value)
-    if size < 8 or _SAID.search(value):
+    if size < 8 or _PLACEHOLDER_WORD.search(value):
         return False
-    kinds = value.translate(_KINDS)
-    figures, strong = kinds.count("0"), sum(character in _STRONG for character in value)
-    letters = kinds.count("a") + kinds.count("A")
-    if figures == size or not letters:
+    classes = value.translate(_CHARACTER_CLASSES)
+    digit_count = classes.count("0")
+    special_count = sum(character in _SPECIAL_CHARACTERS for character in value)
+    letters = classes.count("a") + classes.count("A")
+    if digit_count == size or not letters:
         return False
-    changes = sum(one != other for one, other in pairwise(kinds))
-    groups = len(_FIGURES.findall(kinds))
+    changes = sum(one != other for one, other in pairwise(classes))
+    digit_groups = len(_DIGITS.findall(classes))
     # Words have four letters and more; in random letters, every second one begins a new word.
-    mean = letters / len(_WORD.findall(value))
-    unlike = mean < 4.2 or groups >= 3
+    mean_word_length = letters / len(_WORD.findall(value))
+    unlike_words = mean_word_length < 4.2 or digit_groups >= 3
     if size < 12:
-        mixed = ("a" in kinds) + ("A" in kinds) + (figures > 0) + (strong > 0)
-        varied = mixed >= (2 if strict else 3) and figures > 0 and changes >= 3
-        return varied and (strong > 0 or groups > 1) and (unlike or not code)
-    if not unlike and (
-        code or _PATH.fullmatch(value) or not (strong and figures and _PEOPLES.fullmatch(value))
+        class_count = ("a" in classes) + ("A" in classes) + (digit_count > 0) + (special_count > 0)
+        varied = class_count >= (2 if strict else 3) and digit_count > 0 and changes >= 3
+        return varied and (special_count > 0 or digit_groups > 1) and (unlike_words or not code)
+    if not unlike_words and (
+        code
+        or _PATH.fullmatch(value)
+        or not (special_count and digit_count and _HUMAN_PASSWORD.fullmatch(value))
     ):
         return False
     return _entropy(value) >= 2.5 and (
-        figures > 0 or strong > 1 or ("a" in kinds and "A" in kinds and changes >= 0.3 * size)
+        digit_count > 0 or special_count > 1 or ("a" in classes and "A" in classes and changes >= 0.3 * size)
     )
 
 

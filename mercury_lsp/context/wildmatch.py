@@ -39,63 +39,63 @@ _SIGN = re.compile(r"[*?\[\\]")
 class Wildmatch:
     """A pattern. `tokens`: `STAR`, `DEEP`, `MANY`, and regular expressions of one character each.
 
-    `take_back`: the pattern includes files again (`!`). `folders`: it matches folders only. `name`: it is matched
-    against the last part of a path only.
+    `negated`: the pattern includes files again (`!`). `folders_only`: it matches folders only. `name_only`: it is
+    matched against the last part of a path only.
     """
 
     tokens: tuple[str, ...]
-    take_back: bool = False
-    folders: bool = False
-    name: bool = False
+    negated: bool = False
+    folders_only: bool = False
+    name_only: bool = False
 
     @classmethod
     def of(cls, line: str) -> Wildmatch | None:
         """Parse a line of a rules file; return None if it is no pattern, or can match nothing."""
-        line = _trimmed(line.removesuffix("\r"))
+        line = _trim(line.removesuffix("\r"))
         if not line or line.startswith("#"):
             return None
-        take_back = line.startswith("!")
-        line = line[take_back:]
-        folders = line.endswith("/")
-        line = line[: len(line) - folders]
-        name = "/" not in line
-        tokens = _tokens(line.removeprefix("/") if not name else line, name)
+        negated = line.startswith("!")
+        line = line[negated:]
+        folders_only = line.endswith("/")
+        line = line[: len(line) - folders_only]
+        name_only = "/" not in line
+        tokens = _tokenize(line.removeprefix("/") if not name_only else line, name_only)
         if not line or tokens is None:
             return None
-        return cls(tokens, take_back, folders, name)
+        return cls(tokens, negated, folders_only, name_only)
 
     def __call__(self, path: str) -> bool:
         """Return whether a path, relative to the rules file's folder, matches. Folders end in `/`."""
-        if self.folders and not path.endswith("/"):
+        if self.folders_only and not path.endswith("/"):
             return False
         path = path.rstrip("/")
-        if self.name:
+        if self.name_only:
             path = path[path.rfind("/") + 1 :]
         return self._expression.fullmatch(path) is not None
 
     @property
-    def ending(self) -> str:
+    def literal_suffix(self) -> str:
         """The literal characters after the last wildcard."""
         characters = list(takewhile(_is_character, reversed(self.tokens)))
         return "".join(token[-1] for token in reversed(characters))
 
     @property
     def is_literal(self) -> bool:
-        """Whether the pattern has no wildcard, so that it matches only its `ending`."""
+        """Whether the pattern has no wildcard, so that it matches only its `literal_suffix`."""
         return all(map(_is_character, self.tokens))
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
         """The regular expression, in which `DEEP` matches nothing, or everything up to a slash."""
-        (_, first), *others = _sections(self.tokens, (DEEP, MANY))
-        parts = [_within_folder(first, last=not others)]
+        (_, first), *others = _split_at(self.tokens, (DEEP, MANY))
+        parts = [_folder_expression(first, last=not others)]
         for number, (wildcard, tokens) in enumerate(others, 1):
             if number == len(others):
                 before = "(?:.*/)?" if wildcard == DEEP else ".*"
-                parts.append(before + _within_folder(tokens, last=True))
+                parts.append(before + _folder_expression(tokens, last=True))
             else:
                 before = "(?:[^/]*/)*?" if wildcard == DEEP else ".*?"
-                parts.append(f"(?>{before}{_within_folder(tokens, last=False)})")
+                parts.append(f"(?>{before}{_folder_expression(tokens, last=False)})")
         return re.compile("".join(parts), re.DOTALL)
 
 
@@ -103,16 +103,16 @@ def _is_character(token: str) -> bool:
     return token != STAR and len(token.removeprefix("\\")) == 1
 
 
-def _within_folder(tokens: Sequence[str], last: bool) -> str:
+def _folder_expression(tokens: Sequence[str], last: bool) -> str:
     """Return the expression of tokens without `DEEP` and `MANY`; the `last` ones must match up to the path's end."""
-    (_, first), *others = _sections(tokens, (STAR,))
+    (_, first), *others = _split_at(tokens, (STAR,))
     parts = ["".join(first), *(f"(?>[^/]*?{''.join(own)})" for _, own in others)]
     if last and others:
         parts[-1] = f"[^/]*{''.join(others[-1][1])}"
     return "".join(parts)
 
 
-def _sections(tokens: Iterable[str], wildcards: Sequence[str]) -> list[tuple[str, list[str]]]:
+def _split_at(tokens: Iterable[str], wildcards: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return the tokens between wildcards, with the wildcard before them; "" before the first section."""
     sections: list[tuple[str, list[str]]] = [("", [])]
     for token in tokens:
@@ -123,7 +123,7 @@ def _sections(tokens: Iterable[str], wildcards: Sequence[str]) -> list[tuple[str
     return sections
 
 
-def _trimmed(line: str) -> str:
+def _trim(line: str) -> str:
     """Strip spaces from the end of a line, except escaped ones."""
     end, i = 0, 0
     while i < len(line):
@@ -133,7 +133,7 @@ def _trimmed(line: str) -> str:
     return line[:end]
 
 
-def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
+def _tokenize(pattern: str, name_only: bool) -> tuple[str, ...] | None:
     """Return the tokens of a pattern; None if it can match nothing."""
     # Too long a pattern rather ignores too much.
     if len(pattern) > MAX_PATTERN_CHARACTERS:
@@ -151,7 +151,7 @@ def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
             tokens.append(ANY)
             i += 1
         elif character == "[":
-            found = read_set(pattern, i)
+            found = parse_set(pattern, i)
             if found is None:
                 return None
             tokens.append(found[0])
@@ -162,7 +162,7 @@ def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
                 end += 1
             # git compares the literal start of a pattern separately, so a `**` directly after it begins a pattern, too.
             begins = not tokens or pattern[i - 1] == "/" or not _SIGN.search(pattern, 0, i)
-            alone = end - i > 1 and not name and begins
+            alone = end - i > 1 and not name_only and begins
             if alone and pattern.startswith("/", end):
                 token, end = DEEP, end + 1
             elif alone and end == len(pattern):
@@ -178,7 +178,7 @@ def _tokens(pattern: str, name: bool) -> tuple[str, ...] | None:
     return tuple(tokens)
 
 
-def read_set(pattern: str, start: int) -> tuple[str, int] | None:
+def parse_set(pattern: str, start: int) -> tuple[str, int] | None:
     """Return the expression of the set that begins with the bracket at `start`, and its end; None if it is invalid."""
     i = start + 1
     negated = pattern[i : i + 1] in ("!", "^") and pattern[i : i + 1] != ""

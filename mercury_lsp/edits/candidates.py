@@ -11,9 +11,9 @@ from mercury_lsp.context.secrets import is_secret
 from mercury_lsp.edits import lines, renames, repeats, series
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.search import (
+    DEFAULT_LIMITS,
     MAX_CANDIDATES,
     SEARCH_SECONDS,
-    USUAL,
     Candidate,
     Dismissals,
     Limits,
@@ -24,11 +24,11 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 
-def candidates(
+def find_candidates(
     syntax: Syntax,
     edits: Sequence[Edit],
     dismissals: Dismissals | None = None,
-    limits: Limits = USUAL,
+    limits: Limits = DEFAULT_LIMITS,
     seconds: float = SEARCH_SECONDS,
 ) -> list[Candidate]:
     """Return the places where the recent edits of a document come next, the best first.
@@ -36,26 +36,26 @@ def candidates(
     `edits`: the newest last. `seconds`: the time limit of the search.
     """
     search = Search.of(syntax, edits, limits, monotonic() + seconds)
-    made: list[Candidate] = []
-    kinds = (renames, repeats, lines, series)
-    for candidate in chain.from_iterable(kind.candidates(search) for kind in kinds):
-        if len(made) == MAX_CANDIDATES or search.late:
+    found: list[Candidate] = []
+    finders = (renames, repeats, lines, series)
+    for candidate in chain.from_iterable(finder.find_candidates(search) for finder in finders):
+        if len(found) == MAX_CANDIDATES or search.timed_out:
             break
-        candidate = _placed(syntax, candidate)
+        candidate = _normalize(syntax, candidate)
         if dismissals is not None and not dismissals.allows(candidate):
             continue
-        edited = any(edit.start <= candidate.end and candidate.start <= edit.end for edit in edits)
-        taken = any(one.start < candidate.end and candidate.start < one.end for one in made)
-        if edited or taken or candidate in made or _is_done(syntax.document.text, candidate):
+        recently_edited = any(edit.start <= candidate.end and candidate.start <= edit.end for edit in edits)
+        overlaps = any(one.start < candidate.end and candidate.start < one.end for one in found)
+        if recently_edited or overlaps or candidate in found or _is_done(syntax.document.text, candidate):
             continue
         if not has_secret(syntax.document, candidate):
-            made.append(candidate)
+            found.append(candidate)
     newest = edits[-1].start if edits else 0
     scope = scope_of(syntax, newest + 1) or (0, len(syntax.document.text))
-    return sorted(made, key=lambda one: _rank(one, newest, scope))
+    return sorted(found, key=lambda one: _rank(one, newest, scope))
 
 
-def _placed(syntax: Syntax, candidate: Candidate) -> Candidate:
+def _normalize(syntax: Syntax, candidate: Candidate) -> Candidate:
     """Return a candidate with its key, and without the text that it has in common with the document.
 
     Names stay whole.

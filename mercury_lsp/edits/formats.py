@@ -95,7 +95,7 @@ def _mercury(path: str, region: Region, changes: Sequence[Change]) -> str:
         f"current_file_path: {path}",
         *region.above,
         MERCURY_EDITABLE[0],
-        *region.marked(MERCURY_CURSOR),
+        *region.with_mark(MERCURY_CURSOR),
         MERCURY_EDITABLE[1],
         *region.below,
     ]
@@ -159,7 +159,7 @@ def _zeta(path: str, region: Region, changes: Sequence[Change]) -> str:
         *([ZETA_START] if region.top == 0 else []),
         *region.above,
         ZETA_EDITABLE[0],
-        *region.marked(ZETA_CURSOR),
+        *region.with_mark(ZETA_CURSOR),
         ZETA_EDITABLE[1],
         *region.below,
         FENCE,

@@ -25,7 +25,7 @@ PREFIX_TOKENS, FOLLOWING_TOKENS = 128, 64
 MAX_JUDGED_LINES = 4
 # The newest edit is added to the prompt as a snippet if it is further away.
 NEAR_LINES = 12
-LEAST_GAIN: Mapping[Kind, float] = {
+MIN_GAIN: Mapping[Kind, float] = {
     "import": -13.0,
     "rename": -10.0,
     "delete": -5.0,
@@ -83,23 +83,23 @@ def gain(
     return likelihoods[1] - likelihoods[0]
 
 
-def judged(
+def pick_candidate(
     document: Document,
-    found: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     edits: Sequence[Edit],
     engine: LocalEngine | None,
     cancelled: Callable[[], bool] = never_cancelled,
-    least: Mapping[Kind, float] = LEAST_GAIN,
+    min_gains: Mapping[Kind, float] = MIN_GAIN,
 ) -> Candidate | None:
     """Return the first candidate that needs no judge or has enough gain; None without any. Raises `Cancelled`.
 
     Without a model, candidates that need a judge are skipped.
     """
-    for candidate in found:
-        if candidate.kind not in least:
+    for candidate in candidates:
+        if candidate.kind not in min_gains:
             return candidate
         if engine is not None:
             gained = gain(document, candidate, edits, engine, cancelled)
-            if gained is not None and gained >= least[candidate.kind]:
+            if gained is not None and gained >= min_gains[candidate.kind]:
                 return candidate
     return None

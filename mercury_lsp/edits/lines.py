@@ -29,7 +29,7 @@ class Inserted:
     gap: int
 
 
-def candidates(search: Search) -> Iterator[Candidate]:
+def find_candidates(search: Search) -> Iterator[Candidate]:
     """Yield the places of all lines that recent edits inserted twice or more."""
     document = search.syntax.document
     found = [
@@ -40,7 +40,7 @@ def candidates(search: Search) -> Iterator[Candidate]:
     tried: set[tuple[tuple[str, ...], str, str]] = set()
     for number, recent in enumerate(found[:RECENT_EDITS]):
         for other in found[number + 1 : number + 1 + MAX_OCCURRENCES]:
-            if search.late:
+            if search.timed_out:
                 return
             if [line.strip() for line in recent.lines] != [line.strip() for line in other.lines]:
                 continue

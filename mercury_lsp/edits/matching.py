@@ -43,21 +43,21 @@ class Document:
         return cls(text, tokens, numbers)
 
 
-def places(document: Document, pattern: Pattern, until: float) -> Iterator[Place]:
-    """Yield the places that match all atoms of a pattern, until the time `until`."""
+def find_places(document: Document, pattern: Pattern, deadline: float) -> Iterator[Place]:
+    """Yield the places that match all atoms of a pattern, until the time `deadline`."""
     left = pattern.left
     atoms = (*left, *pattern.middle, *pattern.right)
     anchor = _anchor(document, atoms)
     if anchor is None:
         return
-    matching = _Matching(document.tokens.texts, atoms, len(left), until)
+    matching = _Matching(document.tokens.texts, atoms, len(left), deadline)
     for number in document.numbers.get(str(atoms[anchor]), ())[:MAX_ANCHORS]:
         if number < anchor:
             continue
         filled = matching.find(number - anchor)
-        if monotonic() > until:
+        if monotonic() > deadline:
             return
-        place = None if filled is None else _written(document, pattern, filled)
+        place = None if filled is None else _fill_in(document, pattern, filled)
         if place is not None:
             yield place
 
@@ -81,12 +81,12 @@ class _Matching:
     texts: Sequence[str]
     atoms: Sequence[Atom]
     middle: int
-    until: float
+    deadline: float
     failed: set[tuple[int, int, tuple[str, ...]]] = field(default_factory=set)
 
     def find(self, at: int, index: int = 0, known: Filled | None = None) -> Filled | None:
         """Match the atoms from `index` on with the tokens from `at` on; None if they do not match, or not in time."""
-        if monotonic() > self.until:
+        if monotonic() > self.deadline:
             return None
         texts, filled = self.texts, dict(known or {})
         for number in range(index, len(self.atoms)):
@@ -127,7 +127,7 @@ class _Matching:
         return None
 
 
-def _written(document: Document, pattern: Pattern, filled: Filled) -> Place | None:
+def _fill_in(document: Document, pattern: Pattern, filled: Filled) -> Place | None:
     """Return the pattern's new side with its holes filled in; None if one of them is not filled."""
     text, (at, _) = document.text, filled[_MIDDLE]
     pieces: list[str] = []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from mercury_lsp.context.secrets import find
+from mercury_lsp.context.secrets import find_secrets
 from mercury_lsp.edits.candidates import has_secret
 from mercury_lsp.edits.history import Edit, by_line
 from mercury_lsp.edits.search import Candidate, Dismissals
@@ -18,14 +18,14 @@ from mercury_lsp.syntax.document import Document, plain
 # The number of lines above and below the cursor's line that a model may rewrite.
 REGION_LINES = 10
 # The number of lines above and below the cursor's line that are searched for secrets.
-CLEANED_LINES = 100
+CONTEXT_LINES = 100
 MAX_REGION_CHARACTERS = 6_000
 MAX_CHANGES = 5
 MAX_CHANGE_LINES = 40
 # The number of lines that one candidate may replace or add.
 MAX_CANDIDATE_LINES = 12
 # The length of a remainder of a secret that is still hidden after an edit of the secret or of its name.
-LEFT_CHARACTERS = 6
+MIN_REMAINDER_CHARACTERS = 6
 
 Clean = Callable[[str], str]
 """Blanks the lines of a text that the model must not see, and leaves the others unchanged."""
@@ -70,7 +70,7 @@ class Region:
         """The visible lines below the region."""
         return self.lines[self.last + 1 - self.top :]
 
-    def marked(self, mark: str) -> tuple[str, ...]:
+    def with_mark(self, mark: str) -> tuple[str, ...]:
         """Return the lines of the region with a mark at the cursor."""
         lines, at = list(self.editable), self.line - self.first
         lines[at] = lines[at][: self.character] + mark + lines[at][self.character :]
@@ -90,24 +90,24 @@ def region_around(
     the cursor's line must not be seen, or is too long.
     """
     line, character = document.position(cursor)
-    low, high = max(0, line - CLEANED_LINES), min(document.line_count - 1, line + CLEANED_LINES)
+    low, high = max(0, line - CONTEXT_LINES), min(document.line_count - 1, line + CONTEXT_LINES)
     text = plain(document.text[document.span(low)[0] : document.span(high)[1]])
     raw, shown = text.split("\n"), (text if clean is None else clean(text)).split("\n")
     shown = [" " * len(one) if low + i in hidden else one for i, one in enumerate(shown)]
-    open_ = [one == other for one, other in zip(raw, shown, strict=True)]
+    visible = [one == other for one, other in zip(raw, shown, strict=True)]
     at = line - low
     most = min(MAX_REGION_CHARACTERS, characters)
-    if not open_[at] or len(raw[at]) > most:
+    if not visible[at] or len(raw[at]) > most:
         return None
     first = last = at
     size = len(raw[at]) + 1
     up = down = True
     while up or down:
-        up = up and first > 0 and at - first < REGION_LINES and open_[first - 1]
+        up = up and first > 0 and at - first < REGION_LINES and visible[first - 1]
         if up and (up := size + len(raw[first - 1]) < most):
             first -= 1
             size += len(raw[first]) + 1
-        down = down and last + 1 < len(raw) and last - at < REGION_LINES and open_[last + 1]
+        down = down and last + 1 < len(raw) and last - at < REGION_LINES and visible[last + 1]
         if down and (down := size + len(raw[last + 1]) < most):
             last += 1
             size += len(raw[last]) + 1
@@ -131,33 +131,35 @@ def recent_changes(document: Document, edits: Sequence[Edit], clean: Clean | Non
     for edit in reversed(by_line(document.text, edits)):
         if len(made) == MAX_CHANGES:
             break
-        first, last, old, new = _sides(document, edit)
-        if clean is not None and not all(_is_open(document, first, last, side, clean) for side in (old, new)):
+        first, last, old, new = _old_and_new_lines(document, edit)
+        if clean is not None and not all(
+            _is_visible(document, first, last, side, clean) for side in (old, new)
+        ):
             continue
-        change = _common_left_out(first, plain(old).split("\n"), plain(new).split("\n"))
+        change = _without_common_lines(first, plain(old).split("\n"), plain(new).split("\n"))
         if change.old != change.new and len(change.old) + len(change.new) <= MAX_CHANGE_LINES:
             made.append(change)
     return made[::-1]
 
 
-def left_of_secrets(document: Document, edits: Sequence[Edit]) -> frozenset[int]:
+def lines_with_secret_remains(document: Document, edits: Sequence[Edit]) -> frozenset[int]:
     """Return the lines that still contain a part of a secret after an edit, which may be hard to recognize now."""
     lines: set[int] = set()
     for edit in by_line(document.text, edits):
-        first, last, old, new = _sides(document, edit)
+        first, last, old, new = _old_and_new_lines(document, edit)
         # The lines of generated files are too long to be shown, and to be searched.
         long = len(old) + len(new) > 2 * MAX_REGION_CHARACTERS
-        secrets = [] if long else [old[start:end] for start, end in find(old, strict=True)]
+        secrets = [] if long else [old[start:end] for start, end in find_secrets(old, strict=True)]
         if long or any(
-            one[at : at + LEFT_CHARACTERS] in new
+            one[at : at + MIN_REMAINDER_CHARACTERS] in new
             for one in secrets
-            for at in range(len(one) - LEFT_CHARACTERS + 1)
+            for at in range(len(one) - MIN_REMAINDER_CHARACTERS + 1)
         ):
             lines.update(range(first, last + 1))
     return frozenset(lines)
 
 
-def _sides(document: Document, edit: Edit) -> tuple[int, int, str, str]:
+def _old_and_new_lines(document: Document, edit: Edit) -> tuple[int, int, str, str]:
     """Return the first and the last line of an edit, and the text of these lines before and after the edit."""
     first, last = document.position(edit.start)[0], document.position(edit.end)[0]
     low, high = document.span(first)[0], document.span(last)[1]
@@ -165,16 +167,16 @@ def _sides(document: Document, edit: Edit) -> tuple[int, int, str, str]:
     return first, last, old, document.text[low:high]
 
 
-def _is_open(document: Document, first: int, last: int, side: str, clean: Clean) -> bool:
+def _is_visible(document: Document, first: int, last: int, side: str, clean: Clean) -> bool:
     """Return whether the model may see one side of an edit of the lines `first` to `last`, in its context."""
-    low, high = max(0, first - CLEANED_LINES), min(document.line_count - 1, last + CLEANED_LINES)
+    low, high = max(0, first - CONTEXT_LINES), min(document.line_count - 1, last + CONTEXT_LINES)
     before = plain(document.text[document.span(low)[0] : document.span(first)[0]])
     after = plain(document.text[document.span(last)[1] : document.span(high)[1]])
     middle = plain(side)
     return clean(before + middle + after)[len(before) : len(before) + len(middle)] == middle
 
 
-def _common_left_out(first: int, old: list[str], new: list[str]) -> Change:
+def _without_common_lines(first: int, old: list[str], new: list[str]) -> Change:
     """Return a change without the lines that both sides have in common, but with at least one line on each side."""
     while len(old) > 1 and len(new) > 1 and old[0] == new[0]:
         old, new, first = old[1:], new[1:], first + 1
@@ -183,7 +185,7 @@ def _common_left_out(first: int, old: list[str], new: list[str]) -> Change:
     return Change(first, tuple(old), tuple(new))
 
 
-def rewritten(
+def edit_candidates(
     region: Region,
     lines: Sequence[str],
     changes: Sequence[Change] = (),
@@ -195,11 +197,11 @@ def rewritten(
     at the cursor, which are left to completion.
     """
     made = []
-    for low, high, new in _hunks(region.editable, _with_end(lines, region.editable)):
+    for low, high, new in _hunks(region.editable, _with_original_end(lines, region.editable)):
         old = region.editable[low:high]
         if [part.rstrip() for part in old if part.strip()] == [part.rstrip() for part in new if part.strip()]:
             continue
-        if max(len(old), len(new)) > MAX_CANDIDATE_LINES or _takes_back(
+        if max(len(old), len(new)) > MAX_CANDIDATE_LINES or _undoes_change(
             region.first + low, old, new, changes
         ):
             continue
@@ -214,7 +216,7 @@ def rewritten(
     return sorted(made, key=lambda one: abs(one.start - at))
 
 
-def _with_end(lines: Sequence[str], old: Sequence[str]) -> list[str]:
+def _with_original_end(lines: Sequence[str], old: Sequence[str]) -> list[str]:
     """Replace the blank lines at the end by those of the old lines, because models often get them wrong."""
     kept, blank = list(lines), len(old)
     while kept and not kept[-1].strip():
@@ -233,7 +235,7 @@ def _hunks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int, l
             yield low, high, list(new[first:last])
 
 
-def _takes_back(first: int, old: Sequence[str], new: Sequence[str], changes: Sequence[Change]) -> bool:
+def _undoes_change(first: int, old: Sequence[str], new: Sequence[str], changes: Sequence[Change]) -> bool:
     """Return whether replacing `old` lines by `new` ones undoes a change, all of it or some of its lines."""
     for change in changes:
         begin, end = first - change.first, first - change.first + len(old)
@@ -262,14 +264,14 @@ def _candidate(region: Region, low: int, high: int, new: Sequence[str]) -> Candi
         joined += eol
     edit = Edit(start, document.text[start:end], joined).trimmed() if new and low < high else None
     if edit is not None:
-        start, end, joined = _whole_words(document.text, edit)
+        start, end, joined = _extend_to_words(document.text, edit)
     old = document.text[start:end]
     line, column = document.position(start)
     key = (document.line(line).strip(), column, joined.strip())
     return Candidate(start, end, joined, "rewrite", 1, f"{old} -> {joined}", key)
 
 
-def _whole_words(text: str, edit: Edit) -> tuple[int, int, str]:
+def _extend_to_words(text: str, edit: Edit) -> tuple[int, int, str]:
     """Return start, end and new text of an edit, extended to whole words."""
     start, end, new = edit.start, edit.start + len(edit.before), edit.after
     sides = [side for side in (edit.before, edit.after) if side]

@@ -14,12 +14,12 @@ _KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def candidates(search: Search) -> Iterator[Candidate]:
+def find_candidates(search: Search) -> Iterator[Candidate]:
     """Yield the uses of all names that recent edits renamed."""
-    for recent in search.found[:RECENT_EDITS]:
+    for recent in search.occurrences_by_edit[:RECENT_EDITS]:
         for occurrence in recent:
             pair = occurrence.rename
-            if pair is not None and not search.late:
+            if pair is not None and not search.timed_out:
                 alone = len(recent) == 1
                 yield from _uses(search, occurrence, pair, alone)
 
@@ -46,7 +46,9 @@ def _uses(search: Search, occurrence: Occurrence, pair: tuple[str, str], alone: 
         resolved = _renamed(search, pair, here)
     if resolved is None or names.defined(old, resolved):
         return
-    support = len({other.start for edit in search.found for other in edit if other.rename == pair})
+    support = len(
+        {other.start for edit in search.occurrences_by_edit for other in edit if other.rename == pair}
+    )
     if support < 2:
         known = [name for name in names.all(new) if resolved.start <= name.start < resolved.end]
         if resolved.role not in search.limits.single or here.role == "use" or len(known) > 1 or not alone:

@@ -16,7 +16,7 @@ from mercury_lsp.syntax.names import DEFINING, Name, Names
 LEAST_COMMENT_WORDS, LEAST_LINE_WORDS = 3, 2
 
 
-def candidates(search: Search) -> Iterator[Candidate]:
+def find_candidates(search: Search) -> Iterator[Candidate]:
     """Yield the places of all patterns of recent edits."""
     patterns: dict[Pattern, Occurrence] = {}
     # The starts of all occurrences of an edit, independent of the tokens around it.
@@ -37,12 +37,15 @@ def candidates(search: Search) -> Iterator[Candidate]:
 
 def _patterns(search: Search) -> Iterator[tuple[Pattern, Occurrence, Occurrence]]:
     """Yield the patterns of pairs of occurrences, the first of which is recent, with both occurrences."""
-    for number, recent in enumerate(search.found[:RECENT_EDITS]):
+    for number, recent in enumerate(search.occurrences_by_edit[:RECENT_EDITS]):
         whole: list[Occurrence] = []
         for index, occurrence in enumerate(recent):
-            others = [*recent[index + 1 :], *(o for edit in search.found[number + 1 :] for o in edit)]
+            others = [
+                *recent[index + 1 :],
+                *(o for edit in search.occurrences_by_edit[number + 1 :] for o in edit),
+            ]
             for other in others[:MAX_OCCURRENCES]:
-                if search.late:
+                if search.timed_out:
                     return
                 if other.start < occurrence.end and occurrence.start < other.end:
                     continue
@@ -59,10 +62,10 @@ def _patterns(search: Search) -> Iterator[tuple[Pattern, Occurrence, Occurrence]
 
 def _edit(pattern: Pattern) -> str:
     """Return a text for the edit of a pattern, without the tokens around it."""
-    return " ".join(f"{_drawn(part.before)} -> {_drawn(part.after)}" for part in pattern.replaced)
+    return " ".join(f"{_to_text(part.before)} -> {_to_text(part.after)}" for part in pattern.replaced)
 
 
-def _drawn(atoms: Iterable[Atom]) -> str:
+def _to_text(atoms: Iterable[Atom]) -> str:
     return " ".join(atom if isinstance(atom, str) else f"<{atom.number}>" for atom in atoms)
 
 
@@ -157,8 +160,8 @@ def _places(
         return
     renames = _is_rename(pattern)
     role = _role(name_at(names, occurrence, str(pattern.replaced[0].after[0]))) if renames else None
-    for place in matching.places(document, pattern, search.until):
-        low, high = _bare(document.text, place)
+    for place in matching.find_places(document, pattern, search.deadline):
+        low, high = _without_blanks(document.text, place)
         if syntax.text_around(low + 1) or syntax.text_around(high):
             continue
         if (
@@ -177,8 +180,8 @@ def _comments(search: Search, document: matching.Document, pattern: Pattern) -> 
     least = LEAST_LINE_WORDS if "\n" in pattern.middle else LEAST_COMMENT_WORDS
     if not whole or pattern.inserts or _words(atoms) < least:
         return
-    for place in matching.places(document, pattern, search.until):
-        low, high = _bare(document.text, place)
+    for place in matching.find_places(document, pattern, search.deadline):
+        low, high = _without_blanks(document.text, place)
         if all(search.syntax.text_around(at) == "comment" for at in (low + 1, high)):
             yield place
 
@@ -194,7 +197,7 @@ def _is_same(names: Names, old: str, name: Name | None, role: str | None) -> boo
     return resolved is None or resolved.start == 0
 
 
-def _bare(text: str, place: matching.Place) -> tuple[int, int]:
+def _without_blanks(text: str, place: matching.Place) -> tuple[int, int]:
     """Return the range of a place without the whitespace around it."""
     old = text[place.start : place.end]
     return place.end - len(old.lstrip()), place.start + len(old.rstrip())

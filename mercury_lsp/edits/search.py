@@ -58,7 +58,7 @@ class Limits:
     single: frozenset[str] = frozenset({"parameter", "local", "definition", "import"})
 
 
-USUAL = Limits()
+DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +100,28 @@ class Dismissals:
 class Search:
     """The input of a search: a document, its names and edits, and the occurrences in its edits, the newest first.
 
-    `until`: the time by `time.monotonic` at which the search ends.
+    `deadline`: the time by `time.monotonic` at which the search ends.
     """
 
     syntax: Syntax
     names: Names
     edits: Sequence[Edit]
-    found: Sequence[Sequence[Occurrence]]
+    occurrences_by_edit: Sequence[Sequence[Occurrence]]
     limits: Limits
-    until: float
+    deadline: float
 
     @classmethod
-    def of(cls, syntax: Syntax, edits: Sequence[Edit], limits: Limits, until: float) -> Search:
+    def of(cls, syntax: Syntax, edits: Sequence[Edit], limits: Limits, deadline: float) -> Search:
         """Find the occurrences in the edits, until the time is up."""
         joined = by_line(syntax.document.text, edits)
-        found: list[Sequence[Occurrence]] = []
+        occurrences_by_edit: list[Sequence[Occurrence]] = []
         for edit in joined[: -COMPARED_EDITS - 1 : -1]:
-            found.append(occurrences(syntax.document.text, edit)[:MAX_OCCURRENCES])
-            if monotonic() > until:
+            occurrences_by_edit.append(occurrences(syntax.document.text, edit)[:MAX_OCCURRENCES])
+            if monotonic() > deadline:
                 break
-        return cls(syntax, Names(syntax), joined, found, limits, until)
+        return cls(syntax, Names(syntax), joined, occurrences_by_edit, limits, deadline)
 
     @property
-    def late(self) -> bool:
+    def timed_out(self) -> bool:
         """Whether the time is up."""
-        return monotonic() > self.until
+        return monotonic() > self.deadline

@@ -33,12 +33,12 @@ class _Series:
     line: int
 
 
-def candidates(search: Search) -> Iterator[Candidate]:
+def find_candidates(search: Search) -> Iterator[Candidate]:
     """Yield the places of all series that recent edits have continued."""
     document = search.syntax.document
     for edit in search.edits[: -RECENT_EDITS - 1 : -1]:
         one = inserted(document, edit)
-        if one is None or len(one.lines) != 1 or one.first < 2 or search.late:
+        if one is None or len(one.lines) != 1 or one.first < 2 or search.timed_out:
             continue
         lines = [document.line(number) for number in range(one.first - 2, one.first + 1)]
         second, third = (_renamed(*pair) for pair in pairwise(lines))
@@ -76,7 +76,7 @@ def _places(search: Search, document: Document, series: _Series) -> Iterator[Can
     """Yield the places below each pair of lines whose names follow each other as in the series."""
     fresh = set(series.third.values())
     for number in range(1, document.line_count - 1):
-        if search.late:
+        if search.timed_out:
             return
         line = document.line(number)
         if abs(number - series.line) <= 2 or not any(name in line for name in series.third):

@@ -24,13 +24,13 @@ MODES = ("diffusion", "autoregressive")
 class Sampling:
     """The decoding settings of one infill.
 
-    ``mode``: one of `MODES`. ``verify``: whether diffusion drafts are verified, see `speculative`.
-    ``block``: tokens of a canvas; 0 for the device's default. ``max_tokens``, ``max_passes``: limits of one middle.
-    ``draft_...`` and ``canvas_threshold``: see `Drafting`; None for the device's default. ``entropy_bound``: in nats,
-    limits what a pass commits without verification; a nonzero ``threshold``, a probability, replaces it. ``refresh``:
-    the number of passes after which a context that sees the canvas is read again. ``here``: the prompt must not be sent
-    to a hosted model. ``temperature``: at 0 the likeliest token is taken; above 0 verified and autoregressive tokens
-    are sampled with ``seed``.
+    ``mode``: one of `MODES`. ``verify``: whether diffusion drafts are verified, see `speculative`. ``block``: tokens of
+    a canvas; 0 for the device's default. ``max_tokens``, ``max_passes``: limits of one middle. ``draft_...`` and
+    ``canvas_threshold``: see `Drafting`; None for the device's default. ``entropy_bound``: in nats, limits what a pass
+    commits without verification; a nonzero ``threshold``, a probability, replaces it. ``refresh``: the number of passes
+    after which a context that sees the canvas is read again. ``local_only``: the prompt must not be sent to a hosted
+    model. ``temperature``: at 0 the likeliest token is taken; above 0 verified and autoregressive tokens are sampled
+    with ``seed``.
     """
 
     mode: str = "diffusion"
@@ -47,7 +47,7 @@ class Sampling:
     threshold: float = 0.0
     refresh: int = 8
     single_line: bool = False
-    here: bool = False
+    local_only: bool = False
     temperature: float = 0.0
     seed: int = 0
 
@@ -104,27 +104,27 @@ class Infill:
     scored: tuple[ScoredToken, ...] = ()
     source: str = ""
 
-    def until(self, end: int) -> Infill:
+    def cut_at(self, end: int) -> Infill:
         """Return the infill cut after ``end`` characters, as if the middle had ended there.
 
         Tokens that begin before ``end`` are kept. The cost remains that of the whole middle.
         """
         if end >= len(self.text):
             return self
-        count = 1 + sum(piece.end < end for piece in self.scored)
-        pieces = self.scored[:count]
-        logp = sum(piece.logp for piece in pieces)
+        count = 1 + sum(token.end < end for token in self.scored)
+        tokens = self.scored[:count]
+        logp = sum(token.logp for token in tokens)
         return replace(
             self,
             text=self.text[:end],
-            tokens=len(pieces),
-            confidence=math.exp(logp / len(pieces)) if pieces else self.confidence,
+            tokens=len(tokens),
+            confidence=math.exp(logp / len(tokens)) if tokens else self.confidence,
             finished=True,
             lines=tuple(line for line in self.lines if line.end < end),
-            scored=pieces,
+            scored=tokens,
         )
 
-    def first(self, count: int) -> Infill:
+    def first_lines(self, count: int) -> Infill:
         """Return the infill cut after ``count`` lines, as if the middle had ended there; unchanged if it is shorter.
 
         The token with the last newline counts as the stop token. The cost remains that of the whole middle.
@@ -139,7 +139,7 @@ class Infill:
             confidence=math.exp(line.logp / line.tokens),
             finished=True,
             lines=self.lines[: count - 1],
-            scored=tuple(piece for piece in self.scored if piece.end <= line.end),
+            scored=tuple(token for token in self.scored if token.end <= line.end),
         )
 
 
@@ -177,7 +177,7 @@ class Run:
     memory: Memory | None = None
 
 
-ALONE = Run()
+DEFAULT_RUN = Run()
 """A run without cancellation, progress, hint or memory."""
 
 
@@ -202,18 +202,20 @@ class Engine(Protocol):
     def stem_start(self, text: str) -> int:
         """Return the index at which the stem of a text begins; the engine generates the stem again, see `Prompt`."""
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, least: int = 1) -> int:
-        """Prefill a prompt before `infill`, unless fewer than ``least`` of its tokens are missing from the cache.
+    def prefill(
+        self, prompt: Prompt, cancelled: Callable[[], bool] = never_cancelled, min_tokens: int = 1
+    ) -> int:
+        """Prefill a prompt before `infill`, unless fewer than ``min_tokens`` of its tokens are missing from the cache.
 
         Returns the number of tokens that were read; 0 if a prefill gains nothing. Raises `Cancelled`.
         """
         return 0
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Fill in the middle of a prompt. Raises `Cancelled` soon after ``run.cancelled()`` turns true."""
 
     def alternatives(
-        self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = ALONE
+        self, prompt: Prompt, sampling: Sampling, first: Infill, run: Run = DEFAULT_RUN
     ) -> Iterator[Infill]:
         """Yield middles other than ``first``, the result of `infill` for the prompt. Raises `Cancelled`."""
         return iter(())

@@ -39,7 +39,7 @@ class SlotRows:
 class Batch(Protocol):
     """A network that computes for several sessions at once: ``slots`` sessions of ``rows`` rows each.
 
-    ``bytes_each``: the most bytes that the keys and values of one session take. For the others see `Executor`.
+    ``bytes_per_slot``: the most bytes that the keys and values of one session take. For the others see `Executor`.
     """
 
     device: str
@@ -47,7 +47,7 @@ class Batch(Protocol):
     row_cost: float
     slots: int
     rows: int
-    bytes_each: int
+    bytes_per_slot: int
 
     def run(self, parts: Sequence[SlotRows]) -> Sequence[Any]:
         """Run one pass; return the hidden rows of each part, see `Executor.run`. No two parts have the same slot."""
@@ -75,18 +75,18 @@ class ContinuousBatcher:
     While a batch runs, calls queue up for the next one. Before each batch the thread waits briefly for sessions that
     are between two calls, so that concurrent sessions stay in step. Scores are computed before passes, because a
     session that has its scores soon asks for a pass, so that the next pass includes all sessions. ``passes``: counts
-    the forward passes by their number of sessions; ``bytes_each``: see `Batch`.
+    the forward passes by their number of sessions; ``bytes_per_slot``: see `Batch`.
     """
 
     def __init__(self, batch: Batch, max_rows: int = 2048) -> None:
         self.device, self.threads = batch.device, batch.threads
-        self.bytes_each = batch.bytes_each
+        self.bytes_per_slot = batch.bytes_per_slot
         self.passes: Counter[int] = Counter()
         self._batch, self._max_rows = batch, max_rows
         self._free = list(range(batch.slots))
         self._changed = threading.Condition()
-        self._passing: deque[_Call] = deque()
-        self._scoring: deque[_Call] = deque()
+        self._pass_queue: deque[_Call] = deque()
+        self._score_queue: deque[_Call] = deque()
         self._sessions_in_jobs = 0
         self._last_pass_seconds = 0.0
         self._closed = False
@@ -100,7 +100,7 @@ class ContinuousBatcher:
                 raise MemoryError("all slots are taken")
             return Slot(self, self._batch, self._free.pop())
 
-    def leave(self, slot: int) -> None:
+    def release(self, slot: int) -> None:
         """Free a slot."""
         with self._changed:
             self._batch.free(slot)
@@ -125,13 +125,13 @@ class ContinuousBatcher:
                 self._sessions_in_jobs -= 1
                 self._changed.notify_all()
 
-    def ask(self, work: Any, size: int, cancelled: Callable[[], bool]) -> Any:
+    def call(self, work: Any, size: int, cancelled: Callable[[], bool]) -> Any:
         """Compute a call in one of the next batches. Raises the error of its batch, or `Cancelled`."""
         call = _Call(work, size, cancelled)
         with self._changed:
             if self._closed:
                 raise Cancelled
-            (self._passing if isinstance(work, SlotRows) else self._scoring).append(call)
+            (self._pass_queue if isinstance(work, SlotRows) else self._score_queue).append(call)
             self._changed.notify_all()
         return call.future.result()
 
@@ -140,22 +140,22 @@ class ContinuousBatcher:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending() or self._closed)
                 if self._closed:
-                    for call in (*self._passing, *self._scoring):
+                    for call in (*self._pass_queue, *self._score_queue):
                         call.future.set_exception(Cancelled())
                     return
                 self._changed.wait_for(
                     lambda: self._pending() >= self._sessions_in_jobs or self._closed,
                     min(MAX_WAIT_SECONDS, WAIT_SHARE_OF_LAST_PASS * self._last_pass_seconds),
                 )
-                calls, scores = self._next(), bool(self._scoring)
-            self._compute(calls, scores)
+                calls, for_scores = self._next_calls(), bool(self._score_queue)
+            self._compute(calls, for_scores)
 
     def _pending(self) -> int:
-        return len(self._passing) + len(self._scoring)
+        return len(self._pass_queue) + len(self._score_queue)
 
-    def _next(self) -> list[_Call]:
+    def _next_calls(self) -> list[_Call]:
         """Return the calls of the next batch; the calls stay in their queue until they are done."""
-        queue, rows = self._scoring or self._passing, 0
+        queue, rows = self._score_queue or self._pass_queue, 0
         calls: list[_Call] = []
         for call in queue:
             if calls and rows + call.size > self._max_rows:
@@ -164,23 +164,25 @@ class ContinuousBatcher:
             calls.append(call)
         return calls
 
-    def _compute(self, calls: Sequence[_Call], scores: bool) -> None:
+    def _compute(self, calls: Sequence[_Call], for_scores: bool) -> None:
         live = [call for call in calls if not call.cancelled()]
         results: Sequence[Any] = ()
         failure: BaseException = Cancelled()
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             if live:
-                results = (self._batch.scores if scores else self._batch.run)([call.work for call in live])
+                results = (self._batch.scores if for_scores else self._batch.run)(
+                    [call.work for call in live]
+                )
         except BaseException as error:
             # A failure costs these calls their results, but does not end the thread.
             failure, live = error, []
         with self._changed:
-            queue = self._scoring if scores else self._passing
+            queue = self._score_queue if for_scores else self._pass_queue
             for call in calls:
                 queue.remove(call)
-            if live and not scores:
-                self._last_pass_seconds = time.perf_counter() - began
+            if live and not for_scores:
+                self._last_pass_seconds = time.perf_counter() - started
                 self.passes[len(live)] += 1
         for call, result in zip(live, results, strict=False):
             call.future.set_result(result)
@@ -192,8 +194,8 @@ class ContinuousBatcher:
 class Slot:
     """The `Executor` of one session."""
 
-    def __init__(self, slots: ContinuousBatcher, batch: Batch, slot: int) -> None:
-        self._slots, self._index, self._rows, self._cancelled = slots, slot, batch.rows, never_cancelled
+    def __init__(self, batcher: ContinuousBatcher, batch: Batch, slot: int) -> None:
+        self._batcher, self._index, self._rows, self._cancelled = batcher, slot, batch.rows, never_cancelled
         self.device, self.threads = batch.device, batch.threads
         self.row_cost = batch.row_cost
 
@@ -202,7 +204,7 @@ class Slot:
         """Run one job in the context: after ``cancelled()`` turns true, the next call raises `Cancelled`."""
         self._cancelled = cancelled
         try:
-            with self._slots.job():
+            with self._batcher.job():
                 yield
         finally:
             self._cancelled = never_cancelled
@@ -211,13 +213,13 @@ class Slot:
         """See `Executor.run`."""
         if past + len(ids) > self._rows:
             raise ValueError(f"{past + len(ids)} rows do not fit into a slot of {self._rows}")
-        return self._slots.ask(SlotRows(self._index, ids, rows, past), len(ids), self._cancelled)
+        return self._batcher.call(SlotRows(self._index, ids, rows, past), len(ids), self._cancelled)
 
     def scores(self, hidden: Any) -> NDArray[Any]:
         """See `Executor.scores`."""
-        scores: NDArray[Any] = self._slots.ask(hidden, len(hidden), self._cancelled)
+        scores: NDArray[Any] = self._batcher.call(hidden, len(hidden), self._cancelled)
         return scores
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Free the slot for another session. It must not be used afterwards."""
-        self._slots.leave(self._index)
+        self._batcher.release(self._index)

@@ -26,22 +26,22 @@ def log_likelihoods(
     Each text is scored after the prompt's stem. The prompt and the common prefix of all texts are read once. Raises
     `Cancelled`.
     """
-    passes, ids = engine.passes, engine.layout.encode(prompt)
-    passes.read(ids[passes.reuse(ids[:-1]) : -1], cancelled)
-    end = min(engine.layout.ends)
+    model, ids = engine.cached_model, engine.layout.encode(prompt)
+    model.extend(ids[model.reuse(ids[:-1]) : -1], cancelled)
+    end = min(engine.layout.stop_tokens)
     all_tokens = [[*engine.tokenizer.encode(prompt.stem + text), end] for text in texts]
-    common = len(commonprefix(all_tokens))
-    at, shared = 0, 0.0
-    made: list[float] = []
+    common_count = len(commonprefix(all_tokens))
+    shared_count, shared_nats = 0, 0.0
+    found: list[float] = []
     for tokens in all_tokens:
         if cancelled():
             raise Cancelled
-        rows = [tokens[at - 1] if at else ids[-1], *tokens[at:-1]]
-        scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.ids), len(rows))))
-        nats = [float(scores[number, token]) for number, token in enumerate(tokens[at:])]
-        made.append(shared + sum(nats))
-        if len(made) == 1 and common:
+        rows = [tokens[shared_count - 1] if shared_count else ids[-1], *tokens[shared_count:-1]]
+        scores = model.scores(model.run(rows, TokenLayout.clean(len(model.ids), len(rows))))
+        nats = [float(scores[number, token]) for number, token in enumerate(tokens[shared_count:])]
+        found.append(shared_nats + sum(nats))
+        if len(found) == 1 and common_count:
             # The last common token is run again with each other text, because its row predicts the next token.
-            passes.keep(rows[:common])
-            at, shared = common, sum(nats[:common])
-    return made
+            model.keep(rows[:common_count])
+            shared_count, shared_nats = common_count, sum(nats[:common_count])
+    return found

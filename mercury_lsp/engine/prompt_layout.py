@@ -17,12 +17,12 @@ MIDDLE_TOKENS = 1024
 class OwnLayout:
     """The layout of our own checkpoints, see `tokenizer.encode_prompt`.
 
-    ``ends``: ids of the stop tokens. ``mask``: the id of the mask; None for models without canvases.
+    ``stop_tokens``: ids of the stop tokens. ``mask``: the id of the mask; None for models without canvases.
     """
 
     def __init__(self, loaded: Checkpoint) -> None:
         self._tokenizer = loaded.tokenizer
-        self.ends = frozenset([loaded.tokenizer.specials.eot])
+        self.stop_tokens = frozenset([loaded.tokenizer.specials.eot])
         self.mask: int | None = loaded.tokenizer.specials.mask
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
@@ -42,15 +42,15 @@ class FimLayout:
 
     def __init__(self, loaded: OpenCheckpoint) -> None:
         assert loaded.fim is not None, "an autoregressive model is loaded only with tokens for infilling"
-        self._loaded, self.ends = loaded, loaded.ends
+        self._loaded, self.stop_tokens = loaded, loaded.stop_tokens
         positions = loaded.shape.positions
-        self._room = positions - min(MIDDLE_TOKENS, positions // 2)
+        self._max_prompt_tokens = positions - min(MIDDLE_TOKENS, positions // 2)
         added, fim = loaded.tokenizer.added, loaded.fim
         self._first, self._last = added[fim.prefix], added[fim.middle if fim.suffix_first else fim.suffix]
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """See `OwnLayout.encode`."""
-        return tuple(fim_prompt(prompt, self._loaded, self._room))
+        return tuple(fim_prompt(prompt, self._loaded, self._max_prompt_tokens))
 
     def prefix(self, ids: Sequence[int]) -> Sequence[int]:
         """See `OwnLayout.prefix`."""
@@ -70,7 +70,7 @@ class TaggedLayout:
     def __init__(self, loaded: OpenCheckpoint, names: Sequence[str]) -> None:
         self._loaded, self._ids = loaded, {name: loaded.tokenizer.added[name] for name in names}
         self._cut = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
-        self.ends, self.positions = loaded.ends, loaded.shape.positions
+        self.stop_tokens, self.positions = loaded.stop_tokens, loaded.shape.positions
 
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         """See `FimLayout.encode`."""

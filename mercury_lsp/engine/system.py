@@ -70,8 +70,8 @@ def _quota(root: Path) -> float:
         top = root / "sys/fs/cgroup" / controllers
         folder = top / path.strip("/")
         # In a container the path may be the host's and not mounted; then the quota is at the top of the mount.
-        for place in (folder, *(above for above in folder.parents if above.is_relative_to(top)), top):
-            quota = min(quota, _limit(place))
+        for cgroup in (folder, *(above for above in folder.parents if above.is_relative_to(top)), top):
+            quota = min(quota, _limit(cgroup))
     return quota
 
 
@@ -105,11 +105,11 @@ def zero_pages(size: int) -> mmap.mmap:
     """
     if sys.platform == "win32":
         return mmap.mmap(-1, size)
-    own = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE)
     if sys.platform == "linux":
         with suppress(OSError):
-            own.madvise(mmap.MADV_HUGEPAGE)
-    return own
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
 
 
 def release_memory() -> None:
@@ -143,21 +143,21 @@ def wait_for_exit(process: int) -> None:
             kernel.CloseHandle(handle)
         return
     with suppress(OSError):
-        _wait_for_notice(process)
+        _wait_for_notification(process)
         return
-    while _is_there(process):
+    while _is_running(process):
         time.sleep(POLL_SECONDS)
 
 
-def _wait_for_notice(process: int) -> None:
+def _wait_for_notification(process: int) -> None:
     """Wait for the system's notification of the exit. Raises `OSError` if the system has no notification."""
     with suppress(ProcessLookupError):
         if sys.platform == "linux" and hasattr(os, "pidfd_open"):
             descriptor = os.pidfd_open(process)
             try:
-                waiting = select.poll()
-                waiting.register(descriptor, select.POLLIN)
-                waiting.poll()
+                poll = select.poll()
+                poll.register(descriptor, select.POLLIN)
+                poll.poll()
             finally:
                 os.close(descriptor)
         elif sys.platform == "darwin":
@@ -169,7 +169,7 @@ def _wait_for_notice(process: int) -> None:
             raise OSError
 
 
-def _is_there(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -68,7 +68,7 @@ class Hint:
     typed: str = ""
 
     @property
-    def left(self) -> str:
+    def untyped(self) -> str:
         """The part of the text that is not typed yet; empty if the typed characters differ from the text."""
         return self.text[len(self.typed) :] if self.text.startswith(self.typed) else ""
 
@@ -122,7 +122,7 @@ class Vocabulary:
         """
         letters = _byte_letters()
         added = set(self.added.values())
-        spelt = (("" if i in added else self._vocabulary.id_to_token(i) or "") for i in range(self.size))
+        spellings = (("" if i in added else self._vocabulary.id_to_token(i) or "") for i in range(self.size))
 
         def bytes_of(token: str) -> bytes:
             try:
@@ -130,7 +130,7 @@ class Vocabulary:
             except KeyError:
                 return b""
 
-        return [bytes_of(token) for token in spelt]
+        return [bytes_of(token) for token in spellings]
 
     def newlines(self) -> frozenset[int]:
         """Return the ids of the tokens that contain a newline."""
@@ -176,7 +176,7 @@ class Tokenizer(Vocabulary):
         if missing := [name for name in Specials.__dataclass_fields__ if f"<{name}>" not in by_name]:
             raise ValueError(f"its {self.FILE} has no token <{missing[0]}>")
         self.specials = Specials(**{name: by_name[f"<{name}>"] for name in Specials.__dataclass_fields__})
-        self.hidden: tuple[int, ...] = tuple(sorted(i for i in by_name.values() if i != self.specials.eot))
+        self.forbidden: tuple[int, ...] = tuple(sorted(i for i in by_name.values() if i != self.specials.eot))
         """Ids that the sampler must never emit: every special token except ``<eot>``."""
 
     @classmethod

@@ -23,7 +23,7 @@ from mercury_lsp.http.access import Access
 from mercury_lsp.http.backend import Backend, Busy, Task, Unavailable, Update
 from mercury_lsp.http.completions import CompletionFormat, Refused, body_schema, parse_request
 from mercury_lsp.http.counts import Counts
-from mercury_lsp.http.guard import Guard
+from mercury_lsp.http.guard import HeaderGuard
 from mercury_lsp.http.messages import (
     CLIENT_GONE_STATUS,
     JSON,
@@ -57,7 +57,7 @@ class ServiceState:
 
 
 @dataclass(slots=True)
-class _Visit:
+class _RequestRecord:
     """One request to a route, from its arrival to its last byte."""
 
     route: str
@@ -73,11 +73,11 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
     """Return the application of a backend, which it closes at its end. ``app.state.service`` is a `ServiceState`."""
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await backend.close()
 
-    app = FastAPI(title="mercury-lsp", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(title="mercury-lsp", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = state = ServiceState()
     service = _Service(backend, settings, state)
     for path, fim in (("/v1/completions", False), ("/v1/fim/completions", True)):
@@ -90,13 +90,13 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
             | response_schemas(400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504),
             openapi_extra={"requestBody": {"required": True, "content": {JSON: {"schema": body_schema()}}}},
         )
-    for path, look, statuses, kind in (
+    for path, handler, statuses, kind in (
         ("/v1/models", service.models, (200, 401, 403), JSONResponse),
         ("/health", service.health, (200, 403, 503), JSONResponse),
         ("/metrics", service.metrics, (200, 401, 403), PlainTextResponse),
     ):
         described = response_schemas(*statuses)
-        app.add_api_route(path, look, response_model=None, responses=described, response_class=kind)
+        app.add_api_route(path, handler, response_model=None, responses=described, response_class=kind)
 
     async def refused(_: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException):
@@ -107,7 +107,7 @@ def application(backend: Backend, settings: ServiceSettings) -> FastAPI:
 
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Refused, refused)
-    app.add_middleware(Guard, local=not settings.tokens)
+    app.add_middleware(HeaderGuard, local=not settings.tokens)
     return app
 
 
@@ -121,27 +121,27 @@ class _Service:
         """Return the handler of a completion route."""
 
         async def completions(request: Request) -> Response:
-            visit = _Visit(path)
+            record = _RequestRecord(path)
             self._counts.running.inc()
             response: Response | None = None
             try:
-                response = await self._complete(request, visit, fim)
+                response = await self._complete(request, record, fim)
                 if not isinstance(response, StreamedResponse):
-                    visit.status = response.status_code
+                    record.status = response.status_code
             except Refused as error:
-                visit.status = error.status
+                record.status = error.status
                 response = error_response(error)
             except ClientGone:
-                visit.status = CLIENT_GONE_STATUS
+                record.status = CLIENT_GONE_STATUS
                 response = Response(status_code=CLIENT_GONE_STATUS)
             except Exception:
                 # The error boundary: a failing request costs only its answer.
                 log.exception("A request failed.")
-                visit.status = 500
+                record.status = 500
                 response = error_response(_FAILED)
             finally:
                 if not isinstance(response, StreamedResponse):
-                    self._finish(visit)
+                    self._finish(record)
             return response
 
         return completions
@@ -174,36 +174,36 @@ class _Service:
         if self._state.stopping:
             raise Refused(503, "The server is stopping.", kind="server_error", wait=MIN_RETRY_SECONDS)
 
-    async def _complete(self, request: Request, visit: _Visit, fim: bool) -> Response:
+    async def _complete(self, request: Request, record: _RequestRecord, fim: bool) -> Response:
         name, peer = self._client(request), request.client.host if request.client else ""
-        visit.name = name or "-"
+        record.name = name or "-"
         # The client that owns the request's cache.
         client = name or peer
         self._refuse_if_stopping()
         self._access.take(client)
         body = await read_body(request, self._settings)
         self._refuse_if_stopping()
-        visit.body_read = True
+        record.body_read = True
         self._state.running += 1
-        asked = parse_request(body, (self._backend.model, *self._settings.aliases))
-        affinity = request.headers.get("x-affinity-key", "") or asked.affinity
-        task = asked.task(_key(client, affinity or peer), self._settings, _key(client, ""))
+        parsed = parse_request(body, (self._backend.model, *self._settings.aliases))
+        affinity = request.headers.get("x-affinity-key", "") or parsed.affinity
+        task = parsed.task(_key(client, affinity or peer), self._settings, _key(client, ""))
         reply = CompletionFormat(self._backend.model, fim)
-        updates = self._updates(request, task, visit)
-        if not asked.stream:
+        updates = self._updates(request, task, record)
+        if not parsed.stream:
             async for _ in updates:
                 pass
-            return JSONResponse(reply.whole(visit.last))
+            return JSONResponse(reply.response(record.last))
         # Errors before the first update get an HTTP status of their own; later ones become events of the stream.
         first = await anext(updates)
         # The status unless the stream reaches its end.
-        visit.status = CLIENT_GONE_STATUS
+        record.status = CLIENT_GONE_STATUS
 
         async def on_end() -> None:
-            self._finish(visit)
+            self._finish(record)
             await updates.aclose()
 
-        events = self._stream(reply, first, updates, visit, task.drafts, asked.with_usage)
+        events = self._stream(reply, first, updates, record, task.drafts, parsed.with_usage)
         return StreamedResponse(events, on_end)
 
     async def _stream(
@@ -211,7 +211,7 @@ class _Service:
         reply: CompletionFormat,
         update: Update,
         updates: AsyncGenerator[Update, None],
-        visit: _Visit,
+        record: _RequestRecord,
         drafts: bool,
         with_usage: bool,
     ) -> AsyncGenerator[str, None]:
@@ -220,71 +220,75 @@ class _Service:
         try:
             while not update.finish:
                 if drafts:
-                    yield server_sent_event(reply.piece(update.text))
+                    yield server_sent_event(reply.chunk(update.text))
                 elif update.committed > sent:
-                    yield server_sent_event(reply.piece(update.text[sent : update.committed]))
+                    yield server_sent_event(reply.chunk(update.text[sent : update.committed]))
                     sent = update.committed
                 update = await anext(updates)
-            yield server_sent_event(reply.piece(update.text[0 if drafts else sent :], update.finish))
+            yield server_sent_event(reply.chunk(update.text[0 if drafts else sent :], update.finish))
             if with_usage:
-                yield server_sent_event(reply.cost(update))
-            visit.status = 200
+                yield server_sent_event(reply.usage_chunk(update))
+            record.status = 200
             yield "data: [DONE]\n\n"
         except Refused as error:
-            visit.status = error.status
+            record.status = error.status
             yield server_sent_event(error.body)
         except ClientGone:
             return
         except Exception:
             log.exception("A request failed.")
-            visit.status = 500
+            record.status = 500
             yield server_sent_event(_FAILED.body)
 
-    async def _updates(self, request: Request, task: Task, visit: _Visit) -> AsyncGenerator[Update, None]:
+    async def _updates(
+        self, request: Request, task: Task, record: _RequestRecord
+    ) -> AsyncGenerator[Update, None]:
         """Yield the backend's updates until the client disconnects or the timeout. Raises `Refused`, `ClientGone`."""
-        ends = asyncio.get_running_loop().time() + self._settings.timeout_s
-        gone = asyncio.create_task(wait_for_disconnect(request))
+        deadline = asyncio.get_running_loop().time() + self._settings.timeout_s
+        disconnected = asyncio.create_task(wait_for_disconnect(request))
         running = self._backend.run(task)
         try:
-            while not visit.last.finish:
-                coming = asyncio.ensure_future(anext(running))
-                left = max(0, ends - asyncio.get_running_loop().time())
+            while not record.last.finish:
+                next_update = asyncio.ensure_future(anext(running))
+                left = max(0, deadline - asyncio.get_running_loop().time())
                 try:
-                    done, _ = await asyncio.wait({coming, gone}, timeout=left, return_when="FIRST_COMPLETED")
+                    done, _ = await asyncio.wait(
+                        {next_update, disconnected}, timeout=left, return_when="FIRST_COMPLETED"
+                    )
                 finally:
-                    if not coming.done():
-                        coming.cancel()
+                    if not next_update.done():
+                        next_update.cancel()
                         with suppress(asyncio.CancelledError, StopAsyncIteration):
-                            await coming
-                if gone in done and coming not in done:
+                            await next_update
+                if disconnected in done and next_update not in done:
                     raise ClientGone
                 if not done:
                     raise Refused(504, "The answer took too long.", code="timeout", kind="server_error")
-                visit.last = coming.result()
-                yield visit.last
+                record.last = next_update.result()
+                yield record.last
         except Busy as error:
             wait = max(MIN_RETRY_SECONDS, error.wait)
             raise Refused(429, "Too many requests are waiting.", kind="rate_limit_error", wait=wait) from None
         except Unavailable as error:
             raise Refused(503, str(error), kind="server_error", wait=MIN_RETRY_SECONDS) from None
         finally:
-            gone.cancel()
+            disconnected.cancel()
             if isinstance(running, AsyncGenerator):
                 await running.aclose()
 
-    def _finish(self, visit: _Visit) -> None:
-        self._state.running -= visit.body_read
-        counts, last, seconds = self._counts, visit.last, time.perf_counter() - visit.began
+    def _finish(self, record: _RequestRecord) -> None:
+        self._state.running -= record.body_read
+        counts, last, seconds = self._counts, record.last, time.perf_counter() - record.began
         counts.running.dec()
-        counts.requests.labels(visit.route, str(visit.status)).inc()
-        counts.seconds.labels(visit.route).observe(seconds)
-        counts.cancelled.inc(visit.status == CLIENT_GONE_STATUS)
+        counts.requests.labels(record.route, str(record.status)).inc()
+        counts.seconds.labels(record.route).observe(seconds)
+        counts.cancelled.inc(record.status == CLIENT_GONE_STATUS)
         counts.tokens.inc(last.tokens)
         counts.passes.inc(last.forward_passes)
         counts.read.inc(last.prompt_tokens)
         counts.cached.inc(last.cached_tokens)
-        numbers = visit.status, seconds * 1e3, last.tokens, last.forward_passes
-        access_log.info("%s %s %d %.0f ms %d tokens %d passes", visit.name, visit.route, *numbers)
+        numbers = record.status, seconds * 1e3, last.tokens, last.forward_passes
+        access_log.info("%s %s %d %.0f ms %d tokens %d passes", record.name, record.route, *numbers)
 
 
 def _key(client: str, affinity: str) -> str:

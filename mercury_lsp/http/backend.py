@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 class Task:
     """A request for the middle between ``prefix`` and ``suffix``, the client's text.
 
-    ``key``: tasks of one key, such as those of one document, share a KV cache. ``asker``: the client, for fair shares.
+    ``key``: tasks of one key, such as those of one document, share a KV cache. ``client``: the client, for fair shares.
     ``drafts``: whether `Update`s with masks are wanted while the middle is denoised. ``temperature``: 0 selects the
     likeliest tokens; above 0 the same ``seed`` gives the same text, and None selects a random seed.
     """
@@ -25,7 +25,7 @@ class Task:
     seed: int | None = None
     drafts: bool = False
     path: str = ""
-    asker: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class CompletionRequest(BaseModel):
         """Whether a stream ends with its usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def task(self, key: str, settings: ServiceSettings, asker: str = "") -> Task:
+    def task(self, key: str, settings: ServiceSettings, client: str = "") -> Task:
         """Return the task for the backend, with ``max_tokens`` cut to the limit."""
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Task(
@@ -101,7 +101,7 @@ class CompletionRequest(BaseModel):
             seed=self.seed,
             drafts=bool(self.stream and self.diffusing),
             path=self.path or "",
-            asker=asker,
+            client=client,
         )
 
 
@@ -164,15 +164,15 @@ class CompletionFormat:
     id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, update: Update) -> dict[str, Any]:
+    def response(self, update: Update) -> dict[str, Any]:
         """Return the answer to a request without a stream."""
         return self._object(self._choice(update.text, update.finish, "message")) | {"usage": usage(update)}
 
-    def piece(self, text: str, finish: str = "") -> dict[str, Any]:
+    def chunk(self, text: str, finish: str = "") -> dict[str, Any]:
         """Return a chunk of a stream: the new text, or the whole text with drafts."""
         return self._object(self._choice(text, finish, "delta"))
 
-    def cost(self, update: Update) -> dict[str, Any]:
+    def usage_chunk(self, update: Update) -> dict[str, Any]:
         """Return the chunk with a stream's usage."""
         return self._object() | {"usage": usage(update)}
 

@@ -36,14 +36,14 @@ class ConnectionLimits:
     """Limits of connections.
 
     ``head_s``, ``body_s``, ``answer_s``: seconds for the request line and headers, for the body, and for computing and
-    sending the answer. ``most``, ``most_per_address``: connections in total and of one address.
+    sending the answer. ``max_connections``, ``max_per_address``: connections in total and of one address.
     """
 
     head_s: float = 10.0
     body_s: float = 30.0
     answer_s: float = 60.0
-    most: int = 1024
-    most_per_address: int = 512
+    max_connections: int = 1024
+    max_per_address: int = 512
 
 
 class Connections:
@@ -55,16 +55,16 @@ class Connections:
         self._since: dict[LimitedProtocol, tuple[tuple[Phase, int], float]] = {}
         self._addresses: Counter[str] = Counter()
         # Closed connections by address and reason that are not yet logged.
-        self._refused: Counter[tuple[str, str]] = Counter()
+        self._closed: Counter[tuple[str, str]] = Counter()
         self._logged_at = 0.0
 
     def add(self, connection: LimitedProtocol) -> None:
         """Count a new connection, and close one if there are too many."""
         self._since[connection] = (connection.stage, time.monotonic())
         self._addresses[connection.address] += 1
-        if self._addresses[connection.address] > self._limits.most_per_address:
+        if self._addresses[connection.address] > self._limits.max_per_address:
             self._make_room("too many connections of one address", connection.address)
-        elif len(self._since) > self._limits.most:
+        elif len(self._since) > self._limits.max_connections:
             self._make_room("too many connections")
 
     def remove(self, connection: LimitedProtocol) -> None:
@@ -74,7 +74,7 @@ class Connections:
             if not self._addresses[connection.address]:
                 del self._addresses[connection.address]
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Close connections that exceed their time, and log the closed ones."""
         now, own = time.monotonic(), self._limits
         limits = {"head": own.head_s, "body": own.body_s, "answer": own.answer_s}
@@ -84,11 +84,11 @@ class Connections:
                 self._since[connection] = (current, now)
             elif now - since > limits[phase]:
                 self._end(connection, f"its {phase} took more than {limits[phase]:g} s")
-        if self._refused and now - self._logged_at >= LOG_INTERVAL_SECONDS:
+        if self._closed and now - self._logged_at >= LOG_INTERVAL_SECONDS:
             self._logged_at = now
-            for (address, reason), count in self._refused.most_common(10):
+            for (address, reason), count in self._closed.most_common(10):
                 log.warning("ended %d connections of %s: %s", count, address, reason)
-            self._refused.clear()
+            self._closed.clear()
 
     def end_waiting(self) -> None:
         """Close all connections without a running request, because the server stops."""
@@ -96,9 +96,9 @@ class Connections:
             if connection.stage[0] != "answer":
                 connection.abort()
 
-    def refused(self, connection: LimitedProtocol, reason: str) -> None:
+    def note_closed(self, connection: LimitedProtocol, reason: str) -> None:
         """Note a closed connection for the log."""
-        self._refused[connection.address, reason] += 1
+        self._closed[connection.address, reason] += 1
 
     def _make_room(self, reason: str, address: str | None = None) -> None:
         """Close the connection that has waited longest without a complete request; if all wait for answers, the newest.
@@ -110,7 +110,7 @@ class Connections:
         self._end(min(waiting, key=lambda own: own.answered > 0, default=candidates[-1]), reason)
 
     def _end(self, connection: LimitedProtocol, reason: str) -> None:
-        self.refused(connection, reason)
+        self.note_closed(connection, reason)
         self.remove(connection)
         connection.abort()
 
@@ -133,9 +133,9 @@ class _FewChunks(h11.Connection):
 
 
 class LimitedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1 that registers its connections in `open`."""
+    """uvicorn's protocol for HTTP/1.1 that registers its connections in `open_connections`."""
 
-    open: Connections
+    open_connections: Connections
     # The number of answered requests of this connection.
     answered = 0
 
@@ -163,11 +163,11 @@ class LimitedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self.open.add(self)
+        self.open_connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self.open.remove(self)
+        self.open_connections.remove(self)
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
@@ -177,7 +177,7 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is not HTTP, or whose head is too long."""
-        self.open.refused(self, "a request was not HTTP, or its head was too long")
+        self.open_connections.note_closed(self, "a request was not HTTP, or its head was too long")
         super().send_400_response(msg)
 
 
@@ -202,7 +202,7 @@ def http_options(connections: Connections) -> dict[str, Any]:
     """Return uvicorn's options for HTTP/1.1 alone, with connections limited and no log line for a bad request."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     return {
-        "http": type("Limited", (LimitedProtocol,), {"open": connections}),
+        "http": type("Limited", (LimitedProtocol,), {"open_connections": connections}),
         "ws": "none",
         "timeout_keep_alive": 5,
         "log_config": None,

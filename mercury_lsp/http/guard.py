@@ -15,7 +15,7 @@ from mercury_lsp.http.connections import MAX_HEADER_BYTES
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(?::\d{1,5})?", re.IGNORECASE)
 
 
-class Guard:
+class HeaderGuard:
     """ASGI middleware that checks headers. ``local``: no token is needed, so only programs of this machine are allowed.
 
     A browser runs pages of any site. Requests of such pages have an `Origin` of another machine, or a `Host` of another

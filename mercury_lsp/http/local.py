@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mercury_lsp.context import prompt
 from mercury_lsp.engine.api import Engine, Infill, Progress, Run, Sampling
-from mercury_lsp.engine.backends.devices import slots_for
+from mercury_lsp.engine.backends.devices import batcher_for
 from mercury_lsp.engine.batching import ContinuousBatcher, Slot
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
@@ -79,10 +79,10 @@ class _Session:
     def end(self) -> None:
         """Release the slot."""
         if self.slot is not None:
-            self.slot.leave()
+            self.slot.release()
 
 
-class _Stopped(Exception):
+class _StopFound(Exception):
     """Raised if the text contains a stop text: ``infill`` ends in it or after it."""
 
     def __init__(self, infill: Infill) -> None:
@@ -119,21 +119,23 @@ class LocalBackend:
         if self.sessions is None:
             self.sessions = self._make_sessions(self.slots)
         sessions = self.sessions
-        asked = time.perf_counter()
-        session = await sessions.take(task.key, task.asker)
-        self.counts.queued.observe(time.perf_counter() - asked)
+        queued_at = time.perf_counter()
+        session = await sessions.acquire(task.key, task.client)
+        self.counts.queued.observe(time.perf_counter() - queued_at)
         loop, updates = asyncio.get_running_loop(), asyncio.Queue[Update | None]()
         stopped = threading.Event()
 
         def cancelled() -> bool:
             return stopped.is_set() or self._closing.is_set()
 
-        def tell(update: Update) -> None:
+        def send_update(update: Update) -> None:
             loop.call_soon_threadsafe(updates.put_nowait, update)
 
-        job = loop.run_in_executor(self._pool, self._work, self.slots, session, task, cancelled, tell)
+        job = loop.run_in_executor(
+            self._pool, self._run_task, self.slots, session, task, cancelled, send_update
+        )
         self._running.add(job)
-        job.add_done_callback(lambda _: self._done(sessions, task.key, session, job))
+        job.add_done_callback(lambda _: self._end_task(sessions, task.key, session, job))
         job.add_done_callback(lambda _: updates.put_nowait(None))
         try:
             while (update := await updates.get()) is not None:
@@ -162,19 +164,19 @@ class LocalBackend:
         own = self._options
         memory = own.memory_mb << 20
         try:
-            self.slots = slots_for(self._loaded, own.device, own.threads, memory, own.rows)
+            self.slots = batcher_for(self._loaded, own.device, own.threads, memory, own.rows)
         except Exception as error:
             # The process reports `failure`.
             log.debug("Loading failed.", exc_info=True)
             self.failure = str(error) or type(error).__name__
 
     def _make_sessions(self, slots: ContinuousBatcher) -> Sessions[_Session]:
-        usual = MAX_CPU_TASKS if slots.device == "cpu" else MAX_GPU_TASKS
+        default = MAX_CPU_TASKS if slots.device == "cpu" else MAX_GPU_TASKS
         own = self._options
-        most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_each))
-        return Sessions(_Session, _Session.end, most, own.running or usual, own.waiting, own.wait_s)
+        most = min(own.sessions, max(1, (own.memory_mb << 20) // slots.bytes_per_slot))
+        return Sessions(_Session, _Session.end, most, own.running or default, own.waiting, own.wait_s)
 
-    def _done(
+    def _end_task(
         self, sessions: Sessions[_Session], key: str, session: _Session, job: asyncio.Future[Update]
     ) -> None:
         self._running.discard(job)
@@ -182,20 +184,20 @@ class LocalBackend:
         broken = job.cancelled() or not isinstance(failure, Cancelled | None)
         self.counts.failed.inc(broken)
         self.counts.cancelled.inc(isinstance(failure, Cancelled))
-        sessions.give(key, session, keep=not broken)
+        sessions.release(key, session, keep=not broken)
 
-    def _work(
+    def _run_task(
         self,
         slots: ContinuousBatcher,
         session: _Session,
         task: Task,
         cancelled: Callable[[], bool],
-        tell: Callable[[Update], None],
+        send_update: Callable[[Update], None],
     ) -> Update:
         """Run a task in a thread of the pool, and return its last update."""
         engine, slot = session.use(self._loaded, slots)
         options, sent = self._options, 0
-        path = path_end(task.path, engine.count)
+        path = truncate_path(task.path, engine.count)
         own, budgets = (path, task.prefix, task.suffix), (PREFIX_TOKENS, FOLLOWING_TOKENS)
         question = prompt.build(*own, engine.count, *budgets, stem_start=engine.stem_start)
         sampling = Sampling(
@@ -208,16 +210,16 @@ class LocalBackend:
         def on_progress(draft: Progress) -> None:
             nonlocal sent
             if cut_at_stop(draft.committed.text, task.stop) is not None:
-                raise _Stopped(draft.committed)
-            sure = committed_length(draft.committed.text, task.stop)
-            if task.drafts or sure > sent:
-                sent = sure
-                tell(Update(draft.text if task.drafts else draft.committed.text, sure))
+                raise _StopFound(draft.committed)
+            stable = committed_length(draft.committed.text, task.stop)
+            if task.drafts or stable > sent:
+                sent = stable
+                send_update(Update(draft.text if task.drafts else draft.committed.text, stable))
 
         try:
             with slot.job(cancelled):
                 infill = engine.infill(question, sampling, Run(cancelled, on_progress))
-        except _Stopped as stopped:
+        except _StopFound as stopped:
             infill = stopped.infill
         shorter = cut_at_stop(infill.text, task.stop)
         text = infill.text if shorter is None else shorter
@@ -234,7 +236,7 @@ class LocalBackend:
         )
 
 
-def path_end(path: str, count: Callable[[str], int]) -> str:
+def truncate_path(path: str, count: Callable[[str], int]) -> str:
     """Return the path, or its end if it has more than `PATH_TOKENS` tokens. A token has at least one byte."""
     if count(path) <= PATH_TOKENS:
         return path
@@ -252,8 +254,8 @@ def committed_length(text: str, stops: Sequence[str]) -> int:
 
     A partial character at the end, and a possible start of a stop text, do not count.
     """
-    sure = len(text.rstrip(PARTIAL_CHARACTER))
+    stable = len(text.rstrip(PARTIAL_CHARACTER))
     starts = [
-        length for stop in stops for length in range(1, len(stop)) if text[:sure].endswith(stop[:length])
+        length for stop in stops for length in range(1, len(stop)) if text[:stable].endswith(stop[:length])
     ]
-    return sure - max(starts, default=0)
+    return stable - max(starts, default=0)

@@ -59,9 +59,11 @@ class Server(uvicorn.Server):
     def __init__(
         self, app: FastAPI, backend: LocalBackend, listening: socket.socket, limits: ConnectionLimits
     ) -> None:
-        most = connection_limit(limits.most)
-        most_per_address = min(limits.most_per_address, max(1, most - most // 8))
-        self._connections = Connections(replace(limits, most=most, most_per_address=most_per_address))
+        most = connection_limit(limits.max_connections)
+        max_per_address = min(limits.max_per_address, max(1, most - most // 8))
+        self._connections = Connections(
+            replace(limits, max_connections=most, max_per_address=max_per_address)
+        )
         options = http_options(self._connections)
         super().__init__(uvicorn.Config(app, timeout_graceful_shutdown=LAST_BYTES_SECONDS, **options))
         self._state: ServiceState = app.state.service
@@ -77,7 +79,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Check connections and the state ten times a second. Return whether to end."""
-        self._connections.look()
+        self._connections.check()
         now = time.monotonic()
         if self._state.stopping:
             self._stop_by = min(self._stop_by, now + STOP_SECONDS)

@@ -18,13 +18,13 @@ from mercury_lsp.http.backend import Busy
 
 S = TypeVar("S")
 # Waits are estimated by the mean duration of recent tasks: of at least, and at most, this many.
-PACE_FROM, PACE_OF = 8, 32
+MIN_MEASURED_TASKS, MAX_MEASURED_TASKS = 8, 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     key: str
-    asker: str
+    client: str
     turn: asyncio.Future[None]
 
 
@@ -47,7 +47,7 @@ class Sessions(Generic[S]):
         self._most, self._running, self._most_waiting = most, min(running, most), waiting
         self._wait_s = wait_s
         # The durations of recent tasks in seconds.
-        self._task_seconds: deque[float] = deque(maxlen=PACE_OF)
+        self._task_seconds: deque[float] = deque(maxlen=MAX_MEASURED_TASKS)
         # Sessions not in use, the most recently used last.
         self._idle: OrderedDict[str, S] = OrderedDict()
         # Sessions in use, by key: the client, and the time of the start.
@@ -70,15 +70,15 @@ class Sessions(Generic[S]):
         """The number of waiting tasks."""
         return len(self._queue)
 
-    async def take(self, key: str, asker: str = "") -> S:
+    async def acquire(self, key: str, client: str = "") -> S:
         """Wait for a turn, and return the key's session or a new one.
 
         Raises `Busy` if the queue is full, or after `wait_s` seconds.
         """
-        if self._free(key):
-            self._use(key, asker)
+        if self._is_free(key):
+            self._mark_used(key, client)
         else:
-            await self._wait(key, asker)
+            await self._wait(key, client)
         session = self._idle.pop(key, None)
         if session is not None:
             return session
@@ -86,19 +86,19 @@ class Sessions(Generic[S]):
             self._end(self._idle.popitem(last=False)[1])
         return self._make()
 
-    def give(self, key: str, session: S, keep: bool = True) -> None:
+    def release(self, key: str, session: S, keep: bool = True) -> None:
         """Return a session after use; it is ended if ``keep`` is False."""
         self._task_seconds.append(asyncio.get_running_loop().time() - self._used[key][1])
         if keep:
             self._idle[key] = session
         else:
             self._end(session)
-        self._freed(key)
+        self._free_key(key)
 
-    async def _wait(self, key: str, asker: str) -> None:
-        if len(self._queue) >= self._room():
-            self._make_room(asker)
-        waiting = _Waiting(key, asker, asyncio.get_running_loop().create_future())
+    async def _wait(self, key: str, client: str) -> None:
+        if len(self._queue) >= self._max_queue():
+            self._make_room(client)
+        waiting = _Waiting(key, client, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         try:
             async with asyncio.timeout(self._wait_s):
@@ -108,18 +108,18 @@ class Sessions(Generic[S]):
                 self._queue.remove(waiting)
             elif waiting.turn.done() and not waiting.turn.cancelled() and waiting.turn.exception() is None:
                 # The task already had its turn.
-                self._freed(waiting.key)
+                self._free_key(waiting.key)
             if isinstance(error, TimeoutError):
                 raise self._busy() from None
             raise
 
     def _seconds_each(self) -> float:
         """Return the estimated seconds between two turns, by recent tasks; 0 if too few have run."""
-        if len(self._task_seconds) < PACE_FROM:
+        if len(self._task_seconds) < MIN_MEASURED_TASKS:
             return 0.0
         return sum(self._task_seconds) / len(self._task_seconds) / self._running
 
-    def _room(self) -> int:
+    def _max_queue(self) -> int:
         """Return the longest queue now: the tasks whose turn comes in time, but at least as many as run at a time."""
         each = self._seconds_each()
         in_time = int(self._wait_s / each) if each else self._most_waiting
@@ -128,26 +128,26 @@ class Sessions(Generic[S]):
     def _busy(self) -> Busy:
         return Busy(min(self._wait_s, len(self._queue) * self._seconds_each()))
 
-    def _make_room(self, asker: str) -> None:
-        """Refuse the newest task of the client with the most waiting tasks, if that is more than `asker` would have.
+    def _make_room(self, client: str) -> None:
+        """Refuse the newest task of the client with the most waiting tasks, if that is more than `client` would have.
 
         Raises `Busy` otherwise.
         """
-        counts = Counter(waiting.asker for waiting in self._queue)
-        if max(counts.values(), default=0) <= counts[asker] + 1:
+        counts = Counter(waiting.client for waiting in self._queue)
+        if max(counts.values(), default=0) <= counts[client] + 1:
             raise self._busy()
         self._refuse_one()
 
     def _refuse_one(self) -> None:
         """Refuse the newest task of the client with the most waiting tasks."""
-        counts = Counter(waiting.asker for waiting in self._queue)
-        last = next(task for task in reversed(self._queue) if counts[task.asker] == max(counts.values()))
+        counts = Counter(waiting.client for waiting in self._queue)
+        last = next(task for task in reversed(self._queue) if counts[task.client] == max(counts.values()))
         self._queue.remove(last)
         # A cancelled task gets no error.
         if not last.turn.done():
             last.turn.set_exception(self._busy())
 
-    def _freed(self, key: str) -> None:
+    def _free_key(self, key: str) -> None:
         """Mark a key as free, and give turns: to the client with the fewest running tasks, then by order of arrival.
 
         Refuses tasks that would wait too long.
@@ -155,17 +155,17 @@ class Sessions(Generic[S]):
         self._used.pop(key, None)
         # Drop cancelled tasks.
         self._queue = [waiting for waiting in self._queue if not waiting.turn.done()]
-        while possible := [waiting for waiting in self._queue if self._free(waiting.key)]:
-            running = Counter(asker for asker, _ in self._used.values())
-            chosen = min(possible, key=lambda waiting: running[waiting.asker])
+        while possible := [waiting for waiting in self._queue if self._is_free(waiting.key)]:
+            running = Counter(client for client, _ in self._used.values())
+            chosen = min(possible, key=lambda waiting: running[waiting.client])
             self._queue.remove(chosen)
-            self._use(chosen.key, chosen.asker)
+            self._mark_used(chosen.key, chosen.client)
             chosen.turn.set_result(None)
-        while len(self._queue) > self._room():
+        while len(self._queue) > self._max_queue():
             self._refuse_one()
 
-    def _use(self, key: str, asker: str) -> None:
-        self._used[key] = asker, asyncio.get_running_loop().time()
+    def _mark_used(self, key: str, client: str) -> None:
+        self._used[key] = client, asyncio.get_running_loop().time()
 
-    def _free(self, key: str) -> bool:
+    def _is_free(self, key: str) -> bool:
         return key not in self._used and len(self._used) < self._running

@@ -15,10 +15,10 @@ from pygls.lsp.server import LanguageServer
 
 # The server of the client that the current code runs for. Tasks inherit it from the connection, threads from the
 # context that starts them.
-SERVED: ContextVar[LanguageServer | None] = ContextVar("served", default=None)
+CURRENT_SERVER: ContextVar[LanguageServer | None] = ContextVar("current_server", default=None)
 
 
-def tell(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
+def show_message(server: LanguageServer, kind: types.MessageType, sentences: str) -> None:
     """Show the user a message."""
     server.window_show_message(types.ShowMessageParams(kind, f"mercury: {sentences}"))
 
@@ -70,7 +70,7 @@ class ClientLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send a record that belongs to this client. May be called from any thread."""
-        if SERVED.get() is not self._server:
+        if CURRENT_SERVER.get() is not self._server:
             return
         kind = types.MessageType.Error if record.levelno >= logging.ERROR else types.MessageType.Warning
         params = types.LogMessageParams(kind, self.format(record))

@@ -15,7 +15,7 @@ from pygls.capabilities import get_capability
 from pygls.exceptions import JsonRpcException
 from pygls.lsp.server import LanguageServer
 
-from mercury_lsp.lsp.client import tell
+from mercury_lsp.lsp.client import show_message
 from mercury_lsp.models.selection import config_file
 from mercury_lsp.session.session import Session
 from mercury_lsp.trust import Claim
@@ -36,12 +36,12 @@ class Consent:
         server: LanguageServer,
         session: Session,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        changed: Callable[[], None],
+        on_allowed: Callable[[], None],
     ) -> None:
-        self._server, self._session, self._spawn, self._changed = server, session, spawn, changed
+        self._server, self._session, self._spawn, self._on_allowed = server, session, spawn, on_allowed
         self._asked: set[Claim] = set()
 
-    def look(self) -> None:
+    def ask_if_needed(self) -> None:
         """Ask for consent to the session's claim, unless it was already asked for."""
         claim = self._session.claim
         if claim is None or claim in self._asked:
@@ -56,7 +56,7 @@ class Consent:
         answer = await self._answer(claim) if claim.fits_prompt else None
         if answer is None:
             what = claim.describe() if claim.fits_prompt else "Settings of the editor"
-            tell(
+            show_message(
                 self._server,
                 types.MessageType.Warning,
                 f"Not used until you allow it: {what}. A workspace may have set this. "
@@ -69,7 +69,7 @@ class Consent:
             log.warning("The answer cannot be kept in %s: %s.", self._session.answers.file, error.strerror)
         if answer:
             self._session.allow(claim)
-            self._changed()
+            self._on_allowed()
 
     async def _answer(self, claim: Claim) -> bool | None:
         """Return the user's answer, or None if the user gives none or the client cannot ask."""

@@ -58,7 +58,7 @@ def span(document: Document, range_: types.Range, encoding: str) -> tuple[int, i
     return start, max(start, offset(document, range_.end, encoding))
 
 
-def cursor(document: Document, start: int, text: str) -> int:
+def guess_cursor(document: Document, start: int, text: str) -> int:
     """Guess the cursor after `text` was inserted at `start`; the document already contains the text.
 
     The cursor is after the text, or, if the text completes a pair of brackets or quotes, between them: editors insert
@@ -93,7 +93,7 @@ def path(uri: str) -> str:
     return normpath(name) if name else ""
 
 
-def file(uri: str) -> str:
+def absolute_path(uri: str) -> str:
     """Return the absolute path that a URI of any scheme names, for checks of ignore rules, or "" if it names none.
 
     A version of a file that an editor shows under its own scheme is as private as the file.
@@ -104,69 +104,73 @@ def file(uri: str) -> str:
 
 def is_local(uri: str) -> bool:
     """Return whether a URI names a file of this machine, which may be opened by its `path`."""
-    return uri[:5].lower() == "file:" and file(uri) != ""
+    return uri[:5].lower() == "file:" and absolute_path(uri) != ""
 
 
-def name(uri: str, roots: Iterable[str]) -> str:
+def document_path(uri: str, roots: Iterable[str]) -> str:
     """Return the name of a document for the model: its path in the innermost workspace folder, or its bare file name.
 
     The name is in Unicode's composed form (NFC), because macOS has several names for one file. On macOS and Windows,
     folders match regardless of case.
     """
     whole = normalize("NFC", path(uri))
-    anyhow = _WINDOWS.match(whole) or _MAC.match(whole)
+    ignore_case = _WINDOWS.match(whole) or _MAC.match(whole)
     for root in sorted(filter(None, roots), key=len, reverse=True):
         folder = normalize("NFC", root).rstrip("/") + "/"
         head = whole[: len(folder)]
-        if head == folder or (anyhow and head.lower() == folder.lower()):
+        if head == folder or (ignore_case and head.lower() == folder.lower()):
             return whole[len(folder) :]
     return whole.rpartition("/")[2]
 
 
-def accepted(document: Document, chosen: types.SelectedCompletionInfo, encoding: str) -> tuple[Document, int]:
+def accept_selected(
+    document: Document, selected: types.SelectedCompletionInfo, encoding: str
+) -> tuple[Document, int]:
     """Return the document as if the item selected in the editor's menu were accepted, and the cursor in it."""
-    start, end = span(document, chosen.range, encoding)
-    text = well_formed(chosen.text)
+    start, end = span(document, selected.range, encoding)
+    text = well_formed(selected.text)
     return document.replace(start, end, text, document.version), start + len(text)
 
 
-def inserted(completion: Completion, document: Document) -> Completion:
+def as_insertion(completion: Completion, document: Document) -> Completion:
     """Return the completion as a pure insertion if its text ends with the text that it replaces; likewise its others.
 
     Neovim hides the rest of the line if a completion replaces any text.
     """
     shown, replaced = completion.shown or "", document.text[completion.start : completion.end]
-    others = tuple(inserted(other, document) for other in completion.others)
+    others = tuple(as_insertion(other, document) for other in completion.alternatives)
     if not replaced or not shown.endswith(replaced) or shown == replaced:
-        return replace(completion, others=others) if others else completion
-    return replace(completion, shown=shown[: -len(replaced)], end=completion.start, others=others)
+        return replace(completion, alternatives=others) if others else completion
+    return replace(completion, shown=shown[: -len(replaced)], end=completion.start, alternatives=others)
 
 
-def with_chosen(
-    completion: Completion, document: Document, chosen: types.SelectedCompletionInfo, encoding: str
+def with_selected(
+    completion: Completion, document: Document, selected: types.SelectedCompletionInfo, encoding: str
 ) -> Completion | None:
-    """Return a completion of the `accepted` document as one of the original document: it starts with the chosen item.
+    """Return a completion after `accept_selected` as one of the original document: it starts with the selected item.
 
-    It replaces exactly the range of the chosen item, because clients hide any other. Returns None if it would have to
+    It replaces exactly the range of the selected item, because clients hide any other. Returns None if it would have to
     replace more.
     """
     if completion.end > completion.start:
         return None
-    start, end = span(document, chosen.range, encoding)
-    others = (with_chosen(other, document, chosen, encoding) for other in completion.others)
+    start, end = span(document, selected.range, encoding)
+    others = (with_selected(other, document, selected, encoding) for other in completion.alternatives)
     return replace(
         completion,
-        shown=chosen.text + (completion.shown or ""),
+        shown=selected.text + (completion.shown or ""),
         start=start,
         end=end,
-        others=tuple(other for other in others if other is not None),
+        alternatives=tuple(other for other in others if other is not None),
     )
 
 
-def inline(completion: Completion, document: Document, encoding: str) -> types.InlineCompletionList:
+def inline_completion_list(
+    completion: Completion, document: Document, encoding: str
+) -> types.InlineCompletionList:
     """Return a completion and its alternatives as ghost text."""
     items = []
-    for candidate in (completion, *completion.others):
+    for candidate in (completion, *completion.alternatives):
         shown = candidate.shown or ""
         # Clients show an item only if the text that it replaces is a prefix of the filter text.
         replaced = document.text[candidate.start : candidate.end]
@@ -176,7 +180,7 @@ def inline(completion: Completion, document: Document, encoding: str) -> types.I
     return types.InlineCompletionList(items)
 
 
-def plain(
+def completion_list(
     completion: Completion, document: Document, encoding: str, as_is: bool = True
 ) -> types.CompletionList:
     """Return a completion as a menu entry. It starts with the word at the cursor, by which clients filter their menus.
@@ -188,13 +192,13 @@ def plain(
     word = _last_word(document.line(line)[:character])
     text = word + shown
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    more = "\n" in text or "\r" in text
+    is_multiline = "\n" in text or "\r" in text
     item = types.CompletionItem(
         # The first non-blank line: the text may start with the end of the cursor's line.
         label=(lines[0] if lines else text) + (" …" if len(lines) > 1 else ""),
         kind=types.CompletionItemKind.Text,
         detail="mercury",
-        documentation=text if more else None,
+        documentation=text if is_multiline else None,
         preselect=True,
         filter_text=text,
         insert_text_format=types.InsertTextFormat.PlainText,

@@ -49,7 +49,7 @@ class IgnoreCheck:
         # Its own threads: a disk that hangs blocks them, and must not block anything else.
         self._threads = ThreadPoolExecutor(MAX_THREADS, "mercury-access")
 
-    def place(self, uris: Sequence[str]) -> None:
+    def set_folders(self, uris: Sequence[str]) -> None:
         """Apply the folders and the settings to the workspace; if that changes it, check all documents again."""
         session, config = self._session, self._session.config
         # Only a local model uses the project memory: prompts for a hosted model get nothing from it.
@@ -57,37 +57,37 @@ class IgnoreCheck:
         used = config.enabled and local and config.project_files != "none"
         folders = [convert.path(uri) for uri in uris if convert.is_local(uri)]
         if session.workspace.configure(folders, INDEX_BYTES if used else 0, config.project_files == "all"):
-            self.look()
+            self.check_all()
 
-    def read(self) -> None:
+    def start_reading(self) -> None:
         """Start to read the workspace in a thread."""
         loop, workspace = asyncio.get_running_loop(), self._session.workspace
 
-        def later(call: Callable[..., object], *arguments: object) -> None:
+        def call_on_loop(call: Callable[..., object], *arguments: object) -> None:
             # The loop is closed: the client has disconnected.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(call, *arguments)
 
-        workspace.busy = lambda: self._scheduler.computing
-        workspace.show = lambda fraction: later(self._show, fraction)
-        workspace.rules = lambda: later(self.look)
+        workspace.busy = lambda: self._scheduler.busy
+        workspace.show = lambda fraction: call_on_loop(self._show, fraction)
+        workspace.on_rules_changed = lambda: call_on_loop(self.check_all)
         workspace.guard = self._guard
         workspace.start()
 
     def opened(self, uri: str) -> None:
         """Check a document with a file that was just opened."""
-        self._look(uri, opened=True)
+        self._check(uri, opened=True)
 
-    def look(self) -> None:
+    def check_all(self) -> None:
         """Check all documents again, because the rules may have changed."""
-        for uri in self._session.with_files:
-            self._look(uri)
+        for uri in self._session.uris_with_files:
+            self._check(uri)
 
     def pending(self, uri: str) -> bool:
         """Return whether the check of a document is still running."""
         return uri in self._pending
 
-    async def committed(self, snapshot: Snapshot) -> Snapshot:
+    async def wait(self, snapshot: Snapshot) -> Snapshot:
         """Wait for the check of a snapshot's document, and return the snapshot with its result.
 
         After `ACCESS_WAIT_SECONDS` the state known so far counts: an unchecked document is ignored.
@@ -102,21 +102,21 @@ class IgnoreCheck:
             return replace(snapshot, ignored=True)
         return replace(snapshot, ignored=known.ignored, private=known.private, indentation=known.indentation)
 
-    def _look(self, uri: str, opened: bool = False) -> None:
-        self._session.admit(uri, None)
-        task = self._pending[uri] = self._spawn(self._admit(uri, opened))
+    def _check(self, uri: str, opened: bool = False) -> None:
+        self._session.set_access(uri, None)
+        task = self._pending[uri] = self._spawn(self._apply_access(uri, opened))
         task.add_done_callback(partial(self._done, uri))
 
-    async def _admit(self, uri: str, opened: bool) -> None:
+    async def _apply_access(self, uri: str, opened: bool) -> None:
         session = self._session
         with self._guard("looking whether a file is ignored"):
             file = session.file(uri)
-            examine = partial(copy_context().run, session.workspace.examine, file)
+            examine = partial(copy_context().run, session.workspace.check_access, file)
             access = await asyncio.get_running_loop().run_in_executor(self._threads, examine)
             if self._pending.get(uri) is asyncio.current_task() and file == session.file(uri):
-                session.admit(uri, replace(access, inside=access.inside and convert.is_local(uri)))
+                session.set_access(uri, replace(access, inside=access.inside and convert.is_local(uri)))
                 if opened and (snapshot := session.snapshot(uri)):
-                    self._scheduler.opened(snapshot)
+                    self._scheduler.on_open(snapshot)
 
     def _done(self, uri: str, task: asyncio.Task[None]) -> None:
         if self._pending.get(uri) is task:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mercury_lsp.completion import edit_authors
+from mercury_lsp.completion import edit_models
 from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.edits.history import Edit
 from mercury_lsp.edits.search import Candidate, Dismissals
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import Failure
 from mercury_lsp.remote.address import host
 from mercury_lsp.remote.breaker import RemoteStatus
@@ -33,7 +33,7 @@ class LargerModel:
     def __init__(self) -> None:
         self._rewrites: Rewrites | None = None
         self._wanted: tuple[object, ...] | None = None
-        self._trouble = ""
+        self._last_error = ""
 
     async def find(
         self,
@@ -48,7 +48,9 @@ class LargerModel:
         `hosted_status` tells why a request to a hosted model failed.
         """
         config = snapshot.config
-        if (wanted := edit_authors.wanted(config)) != edit_authors.wanted(ls.session.config):
+        if (wanted := edit_models.relevant_settings(config)) != edit_models.relevant_settings(
+            ls.session.config
+        ):
             # The settings have changed since the request.
             return None
         if wanted != self._wanted:
@@ -56,36 +58,36 @@ class LargerModel:
             self._wanted = wanted
             if wanted is not None:
                 self._rewrites = Rewrites(
-                    lambda: edit_authors.make(config), partial(_is_busy, ls, config), partial(_is_ignored, ls)
+                    lambda: edit_models.make(config), partial(_is_busy, ls, config), partial(_is_ignored, ls)
                 )
         if self._rewrites is None:
             return None
-        trouble = ""
+        last_error = ""
         try:
             return await self._rewrites.find(snapshot, cursor, edits, dismissed)
-        except (Unanswered, Failure) as error:
-            trouble = str(error)
+        except (NoResult, Failure) as error:
+            last_error = str(error)
             return None
         finally:
-            if trouble != self._trouble:
-                if trouble:
-                    log.warning("No next edit by %s: %s", config.next_edit, trouble)
-                self._trouble = trouble
+            if last_error != self._last_error:
+                if last_error:
+                    log.warning("No next edit by %s: %s", config.next_edit, last_error)
+                self._last_error = last_error
                 ls.status.changed()
 
     def configure(self, config: Config) -> None:
         """Close the model if the settings do not select it any more, to stop its requests and free its memory."""
-        if edit_authors.wanted(config) != self._wanted:
+        if edit_models.relevant_settings(config) != self._wanted:
             self.close()
 
     def hosted_status(self, config: Config) -> RemoteStatus | None:
         """Return the status of the hosted model for next edits, or None if the settings select none."""
         if config.next_edit != "hosted":
             return None
-        author = self._rewrites.author if self._rewrites is not None else None
-        if isinstance(author, edit_authors.HostedAuthor):
+        author = self._rewrites.model if self._rewrites is not None else None
+        if isinstance(author, edit_models.HostedEditModel):
             return author.model.remote_status
-        return RemoteStatus(host(config.remote_url), trouble=self._trouble)
+        return RemoteStatus(host(config.remote_url), last_error=self._last_error)
 
     def close(self) -> None:
         """Close the model, if there is one."""

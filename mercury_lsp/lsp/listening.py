@@ -16,24 +16,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mercury_lsp.lsp.protocol import Broken, Writer, framed, refusal, strict_frame, strict_frames
+from mercury_lsp.lsp.protocol import (
+    FramingError,
+    Writer,
+    encode_message,
+    refusal_response,
+    strict_frame,
+    strict_frames,
+)
 from mercury_lsp.tokens import Tokens
 
 # Limited because each client has a model of its own.
 MAX_CLIENTS = 16
 # Connections that have not yet sent `initialize`.
-MAX_STRANGERS = 32
-INTRODUCTION_SECONDS = 10.0
-INTRODUCTION_BYTES = 1 << 20
+MAX_PENDING = 32
+INITIALIZE_SECONDS = 10.0
+MAX_INITIALIZE_BYTES = 1 << 20
 # The most output that waits for a client to read it.
-UNREAD_BYTES = 1 << 26
+MAX_UNREAD_BYTES = 1 << 26
 
 Serve = Callable[[AsyncIterator[bytes], Writer], Awaitable[object]]
 
 log = logging.getLogger(__name__)
 
 
-class Reception:
+class ConnectionGate:
     """Serves each client whose first message is `initialize`, with a valid token if tokens are configured.
 
     The token is `initializationOptions.token`; it is removed from the message before the message is served. Anything
@@ -44,45 +51,47 @@ class Reception:
     def __init__(self, tokens: Tokens, serve: Serve) -> None:
         self._tokens, self._serve = tokens, serve
         # In the order of arrival.
-        self._strangers: dict[asyncio.StreamWriter, None] = {}
+        self._pending: dict[asyncio.StreamWriter, None] = {}
         self._clients = 0
 
-    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until it ends. Raises what `serve` raises."""
         try:
-            if not _is_own(writer):
+            if not _is_same_user(writer):
                 log.warning("Refused a connection of another user.")
                 return
-            self._strangers[writer] = None
-            while len(self._strangers) > MAX_STRANGERS:
-                self._turn_away(next(iter(self._strangers)), "too many have connected and said nothing")
-            first = await self._introduction(reader, writer)
+            self._pending[writer] = None
+            while len(self._pending) > MAX_PENDING:
+                self._reject(next(iter(self._pending)), "too many have connected and said nothing")
+            first = await self._read_initialize(reader, writer)
             if first is None:
                 return
             self._clients += 1
             try:
-                await self._serve(_with(first, strict_frames(reader)), _Outlet(writer))
+                await self._serve(_prepend(first, strict_frames(reader)), _SocketWriter(writer))
             finally:
                 self._clients -= 1
-        except Broken as error:
-            self._turn_away(writer, str(error))
+        except FramingError as error:
+            self._reject(writer, str(error))
         finally:
-            self._strangers.pop(writer, None)
+            self._pending.pop(writer, None)
             with suppress(OSError):
                 writer.close()
 
-    async def _introduction(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+    async def _read_initialize(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bytes | None:
         """Return the first message without its token, or None if the connection is to end."""
         try:
-            async with asyncio.timeout(INTRODUCTION_SECONDS):
-                body = await strict_frame(reader, INTRODUCTION_BYTES)
+            async with asyncio.timeout(INITIALIZE_SECONDS):
+                body = await strict_frame(reader, MAX_INITIALIZE_BYTES)
         except TimeoutError:
-            raise Broken(f"no first message came within {INTRODUCTION_SECONDS:.0f} s") from None
-        if writer not in self._strangers or body is None:
+            raise FramingError(f"no first message came within {INITIALIZE_SECONDS:.0f} s") from None
+        if writer not in self._pending or body is None:
             # Closed as the oldest silent connection, or by the client.
             return None
-        del self._strangers[writer]
-        message = _initialize(body)
+        del self._pending[writer]
+        message = _parse_initialize(body)
         sentence = "The first message must be the request initialize."
         if message is not None:
             name = "" if not self._tokens else self._tokens.name(_take_token(message))
@@ -94,16 +103,16 @@ class Reception:
                 log.info("Let in a client%s.", f" called {name}" if name else "")
                 return json.dumps(message).encode()
         log.warning("Refused a connection: %s", sentence)
-        writer.write(framed(refusal(message.get("id") if message else None, sentence)))
+        writer.write(encode_message(refusal_response(message.get("id") if message else None, sentence)))
         return None
 
-    def _turn_away(self, writer: asyncio.StreamWriter, reason: str) -> None:
-        self._strangers.pop(writer, None)
+    def _reject(self, writer: asyncio.StreamWriter, reason: str) -> None:
+        self._pending.pop(writer, None)
         log.warning("Ended a connection: %s.", reason)
         writer.transport.abort()
 
 
-class _Outlet:
+class _SocketWriter:
     """A `Writer` that disconnects a client that does not read its output."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
@@ -111,7 +120,7 @@ class _Outlet:
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
-        if self._writer.transport.get_write_buffer_size() > UNREAD_BYTES:
+        if self._writer.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             log.warning("Ended a connection: the client does not read its answers.")
             self._writer.transport.abort()
         self._writer.write(data)
@@ -124,27 +133,27 @@ class _Outlet:
 def tcp_socket(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket; port 0 selects any free one. Raises `OSError`."""
     family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-    return socket.create_server(address, family=family, dualstack_ipv6=both)
+    dual_stack = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    return socket.create_server(address, family=family, dualstack_ipv6=dual_stack)
 
 
 def unix_socket(path: Path) -> socket.socket:
     """Return a listening Unix socket of mode 0600. Replaces a stale one, on which nobody listens. Raises `OSError`."""
-    own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
-        usual = os.umask(0o177)
+        old_umask = os.umask(0o177)
         try:
-            own.bind(str(path))
+            listener.bind(str(path))
         finally:
-            os.umask(usual)
+            os.umask(old_umask)
         # Default access control lists of the folder take precedence over the umask.
         path.chmod(0o600)
-        own.listen()
+        listener.listen()
     except BaseException:
-        own.close()
+        listener.close()
         raise
-    return own
+    return listener
 
 
 def _remove_stale(path: Path) -> None:
@@ -165,7 +174,7 @@ def _remove_stale(path: Path) -> None:
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
-def _is_own(writer: asyncio.StreamWriter) -> bool:
+def _is_same_user(writer: asyncio.StreamWriter) -> bool:
     """Return whether the peer of a Unix socket is this user or root: a second check, after the mode of the socket."""
     peer = writer.get_extra_info("socket")
     if sys.platform != "linux" or peer.family != socket.AF_UNIX:
@@ -174,13 +183,13 @@ def _is_own(writer: asyncio.StreamWriter) -> bool:
     return struct.unpack("3i", credentials)[1] in (os.getuid(), 0)
 
 
-async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
     async for body in rest:
         yield body
 
 
-def _initialize(body: bytes) -> dict[str, Any] | None:
+def _parse_initialize(body: bytes) -> dict[str, Any] | None:
     """Return the `initialize` request of a body, or None if the body is anything else."""
     try:
         message = json.loads(body)

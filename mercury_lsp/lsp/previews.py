@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DRAFT = "mercury/draft"
 
 
-class Drafts:
+class Previews:
     """Sends the previews of one client.
 
     `current` returns the client's document of a URI, or None; `send` is called on the event loop.
@@ -45,29 +45,29 @@ class Drafts:
         # The forward passes of the shown preview.
         self._passes = 0
 
-    def take(self, place: Place, draft: Progress | None) -> None:
+    def update(self, place: Place, draft: Progress | None) -> None:
         """Note a place's preview, or, for None, the end of the work there. May be called from any thread."""
         with self._lock:
             due, self._newest = self._newest is not None, (place, draft)
         if not due:
             # The loop is closed: the client has disconnected.
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._turn)
+                self._loop.call_soon_threadsafe(self._send_newest)
 
-    def _turn(self) -> None:
+    def _send_newest(self) -> None:
         with self._lock:
             newest, self._newest = self._newest, None
         if newest is None:
             return
         place, draft = newest
         fits = draft is not None and self._fits(place, draft)
-        if self._shown is not None and not (fits and _same(self._shown, place)):
-            self._tell(self._shown, "", "", self._passes, done=True)
+        if self._shown is not None and not (fits and _is_same_place(self._shown, place)):
+            self._notify(self._shown, "", "", self._passes, done=True)
             self._shown = None
         if fits and draft is not None:
-            committed, rest = divided(draft)
+            committed, rest = split_committed(draft)
             self._shown, self._passes = place, draft.forward_passes
-            self._tell(place, committed, rest, self._passes, done=False)
+            self._notify(place, committed, rest, self._passes, done=False)
 
     def _fits(self, place: Place, draft: Progress) -> bool:
         """Return whether a preview fits the client's current text and contains no secret."""
@@ -76,7 +76,7 @@ class Drafts:
         same = now is not None and now.version == document.version and now.text == document.text
         return same and not is_secret(draft.text)
 
-    def _tell(self, place: Place, committed: str, rest: str, passes: int, done: bool) -> None:
+    def _notify(self, place: Place, committed: str, rest: str, passes: int, done: bool) -> None:
         document, offset = place[0].document, place[1]
         position = convert.position(document, offset, self._encoding)
         self._send(
@@ -91,12 +91,12 @@ class Drafts:
         )
 
 
-def divided(draft: Progress) -> tuple[str, str]:
+def split_committed(draft: Progress) -> tuple[str, str]:
     """Split a preview's text into the committed part and the rest."""
     committed = draft.committed.text
     return (committed, draft.text[len(committed) :]) if draft.text.startswith(committed) else ("", draft.text)
 
 
-def _same(one: Place, other: Place) -> bool:
+def _is_same_place(one: Place, other: Place) -> bool:
     a, b = one[0].document, other[0].document
     return (a.uri, a.version, one[1]) == (b.uri, b.version, other[1])

@@ -16,18 +16,18 @@ from threading import Event, Thread, Timer
 from typing import BinaryIO, NoReturn
 
 from mercury_lsp.engine.system import wait_for_exit
-from mercury_lsp.lsp.listening import Reception, tcp_socket, unix_socket
+from mercury_lsp.lsp.listening import ConnectionGate, tcp_socket, unix_socket
 from mercury_lsp.lsp.protocol import Writer, frames
-from mercury_lsp.lsp.server import boundary, serve
+from mercury_lsp.lsp.server import error_boundary, serve
 from mercury_lsp.session.session import Session
 from mercury_lsp.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
 # Seconds that the process may take to end.
-GRACE = 0.6
+EXIT_SECONDS = 0.6
 # Seconds without a turn of the event loop, after which the loop counts as unable to handle `exit`.
-STUCK = 0.3
+LOOP_STUCK_SECONDS = 0.3
 # Quotes inside of strings are escaped, so this matches only the message's own method.
 _EXIT = re.compile(rb'"method"\s*:\s*"exit"')
 
@@ -40,18 +40,20 @@ def run_stdio(overrides: Mapping[str, object] | None = None) -> NoReturn:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     async def main() -> int:
-        reader, loop = read_from(sys.stdin.fileno(), hurry), asyncio.get_running_loop()
+        reader, loop = stream_reader(sys.stdin.fileno(), exit_soon), asyncio.get_running_loop()
 
         def end() -> None:
             # The loop is closed.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(reader.feed_eof)
 
-        return await serve(frames(reader), Output(stdout), overrides, lambda id_: watch(id_, end), hurry)
+        return await serve(
+            frames(reader), OutputWriter(stdout), overrides, lambda id_: watch_process(id_, end), exit_soon
+        )
 
     with suppress(KeyboardInterrupt):
-        leave(asyncio.run(main()))
-    leave(130)
+        exit_now(asyncio.run(main()))
+    exit_now(130)
 
 
 def run_tcp(
@@ -94,22 +96,22 @@ def _run(
     async def serve_client(messages: AsyncIterator[bytes], writer: Writer) -> None:
         await serve(messages, writer, overrides, shared=True)
 
-    reception = Reception(Tokens(tokens), serve_client)
+    gate = ConnectionGate(Tokens(tokens), serve_client)
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with boundary("serving a client"):
-            await reception.connected(reader, writer)
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with error_boundary("serving a client"):
+            await gate.serve_connection(reader, writer)
 
     async def main() -> None:
-        await (await asyncio.start_server(connected, sock=listening)).serve_forever()
+        await (await asyncio.start_server(serve_connection, sock=listening)).serve_forever()
 
     with suppress(KeyboardInterrupt):
         asyncio.run(main())
-    leave(130)
+    exit_now(130)
 
 
-def watch(process: int, end: Callable[[], None]) -> None:
-    """Call `end` when the editor's process ends, and end this process within `GRACE` whatever it is doing.
+def watch_process(process: int, end: Callable[[], None]) -> None:
+    """Call `end` when the editor's process ends, and end this process within `EXIT_SECONDS` whatever it is doing.
 
     The end of stdin is not a sufficient sign: another process may have inherited the other end of the pipe.
     """
@@ -119,7 +121,7 @@ def watch(process: int, end: Callable[[], None]) -> None:
     def wait() -> None:
         wait_for_exit(process)
         log.warning("The editor's process %d has ended.", process)
-        hurry(1)
+        exit_soon(1)
         end()
 
     Thread(target=wait, name="editor", daemon=True).start()
@@ -131,34 +133,36 @@ def log_to_stderr() -> None:
     logging.getLogger("pygls").setLevel(logging.CRITICAL)
 
 
-def leave(status: int) -> NoReturn:
+def exit_now(status: int) -> NoReturn:
     """End the process at once: a worker inside of torch could crash if the interpreter were torn down around it."""
     logging.shutdown()
     sys.stderr.flush()
     os._exit(status)
 
 
-def hurry(status: int) -> None:
-    """End the process within `GRACE`, whatever runs then: a thread inside another library cannot be stopped."""
-    timer = Timer(GRACE, os._exit, (status,))
+def exit_soon(status: int) -> None:
+    """End the process within `EXIT_SECONDS`, whatever runs then: a thread inside another library cannot be stopped."""
+    timer = Timer(EXIT_SECONDS, os._exit, (status,))
     timer.daemon = True
     timer.start()
 
 
-def read_from(descriptor: int, ending: Callable[[int], None] = lambda status: None) -> asyncio.StreamReader:
+def stream_reader(
+    descriptor: int, on_end: Callable[[int], None] = lambda status: None
+) -> asyncio.StreamReader:
     """Return a stream of a file descriptor's bytes, which a thread reads: this works for all files on all platforms.
 
     The thread may be blocked when the process ends, so it reads the descriptor itself: a daemon thread that holds the
-    lock of `sys.stdin` would make the interpreter's end fatal. `ending` is called in that thread with the exit status
+    lock of `sys.stdin` would make the interpreter's end fatal. `on_end` is called in that thread with the exit status
     when the stream ends, or when `exit` has arrived and the event loop is too busy to handle it.
     """
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
 
-    def left(taken: Event) -> None:
-        if not taken.wait(STUCK):
-            ending(1)
+    def check_handled(handled: Event) -> None:
+        if not handled.wait(LOOP_STUCK_SECONDS):
+            on_end(1)
 
-    def pump() -> None:
+    def read_chunks() -> None:
         tail = b""
         # The loop is closed.
         with suppress(RuntimeError):
@@ -166,17 +170,17 @@ def read_from(descriptor: int, ending: Callable[[int], None] = lambda status: No
                 while chunk := os.read(descriptor, 1 << 16):
                     loop.call_soon_threadsafe(reader.feed_data, chunk)
                     if _EXIT.search(tail + chunk):
-                        loop.call_soon_threadsafe((taken := Event()).set)
-                        Thread(target=left, args=(taken,), name="exit", daemon=True).start()
+                        loop.call_soon_threadsafe((handled := Event()).set)
+                        Thread(target=check_handled, args=(handled,), name="exit", daemon=True).start()
                     tail = chunk[-40:]
-            ending(1)
+            on_end(1)
             loop.call_soon_threadsafe(reader.feed_eof)
 
-    Thread(target=pump, name="stdin", daemon=True).start()
+    Thread(target=read_chunks, name="stdin", daemon=True).start()
     return reader
 
 
-class Output:
+class OutputWriter:
     """A binary file with the interface of `Writer`. Output that nobody reads any more is dropped."""
 
     def __init__(self, file: BinaryIO) -> None:

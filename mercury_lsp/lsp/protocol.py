@@ -33,7 +33,7 @@ MAX_MESSAGE_BYTES = 1 << 26
 # The version of a document whose client does not number its changes.
 NO_VERSION = -(1 << 31)
 # The longest header, in bytes, that is recognized at the end of a line.
-_HEADER = 100
+_MAX_HEADER_BYTES = 100
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,12})\s*$", re.IGNORECASE)
 _FIELD = re.compile(rb"(content-length|content-type):[ \t]*([\x21-\x7e \t]{0,99}?)[ \t]*\r?\n", re.IGNORECASE)
 
@@ -58,7 +58,7 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     length: int | None = None
     while True:
         try:
-            line = await _line(reader)
+            line = await _read_line(reader)
             if header := _LENGTH.search(line):
                 length = int(header[1])
             elif length is not None and not line.strip():
@@ -69,7 +69,7 @@ async def frames(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
             return
 
 
-async def _line(reader: asyncio.StreamReader) -> bytes:
+async def _read_line(reader: asyncio.StreamReader) -> bytes:
     """Return the next line, or only the end of a line that is too long for a header.
 
     Raises `IncompleteReadError` at the end of the stream.
@@ -80,53 +80,53 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
             return before + await reader.readuntil()
         except asyncio.LimitOverrunError as error:
             # `readline` would discard all buffered bytes, and the header with them.
-            before = (before + await reader.readexactly(error.consumed))[-_HEADER:]
+            before = (before + await reader.readexactly(error.consumed))[-_MAX_HEADER_BYTES:]
 
 
-class Broken(Exception):
+class FramingError(Exception):
     """Raised if the next bytes of a stream cannot be a message. The text gives the reason and quotes no bytes."""
 
 
 async def strict_frames(
-    reader: asyncio.StreamReader, largest: int = MAX_MESSAGE_BYTES
+    reader: asyncio.StreamReader, max_bytes: int = MAX_MESSAGE_BYTES
 ) -> AsyncIterator[bytes]:
     """Yield the bodies of the messages of a socket, which any local process and any web page can write to.
 
     Unlike `frames`, which resynchronizes after garbage, it accepts only complete headers at their proper place: nothing
-    that an HTTP request can contain is ever taken for a message. Raises `Broken`.
+    that an HTTP request can contain is ever taken for a message. Raises `FramingError`.
     """
-    while (body := await strict_frame(reader, largest)) is not None:
+    while (body := await strict_frame(reader, max_bytes)) is not None:
         yield body
 
 
-async def strict_frame(reader: asyncio.StreamReader, largest: int) -> bytes | None:
-    """Return the body of the next message, of at most `largest` bytes; None at the stream's end. Raises `Broken`."""
+async def strict_frame(reader: asyncio.StreamReader, max_bytes: int) -> bytes | None:
+    """Return the body of the next message, of at most `max_bytes`; None at the stream's end. Raises `FramingError`."""
     fields: dict[bytes, bytes] = {}
     try:
         while (line := await reader.readuntil()) not in (b"\r\n", b"\n"):
             field = _FIELD.fullmatch(line)
             if field is None or (name := field[1].lower()) in fields:
-                raise Broken("a line is no header field of the protocol")
+                raise FramingError("a line is no header field of the protocol")
             fields[name] = field[2]
         length = fields.get(b"content-length", b"")
         if not length.isdigit() or len(length) > 12:
-            raise Broken("a message has no length")
-        if int(length) > largest:
-            raise Broken(f"a message has more than {largest} bytes")
+            raise FramingError("a message has no length")
+        if int(length) > max_bytes:
+            raise FramingError(f"a message has more than {max_bytes} bytes")
         return await reader.readexactly(int(length))
     except asyncio.LimitOverrunError:
-        raise Broken("a line is no header field of the protocol") from None
+        raise FramingError("a line is no header field of the protocol") from None
     except (asyncio.IncompleteReadError, OSError):
         return None
 
 
-def framed(message: object) -> bytes:
+def encode_message(message: object) -> bytes:
     """Return the bytes of a message with its header."""
     body = json.dumps(message).encode()
     return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-def refusal(id_: object, sentence: str) -> dict[str, object]:
+def refusal_response(id_: object, sentence: str) -> dict[str, object]:
     """Return the error response to an invalid or forbidden message; its id is null unless the message has one."""
     error = {"code": JsonRpcInvalidRequest.CODE, "message": sentence}
     return {"jsonrpc": "2.0", "id": id_ if _is_id(id_) else None, "error": error}
@@ -143,7 +143,7 @@ class Protocol(LanguageServerProtocol):
         self.exit_code: int | None = None
         self._initialized = False
         # The server's own requests, which pygls keeps in one dictionary with those of the client.
-        self._asked: dict[int | str, Future[Any]] = {}
+        self._own_requests: dict[int | str, Future[Any]] = {}
         for method in (
             # pygls splits lines at characters where the protocol does not, and clamps positions in place.
             types.TEXT_DOCUMENT_DID_OPEN,
@@ -187,7 +187,7 @@ class Protocol(LanguageServerProtocol):
         elif "method" in message:
             self._receive_call(message)
         else:
-            self._receive_answer(message)
+            self._receive_response(message)
 
     def _receive_call(self, message: dict[str, Any]) -> None:
         method = message["method"]
@@ -195,10 +195,10 @@ class Protocol(LanguageServerProtocol):
             # Some clients leave the parameters out; pygls would reject the message, and no work would begin.
             message.setdefault("params", {})
         try:
-            self._check(method)
+            self._check_method(method)
             if message.get("id") in self._request_futures:
                 raise JsonRpcInvalidRequest("A request with this id is still open.")
-            self.handle_message(self._structured(message))
+            self.handle_message(self._structure(message))
         except JsonRpcException as error:
             if "id" in message:
                 self._refuse(message["id"], error)
@@ -208,14 +208,14 @@ class Protocol(LanguageServerProtocol):
         else:
             self._initialized |= method == types.INITIALIZE
 
-    def _receive_answer(self, message: dict[str, Any]) -> None:
+    def _receive_response(self, message: dict[str, Any]) -> None:
         """Pass a response of the client to the request of ours that it answers."""
-        future = self._asked.get(message.get("id", ""))
+        future = self._own_requests.get(message.get("id", ""))
         if future is None:
             log.info("Ignored an answer to nothing.")
             return
         try:
-            self.handle_message(self._structured(message))
+            self.handle_message(self._structure(message))
         except JsonRpcException as error:
             future.set_exception(error)
 
@@ -229,17 +229,17 @@ class Protocol(LanguageServerProtocol):
         """Send a request as pygls does, but keep its future apart from those of the client's requests."""
         id_ = str(uuid.uuid4()) if msg_id is None else msg_id
         future: Future[Any] = super().send_request(method, params, callback, id_)
-        self._asked[id_] = self._request_futures.pop(id_)
+        self._own_requests[id_] = self._request_futures.pop(id_)
         future.add_done_callback(lambda _: self._forget(id_))
         return future
 
     def _forget(self, id_: int | str) -> None:
-        self._asked.pop(id_, None)
+        self._own_requests.pop(id_, None)
         self._result_types.pop(id_, None)
 
     def _handle_response(self, msg_id: int | str, result: Any = None, error: Any = None) -> None:
         """Resolve the future of a request of ours; pygls calls this with the client's response."""
-        future = self._asked[msg_id]
+        future = self._own_requests[msg_id]
         if error is None:
             future.set_result(result)
         else:
@@ -250,14 +250,14 @@ class Protocol(LanguageServerProtocol):
         if _is_id(msg_id) and (future := self._request_futures.get(msg_id)) is not None:
             future.cancel()
 
-    async def settle(self) -> None:
+    async def cancel_requests(self) -> None:
         """Cancel all open requests, and wait until they are answered."""
         tasks: list[Any] = [f for f in self._request_futures.values() if isinstance(f, asyncio.Task)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _check(self, method: str) -> None:
+    def _check_method(self, method: str) -> None:
         """Raise the error for a method that is unknown or not allowed in the current state."""
         if method not in (types.INITIALIZE, types.EXIT) and not self._initialized:
             raise JsonRpcServerNotInitialized("The first request must be initialize.")
@@ -268,14 +268,14 @@ class Protocol(LanguageServerProtocol):
         if method not in {*self.fm.builtin_features, *self.fm.features, types.CANCEL_REQUEST}:
             raise JsonRpcMethodNotFound.of(method)
 
-    def _structured(self, message: dict[str, Any]) -> Any:
+    def _structure(self, message: dict[str, Any]) -> Any:
         """Return the message as an object of pygls' types. Raises `JsonRpcInvalidParams`.
 
         JSON-RPC allows the parameters to be left out; pygls requires them for methods outside the protocol.
         """
         try:
             return self.structure_message(
-                {"params": None} | _filled(message) if "method" in message else message
+                {"params": None} | _with_defaults(message) if "method" in message else message
             )
         except JsonRpcException as error:
             raise JsonRpcInvalidParams(f"The parameters of {message.get('method')} are wrong.") from error
@@ -287,7 +287,7 @@ class Protocol(LanguageServerProtocol):
         self._send_data({"jsonrpc": self.VERSION, "id": id_, "error": body})
 
 
-def _filled(message: dict[str, Any]) -> dict[str, Any]:
+def _with_defaults(message: dict[str, Any]) -> dict[str, Any]:
     """Return a message with defaults for fields that some clients wrongly send as null or leave out.
 
     Applies to `didOpen` and `didChange`. Dropping a change would be worse than accepting one without a version: all

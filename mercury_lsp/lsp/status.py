@@ -41,55 +41,57 @@ class Status:
         self,
         session: Session,
         scheduler: CompletionScheduler,
-        edits: Callable[[Config], RemoteStatus | None] = lambda config: None,
+        edits_status: Callable[[Config], RemoteStatus | None] = lambda config: None,
     ) -> None:
-        self._edits = edits
+        self._edits_status = edits_status
         self.send: Callable[[Value], object] | None = None
         self._session, self._scheduler = session, scheduler
         # In milliseconds.
         self._times: deque[float] = deque(maxlen=MEDIAN_ANSWERS)
         self._last: Value | None = None
-        self._told: Value | None = None
-        self._due: asyncio.TimerHandle | None = None
+        self._last_sent: Value | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
         # Fires when the snooze ends.
-        self._awake: asyncio.TimerHandle | None = None
+        self._snooze_timer: asyncio.TimerHandle | None = None
 
     @property
     def value(self) -> Value:
         """The current status, in the form of the notification."""
         config, state = self._session.config, self._scheduler.state
-        found: Value = {
+        status: Value = {
             "state": "loading" if state.kind == "idle" else state.kind,
             "model": self._scheduler.model or self._session.model,
             "device": self._scheduler.device or ("remote" if config.remote == "always" else config.device),
             "median_ms": round(statistics.median(self._times), 2) if self._times else None,
             "last": self._last,
         }
-        edits = self._edits(config)
-        middles = None
+        edits_status = self._edits_status(config)
+        completions_status = None
         if config.remote != "off":
-            middles = self._scheduler.remote_status or RemoteStatus(host(config.remote_url))
-        if (remote_status := middles or edits) is not None:
-            sentences = [] if middles is None else [sent(config.remote, middles)]
-            sentences += [] if edits is None else [edits_sent(edits)]
-            found["remote"] = {
+            completions_status = self._scheduler.remote_status or RemoteStatus(host(config.remote_url))
+        if (remote_status := completions_status or edits_status) is not None:
+            sentences = (
+                [] if completions_status is None else [describe_sent(config.remote, completions_status)]
+            )
+            sentences += [] if edits_status is None else [describe_edits_sent(edits_status)]
+            status["remote"] = {
                 "host": remote_status.host,
                 "mode": config.remote,
                 "breaker": remote_status.breaker,
                 "told": " ".join(sentences),
             }
         if not config.enabled:
-            found["state"] = "off"
+            status["state"] = "off"
         elif state.kind == "failed":
-            found["message"] = state.detail.partition("\n")[0] or "The model cannot be loaded."
+            status["message"] = state.detail.partition("\n")[0] or "The model cannot be loaded."
         elif self._session.snoozed:
-            found |= {
+            status |= {
                 "state": "snoozed",
-                "until": clock(self._session.snoozed_until).isoformat(timespec="seconds"),
+                "until": local_time(self._session.snoozed_until).isoformat(timespec="seconds"),
             }
         elif state.kind != "ready":
-            found["fraction"] = round(int(state.fraction / FRACTION_STEP) * FRACTION_STEP, 2)
-        return found
+            status["fraction"] = round(int(state.fraction / FRACTION_STEP) * FRACTION_STEP, 2)
+        return status
 
     def answered(self, request: Request) -> None:
         """Note a request that is about to be answered, unless the client did not wait for the answer."""
@@ -98,80 +100,80 @@ class Status:
         shown = not request.cause
         if shown:
             self._times.append(request.ms)
-        reason = None if shown else explained(self._session, request)
+        reason = None if shown else explain_outcome(self._session, request)
         ms = round(request.ms, 2)
         self._last = {"ms": ms, "shown": shown, "recalled": request.recalled, "reason": reason}
         # An answer is reported even if it equals the last one.
-        self._told = None
+        self._last_sent = None
         self.changed()
 
     def changed(self) -> None:
         """Schedule a report of the status, after work that is due now, above all answers."""
-        if self.send is not None and self._due is None:
+        if self.send is not None and self._send_timer is None:
             # Even a timer of zero seconds fires after the callback that sends an answer.
-            self._due = asyncio.get_running_loop().call_later(0, self._tell)
+            self._send_timer = asyncio.get_running_loop().call_later(0, self._send_changed)
 
     def close(self) -> None:
         """Stop all reports."""
         self.send = None
-        for timer in (self._due, self._awake):
+        for timer in (self._send_timer, self._snooze_timer):
             if timer is not None:
                 timer.cancel()
 
-    def _tell(self) -> None:
-        self._due = None
+    def _send_changed(self) -> None:
+        self._send_timer = None
         value = self.value
-        if self.send is None or value == self._told:
+        if self.send is None or value == self._last_sent:
             return
-        self._told = value
+        self._last_sent = value
         self.send(value)
-        if self._awake is not None:
-            self._awake.cancel()
-            self._awake = None
+        if self._snooze_timer is not None:
+            self._snooze_timer.cancel()
+            self._snooze_timer = None
         if value["state"] == "snoozed":
             left = max(0.0, self._session.snoozed_until - time.time())
-            self._awake = asyncio.get_running_loop().call_later(left + 0.01, self.changed)
+            self._snooze_timer = asyncio.get_running_loop().call_later(left + 0.01, self.changed)
 
 
-def explained(session: Session, request: Request) -> str:
+def explain_outcome(session: Session, request: Request) -> str:
     """Explain the outcome of a request to the user."""
     if not request.cause:
         source = request.completions[0].infill.source if request.completions else ""
         origin = f" It comes mostly from {source}." if source else ""
         return f"Something is suggested there: a text of {request.shown_length} characters.{origin}"
-    until = f"{clock(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
+    until = f"{local_time(session.snoozed_until):%H:%M}" if session.snoozed else "a moment ago"
     return request.cause.message(request.reason, until)
 
 
-def sent(mode: str, remote_status: RemoteStatus) -> str:
+def describe_sent(mode: str, remote_status: RemoteStatus) -> str:
     """Describe what is sent to which host by the option `remote`, and whether that is so now."""
     if not remote_status.host:
-        return f"Nothing is sent to a hosted model. {remote_status.trouble}".rstrip()
+        return f"Nothing is sent to a hosted model. {remote_status.last_error}".rstrip()
     text = f"the text around the cursor is sent to {remote_status.host}."
     sentence = f"Where the local suggestion is unlikely, {text}" if mode == "fallback" else f"T{text[1:]}"
-    return sentence + _now(remote_status)
+    return sentence + _describe_failures(remote_status)
 
 
-def edits_sent(remote_status: RemoteStatus) -> str:
+def describe_edits_sent(remote_status: RemoteStatus) -> str:
     """Describe what is sent to which host for the next edit, and whether that is so now."""
     if not remote_status.host:
-        return f"No hosted model is asked for the next edit. {remote_status.trouble}".rstrip()
+        return f"No hosted model is asked for the next edit. {remote_status.last_error}".rstrip()
     sentence = (
         f"For the next edit, recent edits and the lines around the cursor are sent to {remote_status.host}."
     )
-    return sentence + _now(remote_status)
+    return sentence + _describe_failures(remote_status)
 
 
-def _now(remote_status: RemoteStatus) -> str:
+def _describe_failures(remote_status: RemoteStatus) -> str:
     """Return sentences on an open circuit breaker and on the reason of the last failure, or ""."""
     sentences = ""
     if remote_status.breaker == "open":
         sentences += f" For now nothing is: {remote_status.host} is left alone for a while."
-    if remote_status.trouble:
-        sentences += f" The last request was in vain: {remote_status.trouble}"
+    if remote_status.last_error:
+        sentences += f" The last request was in vain: {remote_status.last_error}"
     return sentences
 
 
-def clock(moment: float) -> datetime:
+def local_time(moment: float) -> datetime:
     """Return the local time of a moment in seconds since 1970."""
     return datetime.fromtimestamp(moment).astimezone()

@@ -15,7 +15,7 @@ from mercury_lsp.errors import Failure
 _NAME = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
 # The longest host name (RFC 1035).
 MAX_HOST_BYTES = 253
-# The paths of the supported APIs: hosted infilling models, next-edit models, and OpenAI's completions; see `shapes`.
+# The paths of the APIs: hosted infilling models, next-edit models, and OpenAI's completions; see `api_formats`.
 FIM_PATH, EDIT_PATH, OPENAI_PATH = "/fim/completions", "/edit/completions", "/completions"
 _PATH = re.compile(r"[\w./~%+-]*", re.ASCII)
 
@@ -29,14 +29,14 @@ class Address:
     """A server's address.
 
     ``url``: the URL of the API, without a slash at its end. ``host``: the host for messages, with the port unless it is
-    the default. ``secure``: by TLS. ``near``: this machine, or a private address. ``openai``: the server has OpenAI's
-    completions API.
+    the default. ``secure``: by TLS. ``is_private``: this machine, or a private address. ``openai``: the server has
+    OpenAI's completions API.
     """
 
     url: str
     host: str
     secure: bool
-    near: bool
+    is_private: bool
     openai: bool = False
 
     @classmethod
@@ -45,21 +45,21 @@ class Address:
         example = "such as https://api.example.com/v1"
         if not url.strip():
             raise RemoteError(f"The option remote_url is needed for a hosted model, {example}.")
-        wrong = RemoteError(
+        invalid = RemoteError(
             f"The option remote_url must be an address {example}, without a query or fragment."
         )
         try:
             parts = urlsplit(url.strip())
             name, port = parts.hostname or "", parts.port
         except ValueError:
-            raise wrong from None
+            raise invalid from None
         # The message does not repeat the user information, because it may contain a password.
         if "@" in parts.netloc:
             raise RemoteError("The option remote_url must have no name and no password in it.")
         if parts.scheme not in ("http", "https") or not _is_host(name) or parts.query or parts.fragment:
-            raise wrong
+            raise invalid
         if not _PATH.fullmatch(parts.path):
-            raise wrong
+            raise invalid
         secure = parts.scheme == "https"
         host = f"[{name}]" if ":" in name else name
         if port not in (None, 443 if secure else 80):
@@ -68,10 +68,10 @@ class Address:
         openai = path.endswith(OPENAI_PATH) and not path.endswith(FIM_PATH)
         if not path.endswith(OPENAI_PATH):
             path += FIM_PATH
-        return cls(f"{parts.scheme}://{host}{path}", host, secure, _near(name), openai)
+        return cls(f"{parts.scheme}://{host}{path}", host, secure, _is_private_host(name), openai)
 
     @property
-    def of_edits(self) -> Address:
+    def edit_address(self) -> Address:
         """The address of the next-edit API of the same server."""
         base = self.url.removesuffix(OPENAI_PATH if self.openai else FIM_PATH)
         return replace(self, url=base + EDIT_PATH, openai=False)
@@ -79,7 +79,7 @@ class Address:
     @property
     def keeps_secrets(self) -> bool:
         """Whether nobody between this machine and the server can read the request."""
-        return self.secure or self.near
+        return self.secure or self.is_private
 
 
 def _is_host(name: str) -> bool:
@@ -100,7 +100,7 @@ def host(url: str) -> str:
         return ""
 
 
-def _near(name: str) -> bool:
+def _is_private_host(name: str) -> bool:
     """Return whether a name or address is this machine or in a private network, without resolving the name."""
     # RFC 6761 reserves these names for this machine.
     if name == "localhost" or name.endswith(".localhost"):

@@ -23,47 +23,47 @@ BreakerState = Literal["closed", "open", "half-open"]
 
 @dataclass(slots=True)
 class Breaker:
-    """The breaker of one server. `failed`: consecutive failures; ``now``: seconds of the caller's clock."""
+    """The breaker of one server. `failures`: consecutive failures; ``now``: seconds of the caller's clock."""
 
-    failed: int = 0
-    _until: float = 0.0
+    failures: int = 0
+    _open_until: float = 0.0
 
     def state(self, now: float) -> BreakerState:
         """Return the state at a time."""
-        if now < self._until:
+        if now < self._open_until:
             return "open"
-        return "half-open" if self.failed >= FAILURES_BEFORE_PAUSE else "closed"
+        return "half-open" if self.failures >= FAILURES_BEFORE_PAUSE else "closed"
 
-    def left(self, now: float) -> float:
+    def pause_left(self, now: float) -> float:
         """Return the seconds until the next request is allowed."""
-        return max(0.0, self._until - now)
+        return max(0.0, self._open_until - now)
 
-    def succeeded(self) -> None:
+    def record_success(self) -> None:
         """Note a successful answer."""
-        self.failed, self._until = 0, 0.0
+        self.failures, self._open_until = 0, 0.0
 
-    def failure(self, now: float, wish: float = 0.0) -> None:
-        """Note a failure. ``wish``: the pause in seconds that the server asked for."""
-        self.failed += 1
+    def record_failure(self, now: float, requested_pause: float = 0.0) -> None:
+        """Note a failure. ``requested_pause``: the pause in seconds that the server asked for."""
+        self.failures += 1
         pause = 0.0
-        if self.failed >= FAILURES_BEFORE_PAUSE:
+        if self.failures >= FAILURES_BEFORE_PAUSE:
             pause = min(
-                MAX_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** min(10, self.failed - FAILURES_BEFORE_PAUSE)
+                MAX_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** min(10, self.failures - FAILURES_BEFORE_PAUSE)
             )
-        self._until = now + max(pause, min(wish, MAX_PAUSE_SECONDS))
+        self._open_until = now + max(pause, min(requested_pause, MAX_PAUSE_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteStatus:
     """The status of a hosted model.
 
-    ``host``: the host that receives the text. ``breaker``: whether requests are sent now. ``trouble``: the reason of
+    ``host``: the host that receives the text. ``breaker``: whether requests are sent now. ``last_error``: the reason of
     the last failure as a sentence, or "".
     """
 
     host: str
     breaker: BreakerState = "closed"
-    trouble: str = ""
+    last_error: str = ""
 
 
 class RemoteBacked(ABC):

@@ -11,9 +11,9 @@ from contextlib import closing
 
 from mercury_lsp.config import Config
 from mercury_lsp.remote.address import Address
+from mercury_lsp.remote.api_formats import LIMIT_REASONS, edit_body
 from mercury_lsp.remote.hosted_model import HostedModel
 from mercury_lsp.remote.key import Key
-from mercury_lsp.remote.shapes import LIMIT_REASONS, edit_body
 
 # Enough for an answer that rewrites about twenty lines.
 EDIT_SECONDS = 4.0
@@ -32,20 +32,20 @@ class HostedEdits(HostedModel):
     def of(cls, config: Config) -> HostedEdits:
         """Return the model of the options, without sending a request. Raises `RemoteError`."""
         key = Key(config.remote_key_env, config.remote_key_command)
-        return cls(Address.of(config.remote_url).of_edits, key, config.remote_model)
+        return cls(Address.of(config.remote_url).edit_address, key, config.remote_model)
 
     def ask(self, content: str, max_tokens: int, cancelled: Callable[[], bool]) -> str | None:
         """Return the answer to a message, or None if a limit cut it off.
 
-        Raises `Unanswered`, and `Cancelled` soon after ``cancelled()`` turns true.
+        Raises `NoResult`, and `Cancelled` soon after ``cancelled()`` turns true.
         """
         text, finish = "", ""
         body = edit_body(self._model, content, max_tokens)
         with (
             self._request(),
-            closing(self._link.ask(body, self._affinity, self._seconds, cancelled)) as pieces,
+            closing(self._connection.ask(body, self._affinity, self._seconds, cancelled)) as chunks,
         ):
-            for piece in pieces:
-                text += piece.text
-                finish = piece.finish or finish
+            for chunk in chunks:
+                text += chunk.text
+                finish = chunk.finish or finish
         return None if finish in LIMIT_REASONS else text

@@ -23,7 +23,7 @@ from itertools import accumulate
 
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import (
-    ALONE,
+    DEFAULT_RUN,
     Engine,
     Infill,
     Line,
@@ -33,14 +33,14 @@ from mercury_lsp.engine.api import (
     ScoredToken,
 )
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.remote.address import Address
+from mercury_lsp.remote.api_formats import LIMIT_REASONS, Chunk, request_body
 from mercury_lsp.remote.breaker import ANSWER_SECONDS
+from mercury_lsp.remote.connection import RequestFailed
 from mercury_lsp.remote.hosted_model import HostedModel
 from mercury_lsp.remote.key import Key
-from mercury_lsp.remote.link import RequestFailed
 from mercury_lsp.remote.outgoing import outgoing
-from mercury_lsp.remote.shapes import LIMIT_REASONS, Piece, request_body
 
 # See the module's docstring.
 BYTES_PER_TOKEN = 3
@@ -61,7 +61,7 @@ class RemoteEngine(HostedModel, Engine):
         super().__init__(address, key, model)
         self._drafts = drafts and not address.openai and model.lower().startswith("mercury")
         # Whether log-probabilities are requested; false after the server has refused them.
-        self._scores = address.openai
+        self._wants_logprobs = address.openai
         self._salt = secrets.token_bytes(16)
 
     @classmethod
@@ -79,29 +79,27 @@ class RemoteEngine(HostedModel, Engine):
         """Return the end of the text: no hosted API can restrict the first tokens, so there is no stem."""
         return len(text)
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Request the middle of a prompt. Of an answer that breaks off, the received part is used.
 
-        Raises `Unanswered` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
+        Raises `NoResult` if there is no text or nothing may be sent, and `Cancelled` soon after ``run.cancelled()``
         turns true.
         """
-        host = self._link.address.host
-        if sampling.here:
-            raise Unanswered(f"the document is ignored, so it is not sent to {host}")
+        host = self._connection.address.host
+        if sampling.local_only:
+            raise NoResult(f"the document is ignored, so it is not sent to {host}")
         sent = outgoing(prompt)
         if sent is None:
-            raise Unanswered(
-                f"something in the cursor's line looks like a secret, so it is not sent to {host}"
-            )
-        written = _Written(sampling, self._drafts, self.count("".join(sent)), self.count)
+            raise NoResult(f"something in the cursor's line looks like a secret, so it is not sent to {host}")
+        answer = _Answer(sampling, self._drafts, self.count("".join(sent)), self.count)
         try:
             with self._request():
-                self._read(sent, prompt.path, sampling, run, written)
-        except Unanswered:
+                self._read(sent, prompt.path, sampling, run, answer)
+        except NoResult:
             # No token of a draft is committed.
-            if not written.text or self._drafts:
+            if not answer.text or self._drafts:
                 raise
-        return written.infill(written.text)
+        return answer.infill(answer.text)
 
     def _affinity(self, path: str) -> str:
         """Return a document's key for a server's cache: it does not reveal the path, and changes with each start."""
@@ -110,75 +108,75 @@ class RemoteEngine(HostedModel, Engine):
     def _read(
         self,
         sent: tuple[str, str],
-        about: str,
+        path: str,
         sampling: Sampling,
         run: Run,
-        written: _Written,
+        answer: _Answer,
     ) -> None:
         """Read the answer until its end, or until the end of the wanted text. Raises `RequestFailed`, `Cancelled`."""
-        asked = request_body(self._model, *sent, sampling, self._scores, self._drafts)
+        body = request_body(self._model, *sent, sampling, self._wants_logprobs, self._drafts)
         try:
-            affinity = self._affinity(about)
-            with closing(self._link.ask(asked, affinity, ANSWER_SECONDS, run.cancelled)) as pieces:
-                for piece in pieces:
-                    written.take(piece)
+            affinity = self._affinity(path)
+            with closing(self._connection.ask(body, affinity, ANSWER_SECONDS, run.cancelled)) as chunks:
+                for chunk in chunks:
+                    answer.add(chunk)
                     if run.on_progress is not None:
-                        run.on_progress(written.draft())
-                    if written.over:
+                        run.on_progress(answer.progress())
+                    if answer.complete:
                         return
         except RequestFailed as failed:
-            if not self._scores or failed.status not in (400, 422):
+            if not self._wants_logprobs or failed.status not in (400, 422):
                 raise
             # The server may not support log-probabilities.
-            self._scores = False
-            self._read(sent, about, sampling, run, written)
+            self._wants_logprobs = False
+            self._read(sent, path, sampling, run, answer)
 
 
-class _Written:
-    """The answer so far. With `whole`, each piece replaces the earlier ones."""
+class _Answer:
+    """The answer so far. With `drafts`, each chunk replaces the earlier ones."""
 
     def __init__(
-        self, sampling: Sampling, whole: bool, prompt_tokens: int, count: Callable[[str], int]
+        self, sampling: Sampling, drafts: bool, prompt_tokens: int, count: Callable[[str], int]
     ) -> None:
         self.text = ""
         self._max_characters = MAX_CHARACTERS_PER_TOKEN * sampling.max_tokens
         # Whether the wanted text is complete.
-        self.over = False
-        self._single_line, self._whole, self._count = sampling.single_line, whole, count
-        # None after a piece without log-probabilities.
-        self._scored: list[tuple[str, float]] | None = None if whole else []
+        self.complete = False
+        self._single_line, self._drafts, self._count = sampling.single_line, drafts, count
+        # None after a chunk without log-probabilities.
+        self._scored: list[tuple[str, float]] | None = None if drafts else []
         self._finish = ""
         self._began, self._first = time.perf_counter(), 0.0
         self._counts = prompt_tokens, 0
 
-    def take(self, piece: Piece) -> None:
-        """Add a piece."""
-        if piece.text:
+    def add(self, chunk: Chunk) -> None:
+        """Add a chunk."""
+        if chunk.text:
             self._first = self._first or time.perf_counter()
-            self.text = piece.text if self._whole else self.text + piece.text
+            self.text = chunk.text if self._drafts else self.text + chunk.text
             if self._scored is not None:
-                texts = "".join(text for text, _ in piece.tokens)
-                self._scored = [*self._scored, *piece.tokens] if texts == piece.text else None
-            if "\udc00" <= piece.text[0] <= "\udfff":
-                self.text, self._scored = _joined(self.text), None
+                texts = "".join(text for text, _ in chunk.tokens)
+                self._scored = [*self._scored, *chunk.tokens] if texts == chunk.text else None
+            if "\udc00" <= chunk.text[0] <= "\udfff":
+                self.text, self._scored = _join_surrogates(self.text), None
         if len(self.text) > self._max_characters:
             self.text, self._scored = self.text[: self._max_characters], None
-            self._finish, self.over = "length", not self._whole
-        if not self.over:
-            self._finish = piece.finish or self._finish
-        self._counts = piece.counts[0] or self._counts[0], piece.counts[1] or self._counts[1]
-        if self._single_line and "\n" in self.text and (not self._whole or self._finish):
+            self._finish, self.complete = "length", not self._drafts
+        if not self.complete:
+            self._finish = chunk.finish or self._finish
+        self._counts = chunk.counts[0] or self._counts[0], chunk.counts[1] or self._counts[1]
+        if self._single_line and "\n" in self.text and (not self._drafts or self._finish):
             self.text = self.text.partition("\n")[0]
             if self._scored is not None:
                 # Up to the token with the newline, which counts as the stop token.
                 end = next((i for i, (text, _) in enumerate(self._scored) if "\n" in text), len(self._scored))
                 self._scored = self._scored[: end + 1]
-            self._finish, self._counts, self.over = "stop", (self._counts[0], 0), True
+            self._finish, self._counts, self.complete = "stop", (self._counts[0], 0), True
 
-    def draft(self) -> Progress:
+    def progress(self) -> Progress:
         """Return the progress so far. Nothing of an unfinished draft is committed, because the next one replaces it."""
         tokens = self._count(self.text)
-        if self._whole and not self._finish:
+        if self._drafts and not self._finish:
             return Progress(self.text, 0, tokens, 1, self.infill(""))
         return Progress(self.text, tokens, tokens, 1, self.infill(self.text))
 
@@ -209,8 +207,8 @@ class _Written:
         )
 
 
-def _joined(text: str) -> str:
-    """Join surrogate pairs whose halves arrived in two pieces."""
+def _join_surrogates(text: str) -> str:
+    """Join surrogate pairs whose halves arrived in two chunks."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 

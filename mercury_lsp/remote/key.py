@@ -32,7 +32,7 @@ class Key:
         self, variable: str, command: tuple[str, ...] = (), environment: Mapping[str, str] = os.environ
     ) -> None:
         self._variable, self._command, self._environment = variable, command, environment
-        self._read = False
+        self._loaded = False
         self._value = ""
         self._lock = Lock()
 
@@ -49,13 +49,13 @@ class Key:
     @property
     def known(self) -> str | None:
         """The key, or "" if there is none; None if it has not been read."""
-        return self._value if self._read else None
+        return self._value if self._loaded else None
 
     def read(self) -> str:
         """Return the key, or "" if there is none. May take `PROGRAM_SECONDS` the first time. Raises `RemoteError`."""
         with self._lock:
-            if not self._read:
-                self._value, self._read = self._found(), True
+            if not self._loaded:
+                self._value, self._loaded = self._load(), True
             return self._value
 
     def renew(self) -> bool:
@@ -63,11 +63,11 @@ class Key:
         if not self._command:
             return False
         with self._lock:
-            old, self._read = self._value, False
+            old, self._loaded = self._value, False
         return self.read() not in ("", old)
 
-    def _found(self) -> str:
-        text = _printed(self._command) if self._command else self._environment.get(self._variable, "")
+    def _load(self) -> str:
+        text = _program_output(self._command) if self._command else self._environment.get(self._variable, "")
         lines = text.strip().splitlines()
         value = lines[0].strip() if lines else ""
         if self._command and not value:
@@ -78,7 +78,7 @@ class Key:
         return value
 
 
-def _printed(command: tuple[str, ...]) -> str:
+def _program_output(command: tuple[str, ...]) -> str:
     """Return the output of a program. Raises `RemoteError`.
 
     It runs without input or shell, for at most `PROGRAM_SECONDS`.

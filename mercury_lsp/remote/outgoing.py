@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from mercury_lsp.context.secrets import without
+from mercury_lsp.context.secrets import blank_secrets
 from mercury_lsp.engine.tokenizer import Prompt
 
 # The last lines of a private key that starts above the window.
@@ -26,21 +26,21 @@ def outgoing(prompt: Prompt) -> tuple[str, str] | None:
     suffix = prompt.rest + prompt.following
     prefix = prompt.prefix + prompt.stem
     text, cursor = prefix + suffix, len(prefix)
-    clean = blanked(text)
+    clean = blank_outgoing(text)
     start, end = text.rfind("\n", 0, cursor) + 1, text.find("\n", cursor)
     line = slice(start, len(text) if end < 0 else end)
     return (clean[:cursor], clean[cursor:]) if clean[line] == text[line] else None
 
 
-def blanked(text: str) -> str:
-    """Return the text with each line blanked that contains a part of a secret; its length stays the same."""
-    clean = without(text, strict=True)
+def blank_outgoing(text: str) -> str:
+    """Blank each line that contains a part of a secret, also of a cut-off key; the text's length stays the same."""
+    clean = blank_secrets(text, strict=True)
     if (tail := _TAIL.search(text)) is not None:
         clean = clean[: tail.start()] + re.sub(r"[^\n]", " ", tail.group()) + clean[tail.end() :]
     return clean
 
 
-def anonymous(path: str) -> str:
+def anonymous_name(path: str) -> str:
     """Return a document's name for a hosted model: "file" with the document's extension, which tells the language."""
     ending = PurePosixPath(path).suffix
     return f"file{ending}" if _ENDING.fullmatch(ending) else "file"

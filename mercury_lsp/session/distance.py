@@ -9,15 +9,15 @@ MAX_FILES = 5_000
 """The largest number of files of a workspace that are kept."""
 
 
-def distance(folder: str, places: Sequence[str]) -> int:
-    """Return the steps up and down from a folder to the nearest of `places`; from the root if there are none."""
-    here, others = folder.split("/"), (place.split("/") for place in places)
+def distance(folder: str, folders: Sequence[str]) -> int:
+    """Return the steps up and down from a folder to the nearest of `folders`; from the root if there are none."""
+    here, others = folder.split("/"), (place.split("/") for place in folders)
     steps = (len(here) + len(there) - 2 * len(commonprefix([here, there])) for there in others)
     return min(steps, default=len(here))
 
 
-def making_room(
-    sizes: Mapping[str, int], size: int, limit: int, away: int, places: Sequence[str]
+def files_to_drop(
+    sizes: Mapping[str, int], size: int, limit: int, away: int, folders: Sequence[str]
 ) -> list[str] | None:
     """Return the files to drop so that one more of ``size`` bytes, ``away`` steps away, fits into ``limit`` bytes.
 
@@ -26,7 +26,7 @@ def making_room(
     excess, room = sum(sizes.values()) + size - limit, len(sizes) + 1 - MAX_FILES
     dropped: list[str] = []
     for steps_away, file in sorted(
-        ((distance(f.rpartition("/")[0], places), f) for f in sizes), reverse=True
+        ((distance(f.rpartition("/")[0], folders), f) for f in sizes), reverse=True
     ):
         if steps_away <= away or (excess <= 0 and len(dropped) >= room):
             break

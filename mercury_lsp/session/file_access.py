@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mercury_lsp.context.editorconfig import NAME, EditorConfig, indentation
-from mercury_lsp.context.gitignore import EXCLUDE, FAMILIES, Ignored, Rules
+from mercury_lsp.context.gitignore import EXCLUDE_FILE, RULE_FAMILIES, IgnoreRules, Rules
 from mercury_lsp.context.private_files import is_private
 from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.languages import for_document
@@ -31,9 +31,9 @@ MAX_STYLE_BYTES, MAX_STYLES = 65_536, 16
 MAX_LINE_CHARACTERS, MAX_MEAN_CHARACTERS = 5_000, 200
 SKIPPED = {"node_modules", "bower_components", "__pycache__", "site-packages", "__pypackages__", "venv"}
 # A folder that contains one of these files is not source code.
-MARKS = {"pyvenv.cfg", "cachedir.tag"}
+TOOL_FOLDER_MARKERS = {"pyvenv.cfg", "cachedir.tag"}
 # Whether the platform's file systems usually ignore case.
-FOLD = sys.platform in ("win32", "darwin")
+IGNORE_CASE = sys.platform in ("win32", "darwin")
 
 Stamp = tuple[int, int]
 """The modification time of a file in ns, and its size in bytes."""
@@ -58,17 +58,17 @@ class Files:
 
     def __init__(self, roots: Iterable[str] = ()) -> None:
         self.roots = tuple(dict.fromkeys(root.rstrip("/") or "/" for root in roots))
-        self._real = tuple(_real(root) for root in self.roots)
-        self._chains: dict[str, tuple[str, Ignored]] = {}
+        self._real_roots = tuple(_real_path(root) for root in self.roots)
+        self._merged_rules: dict[str, tuple[str, IgnoreRules]] = {}
         # The rules files directly in a folder, shared by the chains of all folders below it.
-        self._own: dict[str, dict[str, Rules]] = {}
+        self._folder_rules: dict[str, dict[str, Rules]] = {}
         self._styles: dict[str, EditorConfig] = {}
         self._stamps: dict[str, Stamp | None] = {}
 
     def forget(self) -> None:
         """Drop all cached rules, so that they are read again on the next use."""
         # New dictionaries: a thread that is reading rules meanwhile fills the old ones.
-        self._chains, self._own, self._styles, self._stamps = {}, {}, {}, {}
+        self._merged_rules, self._folder_rules, self._styles, self._stamps = {}, {}, {}, {}
 
     def refresh(self) -> bool:
         """Drop the cached rules if a rules file was changed, created or deleted, and return whether that is so."""
@@ -79,8 +79,8 @@ class Files:
 
     def root(self, path: str) -> str | None:
         """Return the innermost root whose name is a prefix of a path, or None."""
-        fitting = [root for root in self.roots if path.startswith(root.rstrip("/") + "/")]
-        return max(fitting, key=len, default=None)
+        matching = [root for root in self.roots if path.startswith(root.rstrip("/") + "/")]
+        return max(matching, key=len, default=None)
 
     def name(self, path: str) -> str:
         """Return a path relative to its root, or the whole path if it lies in none."""
@@ -89,16 +89,16 @@ class Files:
 
     def access(self, path: str) -> FileAccess:
         """Return how the document of a file, which need not exist, may be used. Both ends of a link must be allowed."""
-        real = _real(path)
+        real = _real_path(path)
         private = any(map(is_private, (path, real)))
         ignored = private or any(self.ignores(name) for name in {path, real})
-        inside = any(real.startswith(root.rstrip("/") + "/") for root in self._real)
+        inside = any(real.startswith(root.rstrip("/") + "/") for root in self._real_roots)
         return FileAccess(ignored, inside and self.root(path) is not None, private, self.indentation(path))
 
     def indentation(self, path: str) -> Indentation:
         """Return a file's indentation by `.editorconfig` files, from its own folder up to the top of the repository."""
         folder, properties = _parent(path), list[dict[str, str]]()
-        for above in _upwards(folder, self._top(folder)):
+        for above in _ancestors(folder, self._top(folder)):
             style = self._style(above)
             if style != EditorConfig():
                 properties.append(style.properties(path[len(above.rstrip("/")) + 1 :]))
@@ -111,31 +111,31 @@ class Files:
         top, rules = self._rules(_parent(path))
         return rules(path[len(top.rstrip("/")) + 1 :])
 
-    def reaches(self, folder: str) -> bool:
+    def walk_reaches(self, folder: str) -> bool:
         """Return whether a walk from the roots gets to a folder: neither the folder nor one on the way is skipped."""
         root = self.root(folder + "/")
         if root is None:
             return False
         while folder != root:
-            if not self._looks_into(folder):
+            if not self._should_enter(folder):
                 return False
             folder = _parent(folder)
         return True
 
-    def inside_of(self, folder: str) -> tuple[list[str], list[str]]:
+    def list_folder(self, folder: str) -> tuple[list[str], list[str]]:
         """Return the files to read and the folders to walk that lie directly in a folder, both sorted."""
         # `scandir` raises `ValueError` for a name with a null character.
         with suppress(OSError, ValueError), os.scandir(folder) as entries:
-            inner = sorted(entries, key=lambda entry: entry.name)
-            if MARKS.isdisjoint(entry.name.lower() for entry in inner):
+            listed = sorted(entries, key=lambda entry: entry.name)
+            if TOOL_FOLDER_MARKERS.isdisjoint(entry.name.lower() for entry in listed):
                 base = folder.rstrip("/")
-                files = [f"{base}/{entry.name}" for entry in inner if entry.is_file(follow_symlinks=False)]
-                folders = [f"{base}/{entry.name}" for entry in inner if entry.is_dir(follow_symlinks=False)]
-                looked_into = [path for path in folders if path not in self.roots and self._looks_into(path)]
-                return [path for path in files if self.wants(path)], looked_into
+                files = [f"{base}/{entry.name}" for entry in listed if entry.is_file(follow_symlinks=False)]
+                folders = [f"{base}/{entry.name}" for entry in listed if entry.is_dir(follow_symlinks=False)]
+                entered = [path for path in folders if path not in self.roots and self._should_enter(path)]
+                return [path for path in files if self.should_read(path)], entered
         return [], []
 
-    def wants(self, path: str) -> bool:
+    def should_read(self, path: str) -> bool:
         """Return whether a file in a walked folder should be read, by its name and the rules."""
         language = for_document("", path)
         return language is not None and language.indexed and not is_private(path) and not self.ignores(path)
@@ -148,7 +148,7 @@ class Files:
         try:
             if os.path.islink(path):
                 return None
-            with _opened(path, getattr(os, "O_NOFOLLOW", 0)) as file:
+            with _open_regular(path, getattr(os, "O_NOFOLLOW", 0)) as file:
                 status = os.fstat(file.fileno())
                 stamp = status.st_mtime_ns, status.st_size
                 if status.st_size > MAX_FILE_BYTES:
@@ -159,9 +159,9 @@ class Files:
         # The file is gone, is not readable, or is not UTF-8.
         except (OSError, ValueError):
             return None
-        return (stamp, text) if by_hand(text) else None
+        return (stamp, text) if looks_handwritten(text) else None
 
-    def _looks_into(self, folder: str) -> bool:
+    def _should_enter(self, folder: str) -> bool:
         """Return whether a walk enters a folder, regardless of the folder's parents.
 
         Links and hidden, private or ignored folders are skipped, as well as folders of tools, such as `node_modules`.
@@ -170,19 +170,19 @@ class Files:
         skipped = name.startswith(".") or name.lower() in SKIPPED or is_private(f"{folder}/x")
         return not skipped and not os.path.islink(folder) and not self.ignores(f"{folder}/")
 
-    def _rules(self, folder: str) -> tuple[str, Ignored]:
+    def _rules(self, folder: str) -> tuple[str, IgnoreRules]:
         """Return the rules for the entries of a folder, and the top folder that their paths are relative to."""
-        chains, read, stamps = self._chains, self._own, self._stamps
-        if folder not in chains:
+        merged_rules, read, stamps = self._merged_rules, self._folder_rules, self._stamps
+        if folder not in merged_rules:
             top = self._top(folder)
             rules = {}
-            for above in _upwards(folder, top):
+            for above in _ancestors(folder, top):
                 if above not in read:
                     read[above] = dict(_rules_in(above, stamps))
                 if read[above]:
                     rules[above[len(top.rstrip("/")) + 1 :]] = read[above]
-            chains[folder] = top, Ignored(rules, FOLD)
-        return chains[folder]
+            merged_rules[folder] = top, IgnoreRules(rules, IGNORE_CASE)
+        return merged_rules[folder]
 
     def _style(self, folder: str) -> EditorConfig:
         """Return the contents of a folder's `.editorconfig`; empty if it is a link, too large or not a regular file."""
@@ -192,7 +192,7 @@ class Files:
             stamps[path] = stamp = _stamp(path)
             with suppress(OSError, ValueError):
                 if stamp is not None and not os.path.islink(path) and 0 <= stamp[1] <= MAX_STYLE_BYTES:
-                    text = _regular(path, MAX_STYLE_BYTES)
+                    text = _read_regular(path, MAX_STYLE_BYTES)
             styles[folder] = EditorConfig.of(text)
         return styles[folder]
 
@@ -203,20 +203,20 @@ class Files:
         folder outside of all roots, the folder takes the place of the root.
         """
         base = self.root(folder + "/") or folder
-        return next((above for above in _upwards(base, "/") if os.path.lexists(f"{above}/.git")), base)
+        return next((above for above in _ancestors(base, "/") if os.path.lexists(f"{above}/.git")), base)
 
 
 def _rules_in(folder: str, stamps: dict[str, Stamp | None]) -> Iterator[tuple[str, Rules]]:
     """Yield the name and the rules of each rules file directly in a folder, and record the files' stamps."""
-    for name in (name for family in FAMILIES for name in family):
-        path = _exclude(folder) if name == EXCLUDE else f"{folder.rstrip('/')}/{name}"
+    for name in (name for family in RULE_FAMILIES for name in family):
+        path = _exclude_path(folder) if name == EXCLUDE_FILE else f"{folder.rstrip('/')}/{name}"
         stamps[path] = stamp = _stamp(path)
         if stamp is not None:
-            yield name, Rules.of(_rules_text(path, stamp), FOLD)
+            yield name, Rules.of(_rules_text(path, stamp), IGNORE_CASE)
 
 
 @contextmanager
-def _opened(path: str, flags: int = 0) -> Iterator[BinaryIO]:
+def _open_regular(path: str, flags: int = 0) -> Iterator[BinaryIO]:
     """Open a regular file for reading, without ever blocking. Raises `OSError` for anything else."""
     flags |= os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:
@@ -225,9 +225,9 @@ def _opened(path: str, flags: int = 0) -> Iterator[BinaryIO]:
         yield file
 
 
-def _regular(path: str, limit: int) -> str:
+def _read_regular(path: str, limit: int) -> str:
     """Return the text of a regular file, at most ``limit`` bytes of it. Raises `OSError`."""
-    with _opened(path) as file:
+    with _open_regular(path) as file:
         return file.read(limit).decode("utf-8", "replace")
 
 
@@ -237,23 +237,23 @@ def _rules_text(path: str, stamp: Stamp) -> str:
         # git, too, reads no rules from a directory of this name.
         if os.path.isdir(path):
             return ""
-        text = "" if stamp[1] > MAX_RULES_BYTES else _regular(path, MAX_RULES_BYTES + 1)
+        text = "" if stamp[1] > MAX_RULES_BYTES else _read_regular(path, MAX_RULES_BYTES + 1)
         if max(len(text), stamp[1]) <= MAX_RULES_BYTES:
             return text
     return "*"
 
 
-def _exclude(folder: str) -> str:
+def _exclude_path(folder: str) -> str:
     """Return the path of a repository's `info/exclude`. In a work tree, `.git` is a file that names the repository."""
     git = f"{folder.rstrip('/')}/.git"
     if os.path.isfile(git):
         with suppress(OSError, ValueError):
-            git = os.path.join(folder, _regular(git, 10_000).removeprefix("gitdir:").strip())
-            git = os.path.join(git, _regular(f"{git}/commondir", 10_000).strip())
+            git = os.path.join(folder, _read_regular(git, 10_000).removeprefix("gitdir:").strip())
+            git = os.path.join(git, _read_regular(f"{git}/commondir", 10_000).strip())
     return f"{git}/info/exclude"
 
 
-def by_hand(text: str) -> bool:
+def looks_handwritten(text: str) -> bool:
     """Return whether a text looks written by people: no binary data, and not minified."""
     lines = text.split("\n")
     short = max(map(len, lines)) <= MAX_LINE_CHARACTERS
@@ -277,7 +277,7 @@ def _stamp(path: str) -> Stamp | None:
     return status.st_mtime_ns, status.st_size
 
 
-def _upwards(folder: str, top: str) -> Iterator[str]:
+def _ancestors(folder: str, top: str) -> Iterator[str]:
     """Yield a folder, then its parents up to `top`."""
     yield folder
     while folder != top and (above := _parent(folder)) != folder:
@@ -293,7 +293,7 @@ def _parent(path: str) -> str:
     return parent
 
 
-def _real(path: str) -> str:
+def _real_path(path: str) -> str:
     try:
         real = os.path.realpath(path)
     except (OSError, ValueError):

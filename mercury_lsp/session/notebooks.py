@@ -43,7 +43,7 @@ class Notebooks:
             self._notebooks.pop(cell, None)
         return cells
 
-    def joined(self, cell: Document, find: Callable[[str], Document | None]) -> tuple[Document, int]:
+    def join(self, cell: Document, find: Callable[[str], Document | None]) -> tuple[Document, int]:
         """Return the document of all cells in the language of `cell`, and the offset of `cell` in it.
 
         Of the other cells the nearest are included, up to `MAX_OTHER_CELLS_CHARACTERS` in each direction. A document
@@ -74,11 +74,15 @@ def _texts(cells: Iterable[str], cell: Document, find: Callable[[str], Document 
     return texts
 
 
-def moved(reply: Reply, by: int) -> Reply:
+def shift_reply(reply: Reply, by: int) -> Reply:
     """Return a reply for a joined document as a reply for the cell that starts at offset `by` of it."""
     completion = reply.completion
     if completion is None or by == 0:
         return reply
-    others = tuple(replace(one, start=one.start - by, end=one.end - by) for one in completion.others)
-    shifted = replace(completion, start=completion.start - by, end=completion.end - by, others=others)
+    alternatives = tuple(
+        replace(one, start=one.start - by, end=one.end - by) for one in completion.alternatives
+    )
+    shifted = replace(
+        completion, start=completion.start - by, end=completion.end - by, alternatives=alternatives
+    )
     return replace(reply, completion=shifted)

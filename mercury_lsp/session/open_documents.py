@@ -12,7 +12,7 @@ from mercury_lsp.syntax.document import Document
 
 
 @dataclass(slots=True)
-class Open:
+class OpenDocument:
     """An open document.
 
     `file`: its absolute path, or "". `stale`: the library's entry of the document is older than its current text.
@@ -29,27 +29,27 @@ class OpenDocuments:
 
     def __init__(self) -> None:
         # In the order of use, the last used document last.
-        self._open: dict[str, Open] = {}
+        self._open: dict[str, OpenDocument] = {}
 
-    def take(self, document: Document, file: str) -> None:
+    def add(self, document: Document, file: str) -> None:
         """Add a document that was opened, or opened again."""
         known = self._open.pop(document.uri, None)
-        self._open[document.uri] = Open(document, file, known is not None and known.inside)
+        self._open[document.uri] = OpenDocument(document, file, known is not None and known.inside)
 
-    def admit(self, uri: str, inside: bool) -> Open | None:
+    def admit(self, uri: str, inside: bool) -> OpenDocument | None:
         """Note whether other documents may use a document. Return the document if that has changed, otherwise None."""
-        there = self._open.get(uri)
-        if there is None or there.inside == inside:
+        opened = self._open.get(uri)
+        if opened is None or opened.inside == inside:
             return None
-        there.inside = inside
+        opened.inside = inside
         # Its entry was dropped when it could not be used any more.
-        there.stale |= inside
-        return there
+        opened.stale |= inside
+        return opened
 
     def change(self, document: Document) -> None:
         """Replace a document with its new version."""
-        if (there := self._open.get(document.uri)) is not None:
-            there.document, there.stale = document, True
+        if (opened := self._open.get(document.uri)) is not None:
+            opened.document, opened.stale = document, True
 
     def use(self, uri: str) -> bool:
         """Note that a document is being edited, and return whether another one was before."""
@@ -58,26 +58,26 @@ class OpenDocuments:
         self._open[uri] = self._open.pop(uri)
         return True
 
-    def close(self, uri: str) -> Open | None:
+    def close(self, uri: str) -> OpenDocument | None:
         """Remove a document, and return it if it was open."""
         return self._open.pop(uri, None)
 
     def holds(self, file: str) -> bool:
         """Return whether a file is open and other documents may use it."""
-        return any(there.file == file and there.inside for there in list(self._open.values()))
+        return any(opened.file == file and opened.inside for opened in list(self._open.values()))
 
-    def next_stale(self) -> Open | None:
+    def next_stale(self) -> OpenDocument | None:
         """Return a document that is out of date and that other documents may use, except the one being edited."""
-        found = (there for there in list(self._open.values())[:-1] if there.stale and there.inside)
+        found = (opened for opened in list(self._open.values())[:-1] if opened.stale and opened.inside)
         return next(found, None)
 
     @property
     def paths(self) -> tuple[str, ...]:
         """The documents' names for the model, the last used first."""
-        return tuple(there.document.path for there in reversed(list(self._open.values())) if there.inside)
+        return tuple(opened.document.path for opened in reversed(list(self._open.values())) if opened.inside)
 
     @property
     def folders(self) -> list[str]:
         """The folders of the documents' files, the last used first."""
-        inside = [there for there in reversed(list(self._open.values())) if there.inside]
-        return [there.file.rpartition("/")[0] for there in inside]
+        inside = [opened for opened in reversed(list(self._open.values())) if opened.inside]
+        return [opened.file.rpartition("/")[0] for opened in inside]

@@ -90,5 +90,5 @@ def scope(syntax: Syntax, offset: int) -> tuple[int, int] | None:
     if syntax.tree is None or syntax.language is None or not offset:
         return None
     kinds = DEFINITIONS.get(syntax.language.name, ())
-    around = (node for node in parsing.around(syntax.tree, offset) if node.type in kinds)
+    around = (node for node in parsing.nodes_around(syntax.tree, offset) if node.type in kinds)
     return next(((node.start_byte, node.end_byte) for node in around), None)

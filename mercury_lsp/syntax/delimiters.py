@@ -26,7 +26,7 @@ _ARROW = re.compile("->|=>|>=|<=|<-")
 _END_TAG = re.compile(r"\s*</([\w.:-]+)\s*>")
 
 
-def balanced(text: str, left: str, rest: str) -> str:
+def balance(text: str, left: str, rest: str) -> str:
     """Return the text without an opener with which `left` already ends, and up to a closer with which `rest` begins."""
     pair = _around(left, rest)
     if pair is None:

@@ -38,22 +38,22 @@ def width(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def depth(line: str) -> int:
+def bracket_depth(line: str) -> int:
     """Return the number of brackets that a line opens minus the number that it closes."""
     return sum(line.count(opener) for opener in "([{") - sum(line.count(closer) for closer in ")]}")
 
 
-def head(lines: Sequence[str]) -> Sequence[str]:
+def last_logical_line(lines: Sequence[str]) -> Sequence[str]:
     """Return the last logical line: the last lines, back to the line that opens all brackets they close."""
     balance = 0
     for i in range(len(lines) - 1, -1, -1):
-        balance += depth(lines[i])
+        balance += bracket_depth(lines[i])
         if balance >= 0:
             return lines[i:]
     return lines[-1:]
 
 
-def joined(lines: Sequence[str]) -> str:
+def join_stripped(lines: Sequence[str]) -> str:
     """Join lines to one, with their leading and trailing whitespace replaced by single spaces."""
     return " ".join(line.strip() for line in lines).strip()
 
@@ -72,8 +72,8 @@ class Blocks:
         # The number of open brackets in `_logical`.
         self._depth = 0
         above = [line for line in above if line.strip()]
-        last = head(above)
-        self.opened = opens(joined(last))
+        last = last_logical_line(above)
+        self.opened = opens(join_stripped(last))
         for line in [*last[:1], *reversed(above[: len(above) - len(last)])]:
             if not self._levels or width(line) < self._levels[0]:
                 self._levels.insert(0, width(line))
@@ -95,14 +95,14 @@ class Blocks:
                 return
             self._levels = [level for level in self._levels if level < width(line)] + [width(line)]
         self._logical.append(line)
-        self._depth += depth(line)
+        self._depth += bracket_depth(line)
         if self._depth <= 0 and not line.endswith("\\"):
-            self.opened = self._opens(joined(self._logical))
+            self.opened = self._opens(join_stripped(self._logical))
             self._logical.clear()
             self._depth = 0
 
 
-def restyled(text: str, document: str, project: Indentation = NO_INDENTATION) -> str:
+def restyle(text: str, document: str, project: Indentation = NO_INDENTATION) -> str:
     """Indent the text, from its second line on, by tabs or spaces as in the document; mixed indentation stays.
 
     Without indentation in the document, the project's setting applies. The document takes precedence, because mixed
@@ -123,7 +123,7 @@ def restyled(text: str, document: str, project: Indentation = NO_INDENTATION) ->
     return text
 
 
-def reindented(
+def reindent(
     text: str, left: str, above: str, documents: Sequence[str], project: Indentation = NO_INDENTATION
 ) -> str:
     """Indent each block of the text by the project's step, or by that of the first of `documents` with a block.

@@ -52,10 +52,10 @@ def parse(grammar: Language, source: bytes, old: Tree | None = None) -> Tree | N
     except ValueError:
         # The parse was stopped.
         return None
-    return tree if all(map(_can_be_queried, broken(tree))) else None
+    return tree if all(map(_can_be_queried, error_nodes(tree))) else None
 
 
-def broken(tree: Tree) -> Iterator[Node]:
+def error_nodes(tree: Tree) -> Iterator[Node]:
     """Yield the error nodes and missing nodes, in no order."""
     nodes = [tree.root_node]
     while nodes:
@@ -77,7 +77,7 @@ def _can_be_queried(error: Node) -> bool:
     return True
 
 
-def captured(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[Node]]:
+def capture(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[Node]]:
     """Return the nodes of a query that touch a range, by capture."""
     cursor = QueryCursor(query)
     cursor.set_byte_range(low, high)
@@ -85,7 +85,7 @@ def captured(query: Query, tree: Tree, low: int, high: int) -> dict[str, list[No
     return cursor.captures(tree.root_node)
 
 
-def around(tree: Tree, offset: int) -> list[Node]:
+def nodes_around(tree: Tree, offset: int) -> list[Node]:
     """Return the nodes around the character before an offset, the innermost first.
 
     The search starts at the root, because tree-sitter also finds the parent of a node by that search.

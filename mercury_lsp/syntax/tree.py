@@ -17,7 +17,7 @@ from tree_sitter import Node, Query, Tree
 
 from mercury_lsp.syntax import lexical, parsing
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import head, joined, width
+from mercury_lsp.syntax.indentation import join_stripped, last_logical_line, width
 from mercury_lsp.syntax.languages import Language, for_document
 
 # A longer text would take too long to parse at each key.
@@ -54,9 +54,9 @@ class Syntax:
         tree = parsing.parse(grammar, _shadow(document.text)) if grammar else None
         return cls(document, language, tree)
 
-    def errors(self) -> int:
+    def error_count(self) -> int:
         """Return the number of error nodes and missing nodes; 0 without a tree."""
-        return sum(1 for _ in self.broken())
+        return sum(1 for _ in self.error_nodes())
 
     @property
     def lexis(self) -> lexical.Lexis | None:
@@ -93,7 +93,7 @@ class Syntax:
         if self.lexis:
             return self.lexis.at(self.document.text, offset)
         if self.language and self.tree:
-            for node in parsing.around(self.tree, offset):
+            for node in parsing.nodes_around(self.tree, offset):
                 if node.type in self.language.interpolations:
                     # The offset is directly after the interpolation.
                     if offset == node.end_byte and self.document.text[offset - 1] in "})":
@@ -104,7 +104,7 @@ class Syntax:
                 if node.type in self.language.comments:
                     to_line_end = self.document.text.startswith(self.line_comments, node.start_byte)
                     return "comment" if to_line_end or offset < node.end_byte else None
-            broken = self._broken_lines(line)
+            broken = self._error_lines(line)
             if not broken:
                 return None
         else:
@@ -120,15 +120,15 @@ class Syntax:
             return None
         return span.kind if self.document.position(low + span.start)[0] in broken else None
 
-    def _broken_lines(self, line: int) -> set[int]:
+    def _error_lines(self, line: int) -> set[int]:
         """Return the nearby lines, up to `line`, in which an error begins, and `line` itself if an error covers it."""
         start, end = self.document.span(line)
         first, _ = self.document.span(max(0, line - NEARBY_LINES))
-        broken = [node for node in self.broken() if first <= node.end_byte and node.start_byte <= end]
+        broken = [node for node in self.error_nodes() if first <= node.end_byte and node.start_byte <= end]
         numbers = {self.document.position(max(first, node.start_byte))[0] for node in broken}
         return numbers | ({line} if any(start <= node.end_byte for node in broken) else set())
 
-    def multiline(self, offset: int) -> bool:
+    def allows_multiline(self, offset: int) -> bool:
         """Return whether a completion should have several lines: an empty body begins at the offset."""
         number, column = self.document.position(offset)
         rest = self.document.line(number)[column:]
@@ -139,14 +139,14 @@ class Syntax:
         # Skip blanks, comments and docstrings.
         while above and not above[-1].strip(' \t"'):
             above.pop()
-        logical = head(above)
-        if not self.opens(joined(logical)):
+        logical = last_logical_line(above)
+        if not self.opens_block(join_stripped(logical)):
             return False
         below = self.lines(number + 1, number + 1 + NEARBY_LINES)
         first = next((line for line in below if line.strip()), "}")
         return first.lstrip().startswith(("}", ")", "]", ";;")) or width(first) <= width(logical[0])
 
-    def opens(self, line: str) -> bool:
+    def opens_block(self, line: str) -> bool:
         """Return whether a body must follow a logical line of `code`."""
         # The patterns look at both ends, and some take quadratic time.
         if len(line) > MAX_HEAD_CHARACTERS:
@@ -222,7 +222,7 @@ class Syntax:
                 and self.document.text[offset - 1] not in " \t"
             )
         braced = self.document.text[offset : offset + 1] == "{"
-        for node in parsing.around(self.tree, offset + 1):
+        for node in parsing.nodes_around(self.tree, offset + 1):
             if node.start_byte < offset:
                 kinds = (self.tree.root_node.type, *self.language.bodies)
                 return node.type in kinds
@@ -237,9 +237,11 @@ class Syntax:
             return self.lexis.tight
         if not self.language or not self.tree or not self.language.tight:
             return False
-        return any(node.type in self.language.tight for node in parsing.around(self.tree, brace + 1)[:2])
+        return any(
+            node.type in self.language.tight for node in parsing.nodes_around(self.tree, brace + 1)[:2]
+        )
 
-    def strays(self, low: int, high: int) -> int:
+    def count_strays(self, low: int, high: int) -> int:
         """Return the number of nodes in a range that the grammar accepts, but the language does not."""
         return len(self._captured(low, high).get("stray", []))
 
@@ -247,11 +249,11 @@ class Syntax:
         """Return the nodes of the language's query that touch a range, by capture."""
         if self.tree is None or self.language is None:
             return {}
-        return parsing.captured(_query(self.language), self.tree, low, high)
+        return parsing.capture(_query(self.language), self.tree, low, high)
 
-    def broken(self) -> Iterator[Node]:
+    def error_nodes(self) -> Iterator[Node]:
         """Return the error nodes and missing nodes, in no order."""
-        return parsing.broken(self.tree) if self.tree else iter(())
+        return parsing.error_nodes(self.tree) if self.tree else iter(())
 
 
 def _is_parsed(document: Document) -> bool:

@@ -78,8 +78,8 @@ class AcceptanceTracker(Generic[FactsT]):
     def on_suggestion(self, uri: str, cursor: int, items: Sequence[Item], region: str, facts: FactsT) -> bool:
         """Note candidates for a document that has not changed since the request.
 
-        `around`: the document's text from the start of the first item to the end of the last, see `spanned`. Return
-        whether the candidates are a new suggestion; if they are the rest of the current one, `facts` are not used.
+        `region`: the document's text from the start of the first item to the end of the last. Return whether the
+        candidates are a new suggestion; if they are the rest of the current one, `facts` are not used.
         """
         suggestion = self._current
         if suggestion is not None and suggestion.continues(uri, items):

@@ -109,7 +109,7 @@ class RequestLog(AcceptanceTracker[Request]):
             language=_clean_name(request.document.language_id),
             editor=_clean_name(self.editor),
             model=_clean_name(PurePath(request.model).name),
-            invoked=request.snapshot.invoked,
+            invoked=request.snapshot.manual,
             outcome=outcome,
             cause=request.cause,
             latency_ms=round(request.ms, 2),

@@ -70,13 +70,13 @@ def convert(folder: Path, out: Path) -> tuple[str, dict[str, str]]:
             known = ", ".join(FAMILIES)
             raise Unsupported(f"its model type is {config.get('model_type')!r}, and only {known} are known")
         tokenizer, origin = vocabulary_of(tokenizer_json(folder), end_of(config))
-        network = load_network(_opened(folder, family, config), "cpu", torch.float32)
-        grown = resized(network, _ids(tokenizer), origin)
+        network = load_network(_open_checkpoint(folder, family, config), "cpu", torch.float32)
+        grown = resize_vocabulary(network, _ids(tokenizer), origin)
     about = {"base": folder.name, "licence": "that of its base", "specials": origin}
     return save(out, "base", grown, json.dumps(tokenizer, ensure_ascii=False), about), origin
 
 
-def _opened(folder: Path, family: Family, config: Mapping[str, Any]) -> OpenCheckpoint:
+def _open_checkpoint(folder: Path, family: Family, config: Mapping[str, Any]) -> OpenCheckpoint:
     """Open a folder for `load_network`, and check its weights against its configuration."""
     files = weight_files(folder)
     shape = shape_of(family, config)
@@ -166,7 +166,7 @@ def _ids(tokenizer: Mapping[str, Any]) -> dict[str, int]:
     return vocabulary | {entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}
 
 
-def resized(network: Network, ids: Mapping[str, int], origin: Mapping[str, str]) -> Network:
+def resize_vocabulary(network: Network, ids: Mapping[str, int], origin: Mapping[str, str]) -> Network:
     """Return the network with one row of the embedding, and of the output, for each token of ``ids``.
 
     origin: see `vocabulary_of`. Raises ``ValueError`` if the ids are not contiguous.

@@ -28,8 +28,8 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from model import RECIPES
 from model.data.shards import Shards
 from model.data.step_data import Cuts, Groups, Steps
+from model.training.batch import Batch
 from model.training.hardware import flops, keep_memory
-from model.training.layout import Batch
 from model.training.objective import loss_of
 from model.training.recipe import Recipe
 from model.training.save import GROUP, save

@@ -21,7 +21,8 @@ from model.compression.quantize import gptq, moments
 from model.compression.rounding import bits
 from model.data.shards import Shards
 from model.data.step_data import Cuts, Groups, Steps
-from model.training.objective import loss_of
+from model.training.hardware import fastest_dtype
+from model.training.objective import hidden_states
 from model.training.recipe import Recipe
 from model.training.save import GROUP, save
 
@@ -31,11 +32,12 @@ RECIPE = RECIPES / "small-cpu.toml"
 
 def gptq_in_place(network: Network, data: Steps, steps: int) -> dict[str, Tensor]:
     """Adjust all matrices but the embedding in place by GPTQ, over ``steps`` steps of data; return the scales."""
+    dtype = fastest_dtype(torch.device("cpu"))
 
     def run() -> Iterator[object]:
         for step in track(range(steps), "reading", transient=True):
             for part in data[step]:
-                yield loss_of(network, part)
+                yield hidden_states(network, part, dtype)
 
     weights = dict(network.matrices())
     scales = {}

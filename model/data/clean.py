@@ -85,7 +85,7 @@ def flaw(path: str, content: bytes) -> str | None:
     return None
 
 
-def normalized(content: bytes) -> str:
+def normalize(content: bytes) -> str:
     """Return the text of a file that passed :func:`flaw`, without byte-order mark, with ``\\n`` line endings."""
     return content.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 

@@ -30,7 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mercury_lsp.paths import cache_folder
 from model import SUITES
-from model.data.clean import Evaluation, Originals, flaw, normalized, tokens
+from model.data.clean import Evaluation, Originals, flaw, normalize, tokens
 from model.data.fetch import KINDS, FetchError, fetch, members
 
 PERMISSIVE = frozenset([
@@ -103,7 +103,7 @@ class Package:
         return next((language for language in self.languages if suffix in SUFFIXES[language]), None)
 
 
-def declared(path: str, content: bytes) -> str:
+def declared_licence(path: str, content: bytes) -> str:
     """Return the licence that a wheel's or npm package's metadata file declares; ``""`` for any other file."""
     if path.count("/") == 1 and path.endswith(".dist-info/METADATA"):
         header = content.decode("utf-8", "replace").partition("\n\n")[0].splitlines()
@@ -184,7 +184,7 @@ class Build:
         count = 0
         root = f"{package.root.strip('/')}/" if package.root else ""
         for inside, content in files:
-            if _COPYLEFT.search(licence := declared(inside, content)):
+            if _COPYLEFT.search(licence := declared_licence(inside, content)):
                 raise CorpusError(f"{package.name} {package.version} says of itself: {licence}; take it out")
             path = inside.removeprefix(root)
             language = package.language(path, content) if inside.startswith(root) else None
@@ -192,7 +192,7 @@ class Build:
                 continue
             reason = flaw(path, content)
             if reason is None:
-                text = normalized(content)
+                text = normalize(content)
                 hashes = tokens(text)
                 # Tested first, so that a dropped file does not exclude a clean near copy of it.
                 shared = self._evaluation.shares(hashes)

@@ -79,13 +79,13 @@ def definitions_of(entry: Entry) -> tuple[Definition, ...]:
         owner = inside[2] if inside else _receiver(node, text)
         if len(definitions) < DEFINITIONS and 1 < len(spelt) < 100:
             definitions.append(
-                Definition(spelt, kind, owner, node.start_point.row, _shown(node, kind, syntax.document))
+                Definition(spelt, kind, owner, node.start_point.row, _text_of(node, kind, syntax.document))
             )
     return tuple(definitions)
 
 
 @lru_cache(maxsize=64)
-def defining(entries: tuple[Entry, ...]) -> dict[str, tuple[str, ...]]:
+def defining_files(entries: tuple[Entry, ...]) -> dict[str, tuple[str, ...]]:
     """Return, by name, the paths of the files that define the name at their top level or in a type."""
     paths: dict[str, dict[str, None]] = {}
     for entry in entries:
@@ -104,7 +104,7 @@ def _receiver(node: Node, text: str) -> str:
     return names[-1] if names else ""
 
 
-def _shown(node: Node, kind: str, document: Document) -> str:
+def _text_of(node: Node, kind: str, document: Document) -> str:
     """Return a definition's signature and the first lines of its body, verbatim."""
     first, last = node.start_point.row, node.end_point.row
     body = node.child_by_field_name("body")

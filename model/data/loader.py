@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.data.shards import INDEX, Shards, default_folder, tokenizer_fingerprint, write
 from model.data.step_data import Cuts, Groups, Steps
-from model.training.layout import Batch
+from model.training.batch import Batch
 from model.training.recipe import Recipe
 
 

@@ -26,7 +26,7 @@ def nodes(syntax: Syntax, kinds: Iterable[str] = HOLES) -> list[tuple[int, int, 
         return []
     text = syntax.document.text
     pieces = []
-    captured = parsing.captured(_query(syntax.language), syntax.tree, 0, len(text))
+    captured = parsing.capture(_query(syntax.language), syntax.tree, 0, len(text))
     for kind in kinds:
         for node in captured.get(kind, []):
             start, end = _inside(node)

@@ -33,14 +33,14 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
 from model import RECIPES
 from model.data.groups import Branch, Group, Ids
-from model.data.step_data import Cuts, Groups, found
+from model.data.step_data import Cuts, Groups, pick_group
 from model.training.recipe import Recipe
 
 FORMAT = 1
 INDEX = "index.json"
 SHARD_BYTES = 15_000_000
 # Groups that a worker process cuts at a time.
-TOGETHER = 32
+GROUPS_PER_BATCH = 32
 RECIPE = RECIPES / "small-h100.toml"
 
 
@@ -159,13 +159,13 @@ def bytes_of(group: Group) -> int:
 
 
 class _Cutting(Dataset[list[Group]]):
-    """Cuts the groups of a recipe's contexts in worker processes, `TOGETHER` at a time."""
+    """Cuts the groups of a recipe's contexts in worker processes, `GROUPS_PER_BATCH` at a time."""
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
 
     def __getitem__(self, number: int) -> list[Group]:
-        return [found(self.groups, number * TOGETHER + i) for i in range(TOGETHER)]
+        return [pick_group(self.groups, number * GROUPS_PER_BATCH + i) for i in range(GROUPS_PER_BATCH)]
 
 
 def write(
@@ -188,7 +188,7 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     for old in (out / INDEX, *out.glob("*.safetensors"), *out.glob("*.part")):
         old.unlink(missing_ok=True)
-    batches = -(-wanted // TOGETHER) if contexts else sys.maxsize
+    batches = -(-wanted // GROUPS_PER_BATCH) if contexts else sys.maxsize
     loader = DataLoader(
         _Cutting(groups), batch_size=None, sampler=range(batches), num_workers=processes, collate_fn=_as_is
     )
@@ -205,7 +205,7 @@ def write(
         shards[name] = len(held)
         held, bytes_ = [], 0
 
-    for group in _shown((group for some in loader for group in some), contexts, room):
+    for group in _with_progress((group for some in loader for group in some), contexts, room):
         cost = bytes_of(group)
         if sum(shards.values()) + len(held) >= wanted or written + cost > room:
             break
@@ -239,7 +239,7 @@ def _as_is(groups: Any) -> Any:
     return groups
 
 
-def _shown(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]:
+def _with_progress(groups: Iterator[Group], contexts: int, room: int) -> Iterator[Group]:
     """Yield the groups, and show a progress bar."""
     columns = (
         TextColumn("cutting, {task.description}"),

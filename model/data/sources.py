@@ -18,9 +18,9 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from mercury_lsp.context.retrieval.index import COMMON, Library, words
+from mercury_lsp.context.retrieval.index import COMMON_WORDS, Library, words
 from mercury_lsp.context.retrieval.ranking import (
-    ABOVE,
+    LINES_ABOVE,
     MAX_CANDIDATES,
     Candidate,
     Source,
@@ -31,15 +31,15 @@ from mercury_lsp.context.retrieval.ranking import (
 )
 from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.syntax.document import Document, plain
-from mercury_lsp.syntax.indentation import joined, width
+from mercury_lsp.syntax.indentation import join_stripped, width
 from mercury_lsp.syntax.languages import Language, for_document
-from model.data.definitions import Definition, defining, definitions_of
+from model.data.definitions import Definition, defining_files, definitions_of
 from model.data.outlines import OUTLINES
 
 # The constant of reciprocal rank fusion, as in the paper.
 RANK = 60
 # A name that is not imported is looked up only if at most this many files define it.
-ELSEWHERE = 3
+MAX_DEFINING_FILES = 3
 # Characters above the window that are searched for imports.
 SCANNED = 30_000
 # Lines at most.
@@ -118,7 +118,7 @@ def signatures(document: Document, offset: int, shown: Prompt, library: Library)
         if level is not None and column >= level:
             continue
         first = _head(lines, i)
-        if _opens(joined(lines[first : i + 1]), around.language):
+        if _opens(join_stripped(lines[first : i + 1]), around.language):
             level = column
             if i < around.covered and not _CONTROL.match(lines[first]):
                 heads = [*lines[first : i + 1], *heads]
@@ -138,7 +138,7 @@ def _head(lines: Sequence[str], last: int) -> int:
         first = last - 1
     if lines[first].lstrip().startswith((")", "]", "}")):
         column = width(lines[first])
-        for i in range(first - 1, max(-1, first - ABOVE), -1):
+        for i in range(first - 1, max(-1, first - LINES_ABOVE), -1):
             if lines[i].strip() and width(lines[i]) <= column and not lines[i].lstrip().startswith(")"):
                 return i
     return first
@@ -150,7 +150,7 @@ def header(document: Document, offset: int, shown: Prompt, library: Library) -> 
     used = [
         " ".join(statement.split())
         for statement in around.imports(around.hidden[:SCANNED])
-        if any(around.names.get(name, ABOVE) < ABOVE for name in words(statement))
+        if any(around.names.get(name, LINES_ABOVE) < LINES_ABOVE for name in words(statement))
     ]
     return [OwnLines(around.path, -1, "\n".join(used[-IMPORTS:]))] if used else []
 
@@ -161,15 +161,15 @@ def definitions(document: Document, offset: int, shown: Prompt, library: Library
     folder = around.path.rpartition("/")[0]
     family = _FAMILIES.get(around.language.name, around.language.name) if around.language else ""
     scored: list[tuple[float, int, str, Definition]] = []
-    names = [name for name in around.names if len(name) > 2 and name not in COMMON]
-    paths = defining(tuple(library.entries.values()))
+    names = [name for name in around.names if len(name) > 2 and name not in COMMON_WORDS]
+    paths = defining_files(tuple(library.entries.values()))
     for name in [*names, *sorted(around.imported.difference(names))]:
         files = [path for path in paths.get(name, ()) if path != around.path and _family(path) == family]
         near = around.names.get(name)
         imported = name in around.imported
         for path in files:
             source = _stem(path) in around.imported
-            if not (imported or source or len(files) <= ELSEWHERE):
+            if not (imported or source or len(files) <= MAX_DEFINING_FILES):
                 continue
             for definition in definitions_of(library.entries[path]):
                 if definition.name != name:

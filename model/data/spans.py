@@ -45,7 +45,7 @@ Nodes = Callable[[int, int], list[tuple[int, int]]]
 """Takes the start and end of a line; returns the character ranges of the syntax nodes to cut that end on the line."""
 
 
-Beside = Callable[[str, int, Prompt], tuple[Snippet, ...]]
+ChooseRelated = Callable[[str, int, Prompt], tuple[Snippet, ...]]
 """Takes a text, the offset of the cursor and the window around it; returns the related text."""
 
 
@@ -68,13 +68,13 @@ def cut(
     random: Random,
     nodes: Nodes,
     kinds: Mapping[str, float] = KINDS,
-    beside: Beside | None = None,
+    choose_related: ChooseRelated | None = None,
     stem_start: prompt.StemStart = len,
 ) -> list[Hole]:
     """Cut a group of at most ``holes`` holes, which all end on one random line of a file; some files yield none.
 
-    beside: chooses the related text, once for all holes, as if the text of all holes were missing. stem_start: see
-    `prompt.build`; by default prompts are not healed.
+    choose_related: called once for all holes, with the text without all of them. stem_start: see `prompt.build`; by
+    default prompts are not healed.
     """
     starts = [0, *(i + 1 for i, c in enumerate(text) if c == "\n")]
     ends = [*(start - 1 for start in starts[1:]), len(text)]
@@ -91,10 +91,10 @@ def cut(
     if not ranges:
         return []
     related: tuple[Snippet, ...] = ()
-    if beside is not None:
+    if choose_related is not None:
         first, end = min(a for a, _ in ranges), ends[line]
         shown = prompt.build(path, text[:first], text[end:], count, budget.prefix, budget.following)
-        related = beside(text[:first] + text[end:], first, shown)
+        related = choose_related(text[:first] + text[end:], first, shown)
     # Healing makes holes that begin within the same word equal.
     group: dict[tuple[Prompt, str], Hole] = {}
     for (a, b), kind in ranges.items():

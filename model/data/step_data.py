@@ -1,8 +1,8 @@
 """Builds the batches of each training step, from (seed, step) alone.
 
 `Cuts` draws files, budgets and holes from the corpus during training, with related text by the server's own
-`ranking.choose`. If groups come from shards instead, only noise, block sizes and canvases are drawn here. `Steps`
-divides the contexts of a step among several processes. Cutting imports a parser; streaming shards does not.
+`ranking.choose_snippets`. If groups come from shards instead, only noise, block sizes and canvases are drawn here.
+`Steps` divides the contexts of a step among several processes. Cutting imports a parser; streaming shards does not.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from torch.utils.data import Dataset
 
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer
 from model.data.groups import Group, encode_group
-from model.training.layout import CAUSAL, Batch, Context, Weights, collate, lay_out, packed
+from model.training.batch import Batch, collate, pack_contexts
+from model.training.layout import CAUSAL, Context, Weights, lay_out
 from model.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from model.data.spans import Beside
+    from model.data.spans import ChooseRelated
 
 # Files of a package that related text may come from at most, since each process keeps them parsed.
-SHELVED = 64
+MAX_PACKAGE_FILES = 64
 # Attempts at one context, after which the corpus is taken to have nothing to cut.
 ATTEMPTS = 1000
 
@@ -51,7 +52,9 @@ class Cuts:
         self.files: dict[str, list[tuple[str, str, str]]] = {language: [] for language in recipe.languages}
         for source in iter_documents(split, list(recipe.languages), corpus):
             self.files[source.language].append((source.package, source.path, source.text))
-        self.package_index = PackageIndex((file for files in self.files.values() for file in files), SHELVED)
+        self.package_index = PackageIndex(
+            (file for files in self.files.values() for file in files), MAX_PACKAGE_FILES
+        )
         self.files = {language: files for language, files in self.files.items() if files}
         if not self.files:
             sys.exit(
@@ -70,19 +73,21 @@ class Cuts:
         budget = Budget(random.randint(*recipe.prefix_tokens), random.randint(*recipe.following_tokens))
         header = path if random.random() < recipe.path_share else ""
         nodes = node_finder(path, text)
-        beside = self._beside(package, path, random) if random.random() < recipe.related_share else None
+        choose_related = (
+            self._related_chooser(package, path, random) if random.random() < recipe.related_share else None
+        )
         stem_start = self.tokenizer.stem_start
         holes = cut(
-            header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, beside, stem_start
+            header, text, count, budget, recipe.holes, random, nodes, recipe.kinds, choose_related, stem_start
         )
         return encode_group(holes, self.tokenizer, language)
 
-    def _beside(self, package: str, path: str, random: Random) -> Beside:
+    def _related_chooser(self, package: str, path: str, random: Random) -> ChooseRelated:
         """Return a function that chooses related text from the package's other files.
 
         It chooses from open files, as the server does, and sometimes from further sources, within a random budget.
         """
-        from mercury_lsp.context.retrieval.ranking import Related, choose
+        from mercury_lsp.context.retrieval.ranking import Related, choose_snippets
         from mercury_lsp.syntax.document import Document
         from model.data.sources import SERVED, SOURCES, fused
 
@@ -94,14 +99,14 @@ class Cuts:
             names += random.sample(others, random.randint(1, len(others)))
         related = Related(tokens, fused(names))
 
-        def beside(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
+        def choose_related(text: str, offset: int, shown: Prompt) -> tuple[Snippet, ...]:
             document = Document("", path, "", 0, text)
-            return choose(document, offset, shown, library, self.tokenizer.count, related)
+            return choose_snippets(document, offset, shown, library, self.tokenizer.count, related)
 
-        return beside
+        return choose_related
 
 
-def found(groups: Groups, number: int) -> Group:
+def pick_group(groups: Groups, number: int) -> Group:
     """Return the first group for the context of this number; exit with a message if there is none."""
     for attempt in range(ATTEMPTS):
         group = groups.pick(number, attempt)
@@ -140,7 +145,7 @@ class Steps(Dataset[tuple[Batch, ...]]):
         part = recipe.part or len(contexts)
         parts = [contexts[i : i + part] for i in range(0, len(contexts), part)]
         if recipe.packed:
-            return tuple(packed(own, recipe.chunk) for own in parts)
+            return tuple(pack_contexts(own, recipe.chunk) for own in parts)
         filler = self.tokenizer.specials.eot
         return tuple(collate(own, recipe.rows, filler, recipe.chunk) for own in parts)
 
@@ -152,7 +157,8 @@ class Steps(Dataset[tuple[Batch, ...]]):
         for attempt in range(ATTEMPTS):
             group = self.groups.pick(number, attempt)
             if group is not None:
-                made = lay_out(group, self.tokenizer, recipe.rows, weights, generator, recipe.all_masked)
+                masked, canvas_rows = recipe.all_masked, recipe.canvas_rows
+                made = lay_out(group, self.tokenizer, recipe.rows, weights, generator, masked, canvas_rows)
                 if made is not None:
                     return made
         sys.exit(f"No group of holes fits into a context of {recipe.rows} rows.")

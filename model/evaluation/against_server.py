@@ -28,7 +28,7 @@ from rich.progress import track
 
 from mercury_lsp.bench.against import MIN_LONG_TOKENS, PAUSE_SECONDS, latency_percentiles, make_client
 from mercury_lsp.bench.completion_api import CompletionServer
-from mercury_lsp.completion.pipeline import Kept, question
+from mercury_lsp.completion.pipeline import PipelineCache, build_prompt
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
@@ -73,7 +73,7 @@ class Typist:
 
     def __init__(self, engine: LocalEngine, server: CompletionServer, config: Config) -> None:
         self._engine, self._server, self._config = engine, server, config
-        self._kept = Kept()
+        self._kept = PipelineCache()
         self._turns = 0
 
     def type(self, cursor: Cursor, memory: ProjectMemory) -> Iterator[Timed]:
@@ -90,7 +90,7 @@ class Typist:
         one_line = kind == KEYS
         config = replace(self._config, multiline="never" if one_line else "auto")
         snapshot = Snapshot(replace(document, text=text), config, memory=memory)
-        prompt = question(snapshot, offset, engine, self._kept)
+        prompt = build_prompt(snapshot, offset, engine, self._kept)
         ids = engine.layout.encode(prompt)
         if kind == COMPLETIONS:
             engine.prefill(prompt)
@@ -124,7 +124,7 @@ class Typist:
         )
 
 
-def timed(
+def time_requests(
     typist: Typist, engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
 ) -> Iterator[list[Timed]]:
     """Yield the requests of each cursor, with its package as the project."""
@@ -277,7 +277,7 @@ def _measured(given: argparse.Namespace, console: Console) -> list[Timed]:
     engine = load_local_engine(given.model, "cpu", given.threads)
     typist = Typist(engine, make_client(engine, given.url), Config())
     requests: list[Timed] = []
-    made = timed(typist, engine, cursors, sources)
+    made = time_requests(typist, engine, cursors, sources)
     for own in track(made, "typing", total=len(cursors), console=console):
         requests += own
         if given.details:

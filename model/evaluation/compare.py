@@ -70,11 +70,13 @@ def compare(first: Sequence[Line], second: Sequence[Line]) -> dict[str, Any]:
         "first": _names(first),
         "second": _names(second),
         "unpaired": {"first": len(ours.keys() - theirs.keys()), "second": len(theirs.keys() - ours.keys())},
-        "suites": [{"suite": suite, "mode": mode} | paired(pairs) for (suite, mode), pairs in groups.items()],
+        "suites": [
+            {"suite": suite, "mode": mode} | compare_pairs(pairs) for (suite, mode), pairs in groups.items()
+        ],
     }
 
 
-def paired(pairs: Sequence[tuple[Line, Line]]) -> dict[str, Any]:
+def compare_pairs(pairs: Sequence[tuple[Line, Line]]) -> dict[str, Any]:
     """Return both sides' figures and their differences; ``exact_match`` is None if no author's text is known."""
     exact = [(a, b) for a, b in pairs if a.get("exact") is not None and b.get("exact") is not None]
     passes = [(a["passes"], b["passes"]) for a, b in pairs]

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.completion.pipeline import Kept
+from mercury_lsp.completion.pipeline import PipelineCache
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
@@ -69,7 +69,7 @@ def decodings(
     engine: LocalEngine, cursors: Sequence[Cursor], sources: Iterable[Source]
 ) -> Iterator[Decoding]:
     """Yield the answers of all contenders at all cursors."""
-    memory_of_package, kept = memories_of(sources, cursors, engine.tokenizer), Kept()
+    memory_of_package, kept = memories_of(sources, cursors, engine.tokenizer), PipelineCache()
     for number, cursor in enumerate(cursors):
         package, path = cursor.source.package, cursor.source.path
         names = [*CONTENDERS]

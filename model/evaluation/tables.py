@@ -16,7 +16,7 @@ COMPARED = ("suite", "mode", "n", "first", "second", "pass@1, difference", "exac
 WIDE = 140
 NOTHING = "–"  # noqa: RUF001
 
-TokenLayout = Sequence[Sequence[str]]
+Rows = Sequence[Sequence[str]]
 
 
 def run_rows(reports: Sequence[Mapping[str, Any]], against: bool = False) -> list[list[str]]:
@@ -79,7 +79,7 @@ def notes(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def table(title: str, headings: Sequence[str], rows: TokenLayout, caption: str = "") -> Table:
+def table(title: str, headings: Sequence[str], rows: Rows, caption: str = "") -> Table:
     """Return a table for a terminal; words are left-aligned, numbers right-aligned."""
     shown = Table(title=title, caption=caption or None, box=SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
@@ -89,7 +89,7 @@ def table(title: str, headings: Sequence[str], rows: TokenLayout, caption: str =
     return shown
 
 
-def markdown(title: str, headings: Sequence[str], rows: TokenLayout, caption: str = "") -> str:
+def markdown(title: str, headings: Sequence[str], rows: Rows, caption: str = "") -> str:
     """Return a table in Markdown."""
     lines = [
         list(headings),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.cpu.layout import Matrix
 from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu.sources import Put
+from mercury_lsp.engine.backends.cpu.sources import WriteWeight
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights, prepare_weights
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.system import default_threads
@@ -50,8 +50,8 @@ class RandomWeights:
         """Return the bits of a matrix, see `WeightSource.bits`: the vocabulary's matrix has 8 bits."""
         return self._bits if name.startswith("layers.") else 8
 
-    def reader(self) -> Put:
-        """Return a function that fills in weights, see `WeightSource.reader`."""
+    def writer(self) -> WriteWeight:
+        """Return a function that fills in weights, see `WeightSource.writer`."""
         rng = np.random.default_rng(0)
 
         def put(name: str, place: Matrix | NDArray[np.float32]) -> None:

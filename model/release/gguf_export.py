@@ -112,7 +112,7 @@ def _spell(writer: gguf.GGUFWriter, file: Path, tokenizer: Tokenizer) -> None:
     found = json.loads(file.read_text(encoding="utf-8"))
     ids: dict[str, int] = found["model"]["vocab"] | {a["content"]: a["id"] for a in found["added_tokens"]}
     names = {number: token for token, number in ids.items()}
-    special = {tokenizer.specials.eot, *tokenizer.hidden}
+    special = {tokenizer.specials.eot, *tokenizer.forbidden}
     control, normal = int(gguf.TokenType.CONTROL), int(gguf.TokenType.NORMAL)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER)

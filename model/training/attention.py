@@ -1,9 +1,9 @@
 """Computes attention with the project's mask in training, by the fastest kernel of each device.
 
-The attention rule itself is `backends.attention.attends`. On a CPU, torch's fused attention is fast only in the forward
-pass, so passes with gradients use plain matrix products. On a GPU, the mask is compiled into the kernel, which skips
-the mask's empty blocks (FlexAttention, Dong et al. 2024). On a CPU, packed contexts are computed one at a time, so no
-attention between contexts is computed.
+The attention rule itself is `backends.attention.attends`. Packed contexts are computed one at a time, so no attention
+between contexts is computed. For padded contexts, a GPU compiles the mask into the kernel, which skips the mask's empty
+blocks (FlexAttention, Dong et al. 2024). On a CPU, torch's fused attention is fast only in the forward pass, so passes
+with gradients use plain matrix products.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from mercury_lsp.engine.backends.attention import TokenLayout, attends, attention_mask
-from mercury_lsp.engine.backends.network import Attend, folded
+from mercury_lsp.engine.backends.network import Attend, fused_attention
 
 
 def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) -> tuple[Attend | None, Any]:
@@ -27,13 +27,13 @@ def attention(rows: TokenLayout, lengths: Sequence[int] = (), group: int = 1) ->
     lengths: the lengths of the contexts that are packed into one row (1, T); empty if each of the N rows is one
     context. group: the number of query heads for each key head.
     """
-    if rows.position.device.type == "cuda":
-        return fused, block_mask(rows, _compiled(create_block_mask), lengths)
     if lengths:
-        return apart, [
+        return attend_per_context, [
             attention_mask(own, own).repeat(1, group, 1).unsqueeze(1) for own in split(rows, lengths)
         ]
-    return (product if torch.is_grad_enabled() else None), attention_mask(rows, rows)
+    if rows.position.device.type == "cuda":
+        return fused, block_mask(rows, _compiled(create_block_mask))
+    return (matmul_attention if torch.is_grad_enabled() else None), attention_mask(rows, rows)
 
 
 def split(rows: TokenLayout, lengths: Sequence[int]) -> list[TokenLayout]:
@@ -42,27 +42,18 @@ def split(rows: TokenLayout, lengths: Sequence[int]) -> list[TokenLayout]:
     return [TokenLayout(*own) for own in zip(*parts, strict=True)]
 
 
-def block_mask(rows: TokenLayout, make: Any = create_block_mask, lengths: Sequence[int] = ()) -> BlockMask:
+def block_mask(rows: TokenLayout, make: Any = create_block_mask) -> BlockMask:
     """Return the mask of rows (N, T) for FlexAttention: the empty and full blocks, and the rule for the others.
 
-    make: ``create_block_mask``, plain or compiled. lengths: see `attention`.
+    make: ``create_block_mask``, plain or compiled.
     """
     n, t = rows.position.shape
-    device = rows.position.device
 
     def rule(batch: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
         seen: Tensor = attends(rows.map(lambda row: row[batch, query]), rows.map(lambda row: row[batch, key]))
         return seen
 
-    if lengths:
-        counts = torch.tensor(lengths, device=device)
-        context = torch.repeat_interleave(torch.arange(len(counts), device=device), counts, output_size=t)
-
-        def within(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-            return rule(batch, head, query, key) & (context[query] == context[key])
-
-        return cast(BlockMask, make(within, n, None, t, t, device))
-    made: BlockMask = make(rule, n, None, t, t, device)
+    made: BlockMask = make(rule, n, None, t, t, rows.position.device)
     return made
 
 
@@ -88,15 +79,15 @@ def _compiled(function: Any) -> Any:
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def apart(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
-    """Compute each packed context by itself with `folded`. mask: one bool (1, 1, G T, T) for each context."""
+def attend_per_context(q: Tensor, k: Tensor, v: Tensor, mask: Sequence[Tensor]) -> Tensor:
+    """Compute each packed context by itself with `fused_attention`. mask: one bool (1, 1, G T, T) for each context."""
     lengths = [own.shape[-1] for own in mask]
     q, k = q.to(v.dtype), k.to(v.dtype)
     parts = zip(*(torch.split(x, lengths, dim=2) for x in (q, k, v)), mask, strict=True)
-    return torch.cat([folded(*part) for part in parts], dim=2)
+    return torch.cat([fused_attention(*part) for part in parts], dim=2)
 
 
-def product(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+def matmul_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Compute attention by two matrix products and a softmax. mask: bool (N, T, S)."""
     n, h, t, d = q.shape
     q = q.reshape(n, k.shape[1], -1, t, d) * d**-0.5  # (N, Hkv, G, T, D)

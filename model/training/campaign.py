@@ -245,7 +245,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     )
 
 
-def described(status: dict[str, Any]) -> str:
+def describe(status: dict[str, Any]) -> str:
     """Format a status as text."""
     lines = [f"campaign: {status['state']}" + (f", process {status['pid']}" if status["pid"] else "")]
     if "step" in status:
@@ -282,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if given.action == "status":
             status = campaign.status()
-            print(json.dumps(status) if given.json else described(status))
+            print(json.dumps(status) if given.json else describe(status))
         elif given.action == "start":
             print(campaign.start(given.commit, options))
         else:

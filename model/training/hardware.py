@@ -51,7 +51,7 @@ def flops(shape: Shape, rows: int, seen: float, targets: int) -> float:
     return float(body + 6 * shape.width * shape.vocabulary * targets)
 
 
-def ceiling(device: torch.device, dtype: torch.dtype, seconds: float = 1.0, size: int = 0) -> float:
+def peak_flops(device: torch.device, dtype: torch.dtype, seconds: float = 1.0, size: int = 0) -> float:
     """Measure the device's peak FLOP/s: the fastest product of two square matrices of ``size`` rows.
 
     size: 0 takes a size that suits the device.
@@ -62,11 +62,11 @@ def ceiling(device: torch.device, dtype: torch.dtype, seconds: float = 1.0, size
     one @ other
     best, end = 0.0, time.monotonic() + seconds
     while best == 0 or time.monotonic() < end:
-        settle(device)
+        synchronize(device)
         began = time.perf_counter()
         for _ in range(4):
             one @ other
-        settle(device)
+        synchronize(device)
         best = max(best, 4 * 2 * size**3 / (time.perf_counter() - began))
     return best
 
@@ -79,10 +79,10 @@ def fastest_dtype(device: torch.device) -> torch.dtype:
     """
     if device.type != "cpu":
         return torch.bfloat16
-    return max((torch.bfloat16, torch.float32), key=lambda dtype: ceiling(device, dtype, 0.02, 256))
+    return max((torch.bfloat16, torch.float32), key=lambda dtype: peak_flops(device, dtype, 0.02, 256))
 
 
-def settle(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until a device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -18,15 +18,16 @@ import torch
 from torch.nn import functional as F
 
 from mercury_lsp.config import Config
-from mercury_lsp.context.retrieval.ranking import USUAL
+from mercury_lsp.context.retrieval.ranking import DEFAULT_RELATED
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model import RECIPES
 from model.data.step_data import Cuts, Steps
 from model.evaluation.bootstrap import interval, ratio
-from model.training.attention import attention
+from model.training.batch import Batch
 from model.training.hardware import fastest_dtype
-from model.training.layout import NO_TARGET, Batch
+from model.training.layout import NO_TARGET
+from model.training.objective import hidden_states, products
 from model.training.recipe import Recipe
 
 # The mix of languages and holes is that of this recipe.
@@ -38,7 +39,7 @@ ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class HoleLoss:
     """The loss of one hole's middle and its stop token: nats in total, and the counts of tokens and characters.
 
     context: the number of the hole's context; the holes of a context end on the same line.
@@ -64,7 +65,7 @@ def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None)
         following_tokens=(served.following_tokens,) * 2,
         path_share=1.0,
         related_share=1.0,
-        related_tokens=(USUAL.tokens,) * 2,
+        related_tokens=(DEFAULT_RELATED.tokens,) * 2,
         other_sources=0.0,
         packed=True,
         causal=1.0,
@@ -77,28 +78,28 @@ def batches(tokenizer: Tokenizer, contexts: int = 0, corpus: Path | None = None)
 
 
 @torch.no_grad()
-def costs(
+def hole_losses(
     network: Network, tokenizer: Tokenizer, given: Iterable[Batch], dtype: torch.dtype | None = None
-) -> list[Cost]:
+) -> list[HoleLoss]:
     """Return a network's loss on each hole of the batches, in order.
 
-    dtype: the number format of matrix products; by default the device's fastest.
+    given: packed batches on the CPU. dtype: the number format of matrix products; by default the device's fastest.
     """
-    dtype = dtype or fastest_dtype(next(network.parameters()).device)
+    device = next(network.parameters()).device
+    dtype = dtype or fastest_dtype(device)
     made = []
     contexts = 0
     for batch in given:
         ends = list(accumulate(batch.lengths, initial=0))
-        attend, mask = attention(batch.rows, batch.lengths, network.shape.group)
-        device = batch.ids.device.type
-        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
-            hidden = network(batch.ids, batch.rows.position, mask, attend=attend)[0]
+        with products(device, dtype):
+            hidden = hidden_states(network, batch.to(device), dtype)[0]
             for rows in _middles(batch, tokenizer.specials.fim_middle):
                 target = batch.target[0, rows]
-                nats = F.cross_entropy(network.logits(hidden[rows]).float(), target, reduction="sum")
+                logits = network.logits(hidden[rows.to(device)]).float()
+                nats = F.cross_entropy(logits, target.to(device), reduction="sum")
                 text = tokenizer.decode(target.tolist())
                 number = contexts + bisect_right(ends, int(rows[0]))
-                made.append(Cost(number, float(nats), len(target), len(text)))
+                made.append(HoleLoss(number, float(nats), len(target), len(text)))
         contexts += len(batch.lengths)
     return made
 
@@ -116,7 +117,7 @@ def _middles(batch: Batch, fim_middle: int) -> list[torch.Tensor]:
     return found
 
 
-def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[str, Any]:
+def report(own: Sequence[HoleLoss], against: Sequence[HoleLoss] | None = None) -> dict[str, Any]:
     """Return nats per token and per character, and the 95% interval over contexts of the former.
 
     against: another model's losses on the same holes; adds the paired difference and its interval.
@@ -137,7 +138,7 @@ def report(own: Sequence[Cost], against: Sequence[Cost] | None = None) -> dict[s
     return made
 
 
-def _sums(own: Sequence[Cost], pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _sums(own: Sequence[HoleLoss], pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Sum the pairs of the holes of each context."""
     sums: dict[int, tuple[float, float]] = {}
     for cost, (nats, count) in zip(own, pairs, strict=True):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mercury_lsp.engine.backends.network import Network
-from model.training.layout import Batch
+from model.training.batch import Batch
 from model.training.objective import Objective
 
 

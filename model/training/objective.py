@@ -12,6 +12,7 @@ canvases in the same pass.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +22,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mercury_lsp.engine.backends.network import Network
 from model.training.attention import attention
+from model.training.batch import Batch
 from model.training.fused_loss import cross_entropy
 from model.training.hardware import fastest_dtype
-from model.training.layout import NO_TARGET, Batch
+from model.training.layout import NO_TARGET
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,46 +47,45 @@ class Objective(nn.Module):
         network: Network,
         dtype: torch.dtype,
         chunk: int = 0,
-        fast: bool = False,
-        taught: float = 0.0,
+        compiled: bool = False,
+        teacher_share: float = 0.0,
         teacher: Network | None = None,
         packed: bool = False,
     ) -> None:
         """Create the loss of a network.
 
-        dtype: the number format of matrix products. chunk: rows whose logits are computed at once, 0 for all. fast:
-        compile the network and the loss. taught: the share of a target that is a teacher's distribution. teacher: a
-        network with the same vocabulary; None if the causal rows teach the canvases. packed: the batches are packed,
-        and their lengths differ.
+        dtype: the number format of matrix products. chunk: rows whose logits are computed at once, 0 for all. compiled:
+        compile the network and the loss. teacher_share: the share of a target that is a teacher's distribution.
+        teacher: a network with the same vocabulary; None if the causal rows teach the canvases. packed: the batches are
+        packed, and their lengths differ.
         """
         super().__init__()
         self.network, self.dtype, self.chunk = network, dtype, chunk
-        self.taught, self.teacher = taught, teacher
+        self.teacher_share, self.teacher = teacher_share, teacher
         self.fused = packed and next(network.parameters()).device.type == "cpu"
-        if fast and packed:
+        if compiled and packed:
             for layer in network.layers:
                 layer.compile(dynamic=True)
-        elif fast:
+        elif compiled:
             network.compile(dynamic=False)
-        self.compiled_nats = torch.compile(self.nats, dynamic=False) if fast and chunk else self.nats
+        self.compiled_nats = torch.compile(self.nats, dynamic=False) if compiled and chunk else self.nats
 
     def forward(self, batch: Batch, worth: Tensor | float | None = None) -> Loss:
         """Compute the loss of a batch, without waiting for the device. Only rows with a target get logits.
 
         worth: the total weight of the targets, to divide the loss by; by default that of this batch.
         """
-        attend, mask = attention(batch.rows, batch.lengths, self.network.shape.group)
         kept, none = batch.chosen.clamp(min=0), batch.chosen < 0
         target = batch.target.flatten()[kept].masked_fill(none, NO_TARGET)
         weight = batch.weight.flatten()[kept].masked_fill(none, 0.0)
         canvas = batch.is_canvas.flatten()[kept] & ~none
-        with torch.autocast(batch.ids.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            hidden = self.network(batch.ids, batch.rows.position, mask, attend=attend)  # (N, L, W)
+        with products(batch.ids.device, self.dtype):
+            hidden = hidden_states(self.network, batch, self.dtype)
             given = [hidden.flatten(0, 1).index_select(0, kept), target]  # (K, W), (K,)
-            if self.taught:
+            if self.teacher_share:
                 taught = canvas if self.teacher is None else ~none
                 given += self.teacher_rows(batch, hidden.detach(), kept, taught)
-            if self.fused and not self.taught and torch.is_grad_enabled():
+            if self.fused and not self.teacher_share and torch.is_grad_enabled():
                 scale = weight / ((batch.worth if worth is None else worth) + 1e-6)
                 total, nats = cross_entropy(given[0], self.network.output_matrix, target, scale, self.dtype)
                 return Loss(total, self.sums(nats, canvas, none))
@@ -120,7 +121,7 @@ class Objective(nn.Module):
             hidden = self.teacher(batch.ids[:, : batch.clean], clean.position, mask, attend=attend)
         twin = batch.twin.flatten()[kept]
         row = kept // batch.ids.shape[1] * hidden.shape[1] + twin.clamp(min=0)
-        return hidden.flatten(0, 1).index_select(0, row), self.taught * (taught & (twin >= 0))
+        return hidden.flatten(0, 1).index_select(0, row), self.teacher_share * (taught & (twin >= 0))
 
     def nats(
         self, hidden: Tensor, target: Tensor, told: Tensor | None = None, share: Tensor | None = None
@@ -139,6 +140,19 @@ class Objective(nn.Module):
         # An einsum would compute K products of one row each.
         soft = logits.logsumexp(-1) - (belief * logits).sum(-1)
         return hard, hard + share * (soft - hard)
+
+
+def hidden_states(network: Network, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """Return the network's hidden states (N, L, W) for a batch on its device. dtype: that of matrix products."""
+    attend, mask = attention(batch.rows, batch.lengths, network.shape.group)
+    with products(batch.ids.device, dtype):
+        hidden: Tensor = network(batch.ids, batch.rows.position, mask, attend=attend)
+    return hidden
+
+
+def products(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Return a context in which matrix products are computed in ``dtype``."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def loss_of(network: Network, batch: Batch, dtype: torch.dtype | None = None) -> Loss:

@@ -40,6 +40,8 @@ class Recipe:
     chunk: int = 0
     # Holes of one context at most.
     holes: int = 4
+    # Rows of the canvases of one context at most; 0 fills the context, which is free if contexts are padded.
+    canvas_rows: int = 0
     # Each context draws its budgets uniformly from these ranges.
     prefix_tokens: tuple[int, int] = (48, 224)
     following_tokens: tuple[int, int] = (0, 96)

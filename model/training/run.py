@@ -21,16 +21,17 @@ from accelerate.utils import broadcast  # type: ignore[import-untyped]
 
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints import checkpoint
+from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.paths import cache_folder
 from model.compression.group_scales import GroupScales
 from model.compression.quantize import gptq, moments
 from model.compression.rounding import Rounding, bits
-from model.training.hardware import Work, ceiling, fastest_dtype, flops, return_memory, settle
-from model.training.heldout_middles import costs, report
+from model.training.batch import Batch
+from model.training.hardware import Work, fastest_dtype, flops, peak_flops, return_memory, synchronize
+from model.training.heldout_middles import hole_losses, report
 from model.training.lanes import Lanes
-from model.training.layout import Batch
-from model.training.objective import Objective, loss_of
+from model.training.objective import Objective, hidden_states
 from model.training.optimizers import advance, optimizers
 from model.training.plot import plot
 from model.training.recipe import Recipe
@@ -44,7 +45,7 @@ SELF = "self"
 TRIM = 32
 
 
-def find(model: str) -> Path:
+def find_checkpoint(model: str) -> Path:
     """Return the folder of the checkpoint that a recipe names; exit with a message if there is none."""
     try:
         return cache_folder() / "base" if model == "base" else checkpoint.find_model(model)
@@ -73,11 +74,12 @@ class Run:
         self.dtype = fastest_dtype(self.device) if recipe.bf16 else torch.float32
         teacher = None
         if recipe.taught and recipe.teacher != SELF:
-            teacher = Network.of(checkpoint.read_checkpoint(find(recipe.teacher)), self.dtype).to(self.device)
+            source = checkpoint.read_checkpoint(find_checkpoint(recipe.teacher))
+            teacher = Network.of(source, self.dtype).to(self.device)
 
         def objective(network: Network) -> Objective:
-            taught, packed = recipe.taught, recipe.packed
-            return Objective(network, self.dtype, recipe.chunk, recipe.compile, taught, teacher, packed)
+            share, packed = recipe.taught, recipe.packed
+            return Objective(network, self.dtype, recipe.chunk, recipe.compile, share, teacher, packed)
 
         alone = self.device.type == "cpu" and accelerator.num_processes == 1
         self.lanes = Lanes(self.network, recipe.lanes, objective) if recipe.lanes and alone else None
@@ -162,10 +164,10 @@ class Run:
         save(trained, name, self.network, self.tokenizer_json, about, width, scales)
         plot(self.folder)
 
-    def point(self, held: Sequence[Batch]) -> None:
+    def measure_curve(self, held: Sequence[Batch]) -> None:
         """Measure the held-out middles, and append a point to the learning curve."""
         with self.rounding.step() if self.rounded else nullcontext():
-            found = costs(self.network, self.base.tokenizer, held, self.dtype)
+            found = hole_losses(self.network, self.base.tokenizer, held, self.dtype)
         point = {"step": self.step, "rows": self.rows, "minutes": self.spent / 60, **report(found)}
         with (self.folder / CURVE).open("a", encoding="utf-8") as curve:
             curve.write(json.dumps(point) + "\n")
@@ -191,7 +193,7 @@ class Run:
         plain = Network(self.network.shape).to(self.device)
         plain.load_state_dict(self.network.state_dict())
         found = moments(
-            plain, lambda: (loss_of(plain, batch.to(self.device), self.dtype) for batch in inputs())
+            plain, lambda: (hidden_states(plain, batch.to(self.device), self.dtype) for batch in inputs())
         )
         scales = {}
         for name, values, scale in gptq(plain, found, bits, GROUP):
@@ -200,7 +202,7 @@ class Run:
                 scales[name] = broadcast(scale.float().to(self.device))
         self.rounding.fix(scales)
 
-    def take(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
+    def take_step(self, parts: tuple[Batch, ...]) -> torch.Tensor | None:
         """Take one step of the optimizers; return sums (6,): those of `Loss`, the loss and the norm of the gradient.
 
         The loss is the mean over the targets of all processes, however the contexts are distributed. Return None, and
@@ -213,7 +215,7 @@ class Run:
         sums = torch.zeros(5, device=self.device)
         causal = self.recipe.is_causal(self.step)
         for objective in self.plain:
-            objective.taught = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
+            objective.teacher_share = 0.0 if causal and self.recipe.teacher == SELF else self.recipe.taught
         with self.rounding.step() if self.rounded else nullcontext():
             if self.lanes is not None:
                 added = self.lanes.run(parts, worth, self.stop.is_set)
@@ -243,62 +245,84 @@ class Run:
         """
         recipe, device = self.recipe, self.device
         work = Work(device)
-        best = ceiling(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
-        sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
-        before = self.rows
-        began = asked = time.monotonic()
+        best = peak_flops(device, self.dtype, 1.0 if device.type == "cuda" else 0.2)
+        since = _StepTotals(device)
+        asked = since.began
         for parts in data:
-            waited += (time.monotonic() - asked) * work.done()
+            since.waited += (time.monotonic() - asked) * work.done()
             if self.scales is None and not self.rounded and self.progress > 1 - recipe.rounded:
                 self.round(inputs)
             rate = recipe.rate_at(self.progress, self.step)
             for optimizer in self.optimizers:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-            taken = self.take(parts)
+            taken = self.take_step(parts)
             if taken is None:
                 return
-            sums += taken
             work.mark()
-            rows = sum(part.ids.numel() for part in parts)
-            pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
-            operations += flops(self.network.shape, rows, pairs / rows, targets)
+            rows = since.add(parts, taken, self.network.shape)
             self.step += 1
-            steps += 1
             self.rows += rows * self.accelerator.num_processes
             if device.type == "cpu" and (self.lanes is not None or self.step % TRIM == 0):
                 return_memory()
-            if self.step % recipe.every and self.step < recipe.steps:
-                asked = time.monotonic()
-                continue
-            settle(device)
-            main, sitting = self.accelerator.is_main_process, time.monotonic() - began
-            shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=device)
-            told = self.accelerator.reduce(torch.cat((sums, shared)), "sum").tolist()
-            next_nats, next_count, nats, masked, loss, norm, stop, spent = told
-            took = time.monotonic() - began
-            self.spent = spent
-            self.masked += int(masked)
-            if stop:
-                self.stop.set()
-            yield {
-                "step": self.step,
-                "minutes": self.spent / 60,
-                "loss": loss / steps,
-                "next_token": next_nats / max(1, next_count),
-                "masked": nats / max(1, masked),
-                "rate": rate,
-                "norm": norm / steps,
-                "rows": self.rows,
-                "rows_per_s": (self.rows - before) / took,
-                "masked_per_s": masked / took,
-                # Model FLOPs of this process, as a share of its device's peak.
-                "utilisation": operations / took / best,
-                # The share of the time in which no batch was ready.
-                "waiting": waited / took,
-            }
-            if self.progress >= 1 or self.stop.is_set():
-                return
-            sums, steps, operations, waited = torch.zeros(6, device=device), 0, 0.0, 0.0
-            before = self.rows
-            began = asked = time.monotonic()
+            if self.step % recipe.every == 0 or self.step >= recipe.steps:
+                yield self._reduce_metrics(since, rate, best)
+                if self.progress >= 1 or self.stop.is_set():
+                    return
+                since = _StepTotals(device)
+            asked = time.monotonic()
+
+    def _reduce_metrics(self, since: _StepTotals, rate: float, best: float) -> dict[str, float]:
+        """Wait for the device and return the metrics of the steps since the last ones, as means over all processes.
+
+        All processes then have the same training time, and stop if one of them stops. best: the device's peak in
+        FLOP/s, see `peak_flops`.
+        """
+        synchronize(self.device)
+        main, sitting = self.accelerator.is_main_process, time.monotonic() - since.began
+        shared = torch.tensor([self.stop.is_set(), main * (self.spent + sitting)], device=self.device)
+        reduced = self.accelerator.reduce(torch.cat((since.sums, shared)), "sum").tolist()
+        next_nats, next_count, nats, masked, loss, norm, stop, self.spent = reduced
+        took = time.monotonic() - since.began
+        self.masked += int(masked)
+        if stop:
+            self.stop.set()
+        return {
+            "step": self.step,
+            "minutes": self.spent / 60,
+            "loss": loss / since.steps,
+            "next_token": next_nats / max(1, next_count),
+            "masked": nats / max(1, masked),
+            "rate": rate,
+            "norm": norm / since.steps,
+            "rows": self.rows,
+            "rows_per_s": since.rows * self.accelerator.num_processes / took,
+            "masked_per_s": masked / took,
+            # Model FLOPs of this process, as a share of its device's peak.
+            "utilisation": since.operations / took / best,
+            # The share of the time in which no batch was ready.
+            "waiting": since.waited / took,
+        }
+
+
+class _StepTotals:
+    """Totals over the steps of this process since the last metrics.
+
+    ``sums`` (6,): the sums of `Run.take_step`. ``waited``: seconds in which the device had no batch.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(6, device=device)
+        self.steps = self.rows = 0
+        self.operations = self.waited = 0.0
+        self.began = time.monotonic()
+
+    def add(self, parts: Sequence[Batch], taken: torch.Tensor, shape: Shape) -> int:
+        """Add one step to the totals; return its rows."""
+        rows = sum(part.ids.numel() for part in parts)
+        pairs, targets = sum(part.pairs for part in parts), sum(part.targets for part in parts)
+        self.sums += taken
+        self.steps += 1
+        self.rows += rows
+        self.operations += flops(shape, rows, pairs / rows, targets)
+        return rows

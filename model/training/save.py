@@ -50,7 +50,8 @@ def save(
         dtype = torch.bfloat16 if weight.ndim == 2 else weight.dtype
         parts = {key: weight.detach().to("cpu", dtype).contiguous()}
         if key in packed:
-            planes, scale = pack(weight.detach().cpu(), packed[key], GROUP, scales.get(key))
+            own = scales[key].cpu() if key in scales else None
+            planes, scale = pack(weight.detach().cpu(), packed[key], GROUP, own)
             parts = {f"{key}.planes": planes, f"{key}.scale": scale}
         bytes_ = sum(part.numel() * part.element_size() for part in parts.values())
         if shard and size + bytes_ > SHARD_BYTES:

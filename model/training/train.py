@@ -28,11 +28,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mercury_lsp.paths import cache_folder
 from model.data.loader import groups_for, loader
 from model.data.step_data import Steps
+from model.training.batch import Batch
 from model.training.hardware import keep_memory
 from model.training.heldout_middles import batches
-from model.training.layout import Batch
 from model.training.recipe import Recipe
-from model.training.run import METRICS, Run, find
+from model.training.run import METRICS, Run, find_checkpoint
 
 # GPTQ needs many more rows than a layer has inputs; the widest layer has 1,536.
 GRID_ROWS = 30_000
@@ -40,6 +40,42 @@ GRID_ROWS = 30_000
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line."""
+    arguments = parse(argv)
+    recipe: Recipe = arguments.recipe
+    # Parallel passes of different lengths would fragment a kept heap, up to 11 GB.
+    if not recipe.lanes:
+        keep_memory()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.set_float32_matmul_precision("high")
+    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    # The other processes wait for the first to cut shards.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
+    base = find_checkpoint(recipe.base)
+    run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
+    recipe = replace(recipe, seed=recipe.seed_for(run.base.fingerprint))
+    with accelerator.main_process_first():
+        groups = groups_for(recipe, base, run.base.tokenizer, arguments.shards, arguments.corpus)
+    steps = Steps(recipe, run.base.tokenizer, groups, accelerator.process_index, accelerator.num_processes)
+    # On these signals the run finishes its step, saves and ends.
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, lambda *_: run.stop.set())
+    train(run, steps, arguments.corpus)
+    if accelerator.is_main_process:
+        trained = run.folder / "checkpoint"
+        print(f"{trained}: {run.step} steps, {run.rows} rows, {run.masked} masked targets")
+        print(
+            f"to measure it:  python -m model.evaluation.suites.evaluate --suite single-line --model {trained}"
+        )
+        print(f"to ship it:     python -m model.compression.ship {trained}")
+    # A process that exits while another still saves would close the connection.
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the arguments of the command line; ``recipe`` is the recipe file's content with the options applied."""
     parser = argparse.ArgumentParser(
         prog="python -m model.training.train", description="Train a model by a recipe."
     )
@@ -62,66 +98,41 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--corpus", type=Path, help="folder of the corpus (default: in the cache folder)")
     arguments = parser.parse_args(argv)
-    recipe = Recipe.read(arguments.recipe)
     changed = {"steps": arguments.steps, "workers": arguments.workers}
+    recipe = Recipe.read(arguments.recipe)
     recipe = replace(recipe, **{name: value for name, value in changed.items() if value is not None})
     if arguments.minutes and 0 < recipe.causal < 1:
         parser.error("the phases of this recipe are counted in steps: end it by --steps")
-    # Parallel passes of different lengths would fragment a kept heap, up to 11 GB.
-    if not recipe.lanes:
-        keep_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    torch.set_float32_matmul_precision("high")
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    # The other processes wait for the first to cut shards.
-    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
-    base = find(recipe.base)
-    run = Run(recipe, arguments.runs / recipe.name, accelerator, arguments.minutes, base)
-    recipe = replace(recipe, seed=recipe.seed_for(run.base.fingerprint))
-    with accelerator.main_process_first():
-        groups = groups_for(recipe, base, run.base.tokenizer, arguments.shards, arguments.corpus)
-    steps = Steps(recipe, run.base.tokenizer, groups, accelerator.process_index, accelerator.num_processes)
-    # On these signals the run finishes its step, saves and ends.
-    for wanted in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(wanted, lambda *_: run.stop.set())
-    columns = (BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    arguments.recipe = recipe
+    return arguments
+
+
+def train(run: Run, steps: Steps, corpus: Path | None) -> None:
+    """Take a run's remaining steps and write its metrics and learning curve; save it regularly and at the end."""
+    recipe, main = run.recipe, run.accelerator.is_main_process
+    held = batches(run.base.tokenizer, corpus=corpus) if recipe.curve_rows and main else []
+    if held and not run.curve:
+        run.measure_curve(held)
     saved = time.monotonic()
-    quiet = not accelerator.is_main_process
-    held = []
-    if recipe.curve_rows and not quiet:
-        held = batches(run.base.tokenizer, corpus=arguments.corpus)
-        if not run.curve:
-            run.point(held)
-    log = Path(os.devnull) if quiet else run.folder / METRICS
-    with Progress(*columns, disable=quiet) as bar, log.open("a", encoding="utf-8") as metrics:
+    columns = (BarColumn(10), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    log = run.folder / METRICS if main else Path(os.devnull)
+    with Progress(*columns, disable=not main) as bar, log.open("a", encoding="utf-8") as metrics:
         task, rows = bar.add_task("", total=recipe.steps, completed=run.step), float(run.rows)
-        for measured in run.train(loader(steps, run.step, accelerator.device), lambda: unseen(steps)):
+        for measured in run.train(loader(steps, run.step, run.device), lambda: unseen_batches(steps)):
             metrics.write(json.dumps(measured) + "\n")
             metrics.flush()
             budget = measured["rows"] / run.step * recipe.steps
-            bar.update(task, completed=run.step, description=described(measured, budget))
+            bar.update(task, completed=run.step, description=describe(measured, budget))
             if held and measured["rows"] // recipe.curve_rows > rows // recipe.curve_rows:
-                run.point(held)
+                run.measure_curve(held)
             rows = measured["rows"]
             if time.monotonic() - saved > recipe.save_minutes * 60:
                 run.save()
                 saved = time.monotonic()
     run.save()
-    if not quiet:
-        trained = run.folder / "checkpoint"
-        print(f"{trained}: {run.step} steps, {run.rows} rows, {run.masked} masked targets")
-        print(
-            f"to measure it:  python -m model.evaluation.suites.evaluate --suite single-line --model {trained}"
-        )
-        print(f"to ship it:     python -m model.compression.ship {trained}")
-    # A process that exits while another still saves would close the connection.
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
 
 
-def unseen(steps: Steps) -> Iterator[Batch]:
+def unseen_batches(steps: Steps) -> Iterator[Batch]:
     """Yield batches with at least `GRID_ROWS` rows, from contexts after those of the run's last step.
 
     They have no canvases, because the causal rows alone decide which text is served.
@@ -135,7 +146,7 @@ def unseen(steps: Steps) -> Iterator[Batch]:
             return
 
 
-def described(measured: dict[str, float], budget: float) -> str:
+def describe(measured: dict[str, float], budget: float) -> str:
     """Return the text of the progress bar: nats per token, rows, speed, utilization of the device, wait for data."""
     return (
         f"next {measured['next_token']:.2f} masked {measured['masked']:.2f} | "

@@ -14,7 +14,7 @@ from mercury_lsp.arena.contestants import Contestant, NoAnswer, Player, load_pla
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 from mercury_lsp.errors import BadUsage, Failure
 
 HOSTED = Config(threads=1, remote_url="https://models.example/v1", remote_model="coder")
@@ -109,7 +109,7 @@ def test_a_hosted_model_answers_through_the_same_door() -> None:
 
 def test_what_goes_wrong_elsewhere_is_no_answer() -> None:
     with pytest.raises(NoAnswer, match="remote:coder gave no answer: too many requests"):
-        hosted(Unanswered("too many requests")).answer(places(1)[0])
+        hosted(NoResult("too many requests")).answer(places(1)[0])
 
 
 def test_what_goes_wrong_here_is_not_hidden() -> None:

@@ -23,7 +23,7 @@ from mercury_lsp.arena.contestants import (
 from mercury_lsp.arena.edits import Edit
 from mercury_lsp.arena.standings import compute_standings
 from mercury_lsp.config import Config
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
 
 SHORT = Config(threads=1, max_tokens=8)
 WORDS = ("value", "other", "count")
@@ -133,7 +133,7 @@ def test_what_is_alike_is_not_asked_and_the_user_may_stop(quick: list[Player]) -
 
 
 def test_where_a_hosted_model_gives_no_answer_there_is_no_match(players: list[Player]) -> None:
-    silent = hosted(Unanswered("busy"))
+    silent = hosted(NoResult("busy"))
     with pytest.raises(NoAnswer):
         matches.judge_by_truth([players[0], silent], places(1)[0], 0)
     missed: list[NoAnswer] = []

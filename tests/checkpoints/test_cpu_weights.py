@@ -76,8 +76,8 @@ def test_prepared_values_equal_those_of_the_checkpoint(home: Path, loaded: Check
     ids = [5, 3, 49151, 3]
     embedding = loaded.weights()["embedding.weight"]
     assert isinstance(embedding, Packed)
-    assert (found.embedded(ids) == embedding.matrix()[ids]).all()
-    assert found.embedded(ids).shape == (4, PACKABLE.width)
+    assert (found.embed(ids) == embedding.matrix()[ids]).all()
+    assert found.embed(ids).shape == (4, PACKABLE.width)
 
 
 def test_the_second_load_only_maps_the_file(
@@ -306,7 +306,7 @@ def test_mapped_weights_stay_readable_after_their_file_is_deleted(home: Path, lo
     first = prepare_and_compare(loaded)
     shutil.rmtree(home, ignore_errors=sys.platform == "win32")
     prepare_and_compare(loaded)
-    assert first.embedded([3]).any()
+    assert first.embed([3]).any()
 
 
 def test_unpacked_weights_and_weights_of_8_bits_are_not_prepared(

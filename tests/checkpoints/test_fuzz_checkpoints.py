@@ -71,8 +71,8 @@ def try_folder(folder: Path, ask: bool = True) -> None:
         loaded = load.load_checkpoint(str(folder))
         if isinstance(loaded, OpenCheckpoint):
             masks = [] if loaded.mask is None else [loaded.mask]
-            assert max(*masks, loaded.end, *loaded.ends) < loaded.shape.vocabulary
-            assert min(*masks, loaded.end, *loaded.ends) >= 0 and 0 <= loaded.family.block <= 64
+            assert max(*masks, loaded.end_token, *loaded.stop_tokens) < loaded.shape.vocabulary
+            assert min(*masks, loaded.end_token, *loaded.stop_tokens) >= 0 and 0 <= loaded.family.block <= 64
             assert loaded.family.causal == (loaded.mask is None)
         if ask:
             engine = load.load_engine(str(folder), "cpu", 1)

@@ -61,7 +61,7 @@ def test_all_sides_get_the_same_prompt_in_changing_order(
     assert [body["prompt"] for body in seen] == [list(encode_prompt(PROMPT, engine.tokenizer))] * 8
     assert ["stop" in body for body in seen] == [False, True, True, True, False, False, False, False]
     forbidden = [token for token, _ in seen[0]["logit_bias"]]
-    assert forbidden == list(engine.tokenizer.hidden)
+    assert forbidden == list(engine.tokenizer.forbidden)
     for turn in turns:
         assert turn.answers[SERVER].tokens == 2  # and the end
         assert turn.answers[SERVER].text == engine.tokenizer.decode([100])

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from support.fuzz_cases import cases
 
-from mercury_lsp.completion.pipeline import complete, nothing
+from mercury_lsp.completion.pipeline import complete, empty_completion
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
-from mercury_lsp.lsp.convert import plain
+from mercury_lsp.lsp.convert import completion_list
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import LANGUAGES
 
@@ -72,7 +72,7 @@ class Scripted:
         return 0
 
     def infill(self, *_: object) -> Any:
-        return replace(nothing(0, "").infill, text=self.text, tokens=9, confidence=1.0)
+        return replace(empty_completion(0, "").infill, text=self.text, tokens=9, confidence=1.0)
 
     def alternatives(self, *_: object) -> Iterator[Any]:
         return iter(())
@@ -102,12 +102,12 @@ def worst(seed: int, count: int) -> tuple[float, dict[str, Any]]:
         document = Document("file:///w/a", "a", case["language"], 1, case["text"])
         began = process_time()
         made = complete(
-            Snapshot(document, config, invoked=case["invoked"]),
+            Snapshot(document, config, manual=case["invoked"]),
             case["offset"],
             Scripted(case["answer"]),  # type: ignore[arg-type]
         )
         if made is not None:
-            plain(made, document, "utf-16")
+            completion_list(made, document, "utf-16")
         took = process_time() - began
         case["text"] = f"{case['text'][:60]!r} and so on"
         found = max(found, (took, case), key=lambda one: one[0])
@@ -138,5 +138,5 @@ def test_a_line_of_one_sign_is_answered(unit: str, language: str) -> None:
     document = Document("file:///w/a", "a", language, 1, text)
     for invoked in (False, True):
         began = process_time()
-        complete(Snapshot(document, Config(), invoked=invoked), len(text), Scripted(")"))  # type: ignore[arg-type]
+        complete(Snapshot(document, Config(), manual=invoked), len(text), Scripted(")"))  # type: ignore[arg-type]
         assert process_time() - began < MOST

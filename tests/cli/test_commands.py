@@ -424,7 +424,7 @@ def test_the_bundled_files_are_faultless_and_their_scenes_apart() -> None:
     assert {scene.path for scene in scenes()} == {path for path in SAMPLES_FOLDER.iterdir() if path.is_file()}
     for scene in scenes():
         document = Document(scene.uri, scene.path.name, scene.language_id, 1, scene.text)
-        assert Syntax.of(document).errors() == 0, scene.path
+        assert Syntax.of(document).error_count() == 0, scene.path
         assert scene.text.isascii()
         assert scene.original.strip() == scene.original != ""
     assert len({(scene.path, scene.start) for scene in scenes()}) == len(scenes())

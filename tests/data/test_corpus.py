@@ -14,7 +14,7 @@ from rich.console import Console
 
 from mercury_lsp.syntax.languages import for_document
 from model.data import corpus
-from model.data.clean import Evaluation, Originals, flaw, normalized, shingles, tokens
+from model.data.clean import Evaluation, Originals, flaw, normalize, shingles, tokens
 from model.data.corpus import SUFFIXES, CorpusError, Package, iter_documents, read_manifest
 from model.data.fetch import FetchError, fetch, members
 
@@ -78,7 +78,7 @@ def test_a_file_that_only_mentions_generating_is_kept() -> None:
 
 
 def test_line_endings_and_the_byte_order_mark_are_normalized() -> None:
-    assert normalized("\ufeffa\r\nb\rc\n".encode()) == "a\nb\nc\n"
+    assert normalize("\ufeffa\r\nb\rc\n".encode()) == "a\nb\nc\n"
 
 
 # --- a file among others ----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mercury_lsp.context.retrieval.index import MAX_FILE_CHARACTERS, read
-from model.data.definitions import CHARACTERS, DEFINITIONS, defining, definitions_of
+from model.data.definitions import CHARACTERS, DEFINITIONS, defining_files, definitions_of
 
 PYTHON = '''"""A module."""
 
@@ -98,6 +98,6 @@ def test_the_number_and_length_of_definitions_of_a_file_are_bounded() -> None:
 
 def test_files_are_found_by_the_names_that_they_define() -> None:
     texts = {"a.py": PYTHON, "b.py": PYTHON, "c.py": "def c1(): ...\n"}
-    found = defining(tuple(read(path, text) for path, text in texts.items()))
+    found = defining_files(tuple(read(path, text) for path, text in texts.items()))
     assert (found["Stack"], found["c1"], found.get("nothing")) == (("a.py", "b.py"), ("c.py",), None)
-    assert defining(()) == {}
+    assert defining_files(()) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model.evaluation.suites.functions import LANGUAGES, closing, cut, end, looping
+from model.evaluation.suites.functions import LANGUAGES, closing, cut, end, is_looping
 from model.evaluation.suites.suite import FILES, FOLDER, load, sample
 
 PYTHON = 'def f(x):\n    """Say x."""\n'
@@ -81,12 +81,12 @@ def test_the_class_around_a_function_is_closed() -> None:
 
 
 def test_repeated_lines_are_distinguished_from_similar_ones() -> None:
-    assert looping("    a = 1\n" + "    b = 2\n" * 5)
-    assert looping("x\n" + "    if a {\n        b;\n    }\n" * 5)
-    assert not looping("    b = 2\n" * 4)
-    assert not looping("".join(f"    b[{i}] = 2\n" for i in range(9)))
-    assert not looping("    x = 1                              ")
-    assert not looping("")
+    assert is_looping("    a = 1\n" + "    b = 2\n" * 5)
+    assert is_looping("x\n" + "    if a {\n        b;\n    }\n" * 5)
+    assert not is_looping("    b = 2\n" * 4)
+    assert not is_looping("".join(f"    b[{i}] = 2\n" for i in range(9)))
+    assert not is_looping("    x = 1                              ")
+    assert not is_looping("")
 
 
 @pytest.mark.parametrize("suite", ["humaneval", "cpp"])

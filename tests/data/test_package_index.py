@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from model.data.definitions import defining
+from model.data.definitions import defining_files
 from model.data.package_index import OPENED, PackageIndex
 
 FILES = [
@@ -18,7 +18,7 @@ def test_a_library_has_only_the_files_of_its_package() -> None:
     package_index = PackageIndex([*FILES, *OTHERS])
     library = package_index.library("p", "a/y.py")
     assert set(library.entries) == {path for _, path, _ in FILES}
-    found = defining(tuple(library.entries.values()))
+    found = defining_files(tuple(library.entries.values()))
     assert found["x0"] == ("a/x.py",) and "other" not in found
     assert package_index.library("none", "a/y.py").entries == {}
 

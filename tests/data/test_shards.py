@@ -18,7 +18,7 @@ from mercury_lsp.engine.tokenizer import Tokenizer
 from model.data import shards
 from model.data.groups import Group
 from model.data.shards import Index, Shards, main, parts, write
-from model.data.step_data import Cuts, Steps, found
+from model.data.step_data import Cuts, Steps, pick_group
 from model.training.recipe import Recipe
 
 CONTEXTS = 70
@@ -51,7 +51,7 @@ def test_shards_contain_the_groups_that_were_cut(
     groups, read = Cuts(recipe, tokenizer, corpus), Shards(folder, 0)
     assert len(read.index.shards) > 2
     for number in range(CONTEXTS):
-        assert text(read.group(number)) == text(found(groups, number))
+        assert text(read.group(number)) == text(pick_group(groups, number))
 
 
 def test_the_index_has_the_counts_of_the_groups(recipe: Recipe, folder: Path) -> None:

@@ -8,9 +8,9 @@ from support.shop import LIBRARY, OTHER, USES, document
 
 from mercury_lsp.context import prompt
 from mercury_lsp.context.retrieval.index import EMPTY, Library, read
-from mercury_lsp.context.retrieval.ranking import Related, choose
+from mercury_lsp.context.retrieval.ranking import Related, choose_snippets
 from mercury_lsp.engine.tokenizer import Snippet, Tokenizer
-from model.data.sources import ELSEWHERE, SOURCES, fused
+from model.data.sources import MAX_DEFINING_FILES, SOURCES, fused
 
 BUDGET = 200
 
@@ -27,7 +27,7 @@ def chosen(
 ) -> tuple[Snippet, ...]:
     shown = prompt.build(path, text[:offset], text[offset:], tokenizer.count, window)
     related = Related(budget, fused(sources))
-    return choose(document(text, path), offset, shown, library, tokenizer.count, related)
+    return choose_snippets(document(text, path), offset, shown, library, tokenizer.count, related)
 
 
 def test_definitions_of_imported_names_are_found_in_their_files(tokenizer: Tokenizer) -> None:
@@ -42,7 +42,7 @@ def test_a_used_name_is_found_if_only_few_files_define_it(tokenizer: Tokenizer) 
     text = "def show(canvas):\n    paint(canvas, 1)\n    \n"
     found = chosen(text, len(text) - 1, LIBRARY, tokenizer, ("definitions",))
     assert [snippet.path for snippet in found] == ["ui.py"]
-    many = {f"ui{i}.py": read(f"ui{i}.py", OTHER) for i in range(ELSEWHERE + 1)}
+    many = {f"ui{i}.py": read(f"ui{i}.py", OTHER) for i in range(MAX_DEFINING_FILES + 1)}
     assert chosen(text, len(text) - 1, Library(many), tokenizer, ("definitions",)) == ()
 
 

@@ -101,4 +101,4 @@ def test_scores_of_a_batch_equal_scores_of_each_session_alone(batched: BatchedNe
 
 def test_bytes_each_is_the_size_of_a_slots_kv_cache(batched: BatchedNetwork) -> None:
     shape = TINY
-    assert batched.bytes_each == 2 * shape.layers * shape.kv_heads * ROWS * shape.head_width * 4
+    assert batched.bytes_per_slot == 2 * shape.layers * shape.kv_heads * ROWS * shape.head_width * 4

@@ -14,7 +14,7 @@ from mercury_lsp.engine.api import Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.batched import BatchedNetwork
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
-from mercury_lsp.engine.backends.devices import executor_for, slots_for
+from mercury_lsp.engine.backends.devices import batcher_for, executor_for
 from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.batching import ContinuousBatcher, Slot, SlotRows
@@ -47,7 +47,7 @@ def loaded(tiny_model: Path) -> Checkpoint:
 
 @pytest.fixture
 def batcher(loaded: Checkpoint) -> Iterator[ContinuousBatcher]:
-    network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.hidden, "cpu", 6, 1024)
+    network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.forbidden, "cpu", 6, 1024)
     slots = ContinuousBatcher(network)
     yield slots
     slots.close()
@@ -59,7 +59,7 @@ def test_concurrent_sessions_share_passes_and_get_the_same_texts_as_alone(
     alone = []
     passes = 0
     for prompt in PROMPTS:
-        executor = CountingExecutor(TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+        executor = CountingExecutor(TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
         alone.append(LocalEngine(loaded, executor).infill(prompt, SAMPLING).text)
         passes += executor.passes
     assert len(set(alone)) > 1
@@ -83,10 +83,10 @@ class CountingExecutor(TorchExecutor):
 def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
     loaded = checkpoint.read_checkpoint(checkpoint.find_model("small"))
     network = Network.of(loaded)
-    alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.hidden, "cpu"))
+    alone = LocalEngine(loaded, TorchExecutor(network, loaded.tokenizer.forbidden, "cpu"))
     prompts = [PROMPTS[1], PROMPTS[4]]
     wanted = [alone.infill(prompt, SAMPLING).text for prompt in prompts]
-    slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.hidden, "cpu", 2, 512))
+    slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.forbidden, "cpu", 2, 512))
     assert run_concurrently(lambda prompt: infill_in_slot(loaded, slots.acquire(), prompt), prompts) == wanted
     assert all(wanted)
     assert slots.passes[2]
@@ -96,7 +96,7 @@ def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 def test_the_kernel_writes_the_same_texts_in_a_batch(packed_model: Path) -> None:
     loaded = checkpoint.read_checkpoint(packed_model)
-    slots = slots_for(loaded, "cpu", 1, 1 << 30, 1024)
+    slots = batcher_for(loaded, "cpu", 1, 1 << 30, 1024)
     texts = run_concurrently(lambda prompt: infill_in_slot(loaded, slots.acquire(), prompt))
     alone = LocalEngine(loaded, executor_for(loaded, "cpu", 1))
     assert texts == [alone.infill(prompt, SAMPLING).text for prompt in PROMPTS]
@@ -107,7 +107,7 @@ def test_the_kernel_writes_the_same_texts_in_a_batch(packed_model: Path) -> None
 class ControlledBatch:
     """A batch network whose passes wait for `go_on`, and fail while `fails` is set."""
 
-    device, threads, row_cost, slots, rows, bytes_each = "cpu", 1, 0.0, 4, 64, 1
+    device, threads, row_cost, slots, rows, bytes_per_slot = "cpu", 1, 0.0, 4, 64, 1
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -204,7 +204,7 @@ def test_too_many_rows_are_refused_and_a_freed_slot_is_used_again(
         slots.acquire()
     with pytest.raises(ValueError, match="do not fit"):
         run_rows(taken[0], 1, 65)
-    taken[0].leave()
+    taken[0].release()
     slots.acquire()
 
 

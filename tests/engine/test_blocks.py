@@ -16,10 +16,10 @@ from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.decoding.decode import DecodeBudget
 from mercury_lsp.engine.decoding.denoise import CommitRule, entropy_bound
 from mercury_lsp.engine.open_models.blocks import (
-    Blocks,
+    BlockModel,
     decode_in_blocks,
-    layout_of_open_block,
-    layout_of_whole_blocks,
+    open_block_layout,
+    whole_blocks_layout,
 )
 from mercury_lsp.engine.worker import Cancelled
 
@@ -28,8 +28,8 @@ MASK, BLOCK = 1, 4
 with_and_without_shift = pytest.mark.parametrize("shift", [True, False])
 
 
-def new_blocks(shift: bool = True, size: int = BLOCK) -> Blocks:
-    return Blocks(CachedModel(TorchExecutor(tiny_network(), [MASK], "cpu", 1)), size, MASK, shift)
+def new_blocks(shift: bool = True, size: int = BLOCK) -> BlockModel:
+    return BlockModel(CachedModel(TorchExecutor(tiny_network(), [MASK], "cpu", 1)), size, MASK, shift)
 
 
 def never() -> bool:
@@ -37,19 +37,19 @@ def never() -> bool:
 
 
 def test_rows_of_whole_blocks_attend_to_their_block_and_to_earlier_blocks() -> None:
-    rows = layout_of_whole_blocks(8, 8, BLOCK)
+    rows = whole_blocks_layout(8, 8, BLOCK)
     seen = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, 8), rows))
     assert seen[0].tolist() == [True] * 12 + [False] * 4
     assert seen[3].tolist() == seen[0].tolist()
     assert seen[4].all()
-    last = layout_of_open_block(12, BLOCK)
+    last = open_block_layout(12, BLOCK)
     assert attention_mask(last, TokenLayout.join(TokenLayout.clean(0, 12), last)).all()
 
 
 @with_and_without_shift
 def test_scores_of_a_block_equal_the_scores_of_one_pass_over_all_rows(shift: bool) -> None:
     network = tiny_network()
-    rows = layout_of_whole_blocks(0, 12, BLOCK)
+    rows = whole_blocks_layout(0, 12, BLOCK)
     ids = [*IDS[:10], MASK, MASK]
     mask = torch.from_numpy(attention_mask(rows, rows))[None]
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_scores_of_a_block_equal_the_scores_of_one_pass_over_all_rows(shift: boo
     logits[:, MASK] = -torch.inf
     wanted = logits.log_softmax(-1)[[9, 10] if shift else [10, 11]]
     read = new_blocks(shift)
-    before = read.read(IDS[:8], never)
+    before = read.extend(IDS[:8], never)
     assert (before is not None) == shift
     got = read.scores(IDS[8:10], [None, None], before)
     torch.testing.assert_close(torch.from_numpy(got.copy()), wanted, atol=1e-3, rtol=0)
@@ -73,10 +73,10 @@ def test_scores_of_a_block_equal_the_scores_of_one_pass_over_all_rows(shift: boo
 @with_and_without_shift
 @pytest.mark.parametrize("length", [3, 8, 9, 11])
 def test_a_used_cache_does_not_change_the_middle(shift: bool, length: int) -> None:
-    def decode(read: Blocks) -> tuple[list[int], bool]:
+    def decode(read: BlockModel) -> tuple[list[int], bool]:
         kept = read.reuse(IDS[:length])
         assert kept % BLOCK == 0
-        assert kept == len(read.passes.ids)
+        assert kept == len(read.cached_model.ids)
         limit = DecodeBudget(99, 10, never)
         told: list[Sequence[int]] = []
         middle = decode_in_blocks(
@@ -102,12 +102,12 @@ def test_a_used_cache_does_not_change_the_middle(shift: bool, length: int) -> No
 
 def test_a_changed_token_drops_its_whole_block_from_the_cache() -> None:
     read = new_blocks(shift=False)
-    read.read(IDS[:12], never)
+    read.extend(IDS[:12], never)
     assert read.reuse([*IDS[:10], 99, 98]) == 8
-    read.read(IDS[8:12], never)
+    read.extend(IDS[8:12], never)
     assert read.reuse(IDS[:12]) == 12
     shifted = new_blocks(shift=True)
-    shifted.read(IDS[:12], never)
+    shifted.extend(IDS[:12], never)
     assert shifted.reuse(IDS[:12]) == 8  # the last row of a block predicts the next token, so it runs again
 
 
@@ -128,5 +128,5 @@ def test_an_end_token_stops_decoding_and_cancelled_reading_keeps_the_rows_read_s
     long = new_blocks()
     asks = iter([False, True])
     with pytest.raises(Cancelled):
-        long.read(IDS * 4, lambda: next(asks))
-    assert len(long.passes.ids) == 64
+        long.extend(IDS * 4, lambda: next(asks))
+    assert len(long.cached_model.ids) == 64

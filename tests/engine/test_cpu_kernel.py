@@ -16,7 +16,7 @@ from support.models.tiny_models import PACKABLE
 
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.cpu import kernel
-from mercury_lsp.engine.backends.cpu.kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets, supports_shape
 from mercury_lsp.engine.backends.cpu.network import NativeBatch, NativeExecutor, NativeNetwork
 from mercury_lsp.engine.backends.cpu.sources import PackedSource
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
@@ -46,7 +46,7 @@ def make(loaded: Checkpoint) -> Make:
     assert prepared is not None
 
     def make(instructions: str | None = None, threads: int = 2) -> NativeExecutor:
-        return NativeExecutor(NativeNetwork(prepared, loaded.tokenizer.hidden, threads, instructions))
+        return NativeExecutor(NativeNetwork(prepared, loaded.tokenizer.forbidden, threads, instructions))
 
     return make
 
@@ -54,7 +54,7 @@ def make(loaded: Checkpoint) -> Make:
 @pytest.fixture
 def exact(loaded: Checkpoint) -> TorchExecutor:
     """Torch with the same weights, without rounded activations."""
-    return TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
+    return TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.forbidden, "cpu")
 
 
 def run_clean(executor: Any, first: int, last: int) -> NDArray[np.float32]:
@@ -205,7 +205,7 @@ def test_scores_are_log_probabilities_without_forbidden_tokens(make: Make, loade
     scores = ours.scores(run_clean(ours, 0, 5)[[4, 2]])
     assert scores.dtype == np.float32
     assert scores.shape == (2, PACKABLE.vocabulary)
-    assert np.flatnonzero(np.isinf(scores[0])).tolist() == list(loaded.tokenizer.hidden)
+    assert np.flatnonzero(np.isinf(scores[0])).tolist() == list(loaded.tokenizer.forbidden)
     assert np.exp(scores.astype(np.float64)).sum(-1) == pytest.approx(1.0, rel=1e-5)
 
 
@@ -221,10 +221,10 @@ def test_networks_that_the_kernel_cannot_run_are_declined(
     unpacked_model: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = checkpoint.read_checkpoint(unpacked_model)
-    assert not fits(tiny.shape)
-    assert fits(loaded.shape)
+    assert not supports_shape(tiny.shape)
+    assert supports_shape(loaded.shape)
     for kind in ({"qkv_bias": True}, {"head_norms": True}, {"tied": False}, {"vocabulary": 515}):
-        assert fits(replace(loaded.shape, **kind))
+        assert supports_shape(replace(loaded.shape, **kind))
     assert NativeNetwork.of(PackedSource(tiny), tiny.forbidden, 1) is None
     # As if the kernel were not installed.
     monkeypatch.setattr(kernel, "kernel_library", lambda: None)
@@ -240,7 +240,7 @@ def expected_of(model: str) -> tuple[Checkpoint, Sequence[int], NDArray[np.float
     """Return a shipped model, the ids of a real text, and their scores by torch with unrounded activations."""
     loaded = checkpoint.read_checkpoint(checkpoint.SHIPPED / model)
     ids = loaded.tokenizer.encode(TEXT)[:512]
-    torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.hidden, "cpu")
+    torchs = TorchExecutor(Network.of(loaded, torch.float32), loaded.tokenizer.forbidden, "cpu")
     return loaded, ids, torchs.scores(torchs.run(ids, TokenLayout.clean(0, len(ids)), 0))
 
 

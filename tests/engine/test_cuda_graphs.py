@@ -64,7 +64,7 @@ def test_both_executors_give_the_same_texts(tiny_model: Path, device: str, sampl
     loaded = checkpoint.read_checkpoint(tiny_model)
     texts = []
     for kind in (TorchExecutor, GraphExecutor):
-        engine = LocalEngine(loaded, kind(Network.of(loaded), loaded.tokenizer.hidden, device))
+        engine = LocalEngine(loaded, kind(Network.of(loaded), loaded.tokenizer.forbidden, device))
         typed = [replace(PROMPT, prefix=PROMPT.prefix + "sum("[:n]) for n in range(5)]
         texts.append([engine.infill(prompt, replace(sampling, max_tokens=12)).text for prompt in typed])
     assert texts[0] == texts[1]

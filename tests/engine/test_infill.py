@@ -25,7 +25,7 @@ from mercury_lsp.engine.decoding.decode import (
 )
 from mercury_lsp.engine.decoding.denoise import likeliest
 from mercury_lsp.engine.decoding.healing import Stem
-from mercury_lsp.engine.decoding.speculative import _finished, _looked_up, _repeated, _stops
+from mercury_lsp.engine.decoding.speculative import _canvas_places, _continuation, _look_up, _trusted_ending
 from mercury_lsp.engine.local_engine import UNVERIFIED_BLOCK_TOKENS, LocalEngine
 from mercury_lsp.engine.tokenizer import Hint, Prompt, encode_prompt
 from mercury_lsp.engine.worker import Cancelled
@@ -44,7 +44,7 @@ each_mode = pytest.mark.parametrize("sampling", MODES.values(), ids=MODES)
 def load(folder: Path) -> LocalEngine:
     """Load an engine in fp32: a random network's tokens are so equally likely that bf16 rounding would decide."""
     loaded = checkpoint.read_checkpoint(folder)
-    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
 
 
 class EndsAt(StopCondition):
@@ -54,9 +54,9 @@ class EndsAt(StopCondition):
         super().__init__(frozenset(), frozenset(), index)
 
     def __call__(self, index: int, token: int) -> bool:
-        return index == self.before
+        return index == self.visible_before
 
-    def after(self, hidden: int) -> EndsAt:
+    def after_stem(self, hidden: int) -> EndsAt:
         return self
 
 
@@ -93,8 +93,8 @@ def test_a_used_cache_gives_the_same_text_as_an_empty_one(
 def test_typing_runs_only_the_changed_rows(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.infill(PROMPT, Sampling(max_passes=1))
     rows: list[int] = []
-    run = engine.passes.run
-    monkeypatch.setattr(engine.passes, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
+    run = engine.cached_model.run
+    monkeypatch.setattr(engine.cached_model, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
     engine.infill(replace(PROMPT, prefix=PROMPT.prefix + "s"), Sampling(max_passes=1))
     # The end of the line and a canvas, one token and its canvas; the prompt has hundreds of rows.
     assert sum(rows) < 12 + 9 + 1 + 9
@@ -161,8 +161,10 @@ def test_special_strings_are_encoded_as_text_and_special_tokens_are_never_shown(
     layout = [special.fim_suffix, special.fim_prefix, special.fim_rest, special.fim_middle]
     assert [i for i in ids if i in names] == layout
     assert engine.tokenizer.decode(engine.tokenizer.encode(everything)) == everything
-    scores = engine.passes.scores(engine.passes.run([5], TokenLayout.clean(len(engine.passes.ids), 1)))
-    assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.hidden)
+    scores = engine.cached_model.scores(
+        engine.cached_model.run([5], TokenLayout.clean(len(engine.cached_model.ids), 1))
+    )
+    assert np.flatnonzero(np.isinf(scores[0])).tolist() == sorted(engine.tokenizer.forbidden)
 
 
 def test_verified_drafts_give_the_autoregressive_text_in_no_more_passes(engine: LocalEngine) -> None:
@@ -225,42 +227,46 @@ def test_a_wrong_hint_changes_no_text(engine: LocalEngine, typed: str) -> None:
             hinted = without_last_result(engine).infill(asked, sampling, Run(hint=Hint(text, typed)))
             assert (hinted.text, hinted.tokens, hinted.finished) == (plain.text, plain.tokens, plain.finished)
             assert hinted.confidence == pytest.approx(plain.confidence, rel=1e-3)
-            assert len(engine.passes.ids) <= hinted.prompt_tokens + hinted.tokens
+            assert len(engine.cached_model.ids) <= hinted.prompt_tokens + hinted.tokens
 
 
 def test_scores_after_a_rejected_token_are_not_kept(engine: LocalEngine) -> None:
-    def decode_with(opening: list[int]) -> DecodeResult:
-        ids, budget = engine._ids(PROMPT), DecodeBudget(64, 8, lambda: False)
-        engine.passes.read(ids[engine.passes.reuse(ids[:-1]) : -1], lambda: False)
+    def decode_with(first_scores: list[int]) -> DecodeResult:
+        ids, budget = engine._encode(PROMPT), DecodeBudget(64, 8, lambda: False)
+        engine.cached_model.extend(ids[engine.cached_model.reuse(ids[:-1]) : -1], lambda: False)
         stem = engine._stem(PROMPT, MODES["verified"])
-        ends = engine._any_end
-        return engine._decode(ids[-1:], MODES["verified"], ends, budget, lambda *_: None, stem, [], opening)
+        ends = engine._stop
+        return engine._decode(
+            ids[-1:], MODES["verified"], ends, budget, lambda *_: None, stem, [], first_scores
+        )
 
     plain = decode_with([])
     first, second, third, *_ = plain.tokens
-    for opening, rows in (([first, second + 1, third], 2), ([first, second, third], 4)):
-        result = decode_with(opening)
-        assert result.tokens == plain.tokens and result.opening is not None
-        told = [float(scores[token]) for scores, token in zip(result.opening, plain.tokens, strict=False)]
+    for first_scores, rows in (([first, second + 1, third], 2), ([first, second, third], 4)):
+        result = decode_with(first_scores)
+        assert result.tokens == plain.tokens and result.first_scores is not None
+        told = [
+            float(scores[token]) for scores, token in zip(result.first_scores, plain.tokens, strict=False)
+        ]
         assert told == pytest.approx(plain.logp[:rows], rel=1e-3)
 
 
 def test_prompt_lookup_prefers_the_hint() -> None:
     hint = [1, 2, 3, 4, 5]
-    assert _looked_up([9, 2, 3, 8, 2, 3], hint, 2, 3) == [4, 5]  # rather than [8, 2, 3]
-    assert _looked_up([9, 2, 3, 8, 2, 3], [], 2, 3) == [8, 2, 3]
-    assert _looked_up([9, 2, 3, 8, 2, 3], [1, 2], 2, 3) == [8, 2, 3]
-    assert Hint("value(x)", "val").left == "ue(x)"
-    assert Hint("value(x)", "var").left == ""
+    assert _look_up([9, 2, 3, 8, 2, 3], hint, 2, 3) == [4, 5]  # rather than [8, 2, 3]
+    assert _look_up([9, 2, 3, 8, 2, 3], [], 2, 3) == [8, 2, 3]
+    assert _look_up([9, 2, 3, 8, 2, 3], [1, 2], 2, 3) == [8, 2, 3]
+    assert Hint("value(x)", "val").untyped == "ue(x)"
+    assert Hint("value(x)", "var").untyped == ""
 
 
 def test_prompt_lookup_finds_the_tokens_after_the_latest_earlier_occurrence() -> None:
     ids = [1, 2, 3, 4, 1, 2, 5, 6, 7, 1, 2]
-    assert _repeated(ids, 2, 3) == [5, 6, 7]
-    assert _repeated(ids, 2, 9) == [5, 6, 7, 1, 2]
-    assert _repeated(ids, 3, 3) == []
-    assert _repeated([4, 4, 4], 2, 3) == [4]
-    assert _repeated([1], 2, 3) == []
+    assert _continuation(ids, 2, 3) == [5, 6, 7]
+    assert _continuation(ids, 2, 9) == [5, 6, 7, 1, 2]
+    assert _continuation(ids, 3, 3) == []
+    assert _continuation([4, 4, 4], 2, 3) == [4]
+    assert _continuation([1], 2, 3) == []
 
 
 def test_slack_accepts_drafts_that_are_nearly_as_likely(engine: LocalEngine) -> None:
@@ -285,20 +291,20 @@ def log_probabilities(chances: list[list[float]]) -> NDArray[np.float32]:
 def test_a_draft_with_an_end_is_used_unverified_only_if_it_is_likely_enough() -> None:
     ends = StopCondition(frozenset([0]), newlines=frozenset([1]))
     scores = log_probabilities([[0.1, 0.1, 0.8, 0.0], [0.1, 0.6, 0.1, 0.2], [0.0, 0.0, 0.0, 1.0]])
-    found = _finished(*likeliest(scores), 0.45, ends, before=1)
+    found = _trusted_ending(*likeliest(scores), 0.45, ends, index=1)
     assert found is not None
     assert (found.tokens, found.logp) == ([2], pytest.approx([math.log(0.8), math.log(0.6)]))
-    assert _finished(*likeliest(scores), 0.5, ends, before=1) is None  # 0.48
-    assert _finished(*likeliest(scores[:1]), 0.1, ends, before=1) is None  # no end
+    assert _trusted_ending(*likeliest(scores), 0.5, ends, index=1) is None  # 0.48
+    assert _trusted_ending(*likeliest(scores[:1]), 0.1, ends, index=1) is None  # no end
     assert (
-        _finished(*likeliest(log_probabilities([[1.0, 0.0]])), 1.0, ends, before=1) is None
+        _trusted_ending(*likeliest(log_probabilities([[1.0, 0.0]])), 1.0, ends, index=1) is None
     )  # the bound is exclusive
 
 
 def test_trust_saves_the_passes_that_would_verify_the_draft(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_ends", lambda sampling: EndsAt(8))
+    monkeypatch.setattr(engine, "_stop_condition", lambda sampling: EndsAt(8))
     verified = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
     trusted = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0, draft_trust=0.0))
     assert verified.finished
@@ -310,7 +316,7 @@ def test_trust_saves_the_passes_that_would_verify_the_draft(
 
 def test_verified_rows_stay_in_the_cache(engine: LocalEngine) -> None:
     got = engine.infill(PROMPT, replace(MODES["verified"], draft_surety=0.0))
-    kept = engine.tokenizer.decode(engine.passes.ids[got.prompt_tokens :])
+    kept = engine.tokenizer.decode(engine.cached_model.ids[got.prompt_tokens :])
     assert kept == got.text
 
 
@@ -347,21 +353,21 @@ def test_the_likelihood_of_the_first_lines_is_that_of_their_tokens(engine: Local
     )
     heads = [text[: line.end] for line in whole.lines]
     assert heads[0] == "x = 1" and heads[-1].rstrip() == "x = 1\n    y = é2"
-    parts = [whole.first(count) for count in range(1, len(heads) + 1)]
+    parts = [whole.first_lines(count) for count in range(1, len(heads) + 1)]
     assert [part.text for part in parts] == heads and all(part.finished for part in parts)
     for part in parts:
         assert "\n" in engine.tokenizer.decode(tokens[part.tokens - 1 : part.tokens])
         assert part.confidence**part.tokens == pytest.approx(math.exp(sum(logp[: part.tokens])))
     assert parts[-1].lines == whole.lines[:-1]
-    assert whole.first(len(heads) + 1) == whole.first(9) == whole
+    assert whole.first_lines(len(heads) + 1) == whole.first_lines(9) == whole
 
 
 def test_prefill_skips_prompts_with_fewer_missing_tokens_than_least(engine: LocalEngine) -> None:
     asked = replace(PROMPT, path="fourth.py")
-    unread = engine.prefill(asked, least=10**6)
+    unread = engine.prefill(asked, min_tokens=10**6)
     assert unread == 0
-    assert engine.prefill(asked, least=64) > 64
-    assert engine.prefill(replace(asked, prefix=asked.prefix + "x"), least=64) == 0
+    assert engine.prefill(asked, min_tokens=64) > 64
+    assert engine.prefill(replace(asked, prefix=asked.prefix + "x"), min_tokens=64) == 0
     assert engine.prefill(replace(asked, prefix=asked.prefix + "x")) > 0
 
 
@@ -386,7 +392,7 @@ def test_alternatives_continue_with_the_models_own_tokens(
     decode = engine._decode
 
     def spy(tail: list[int], *rest: Any, **options: Any) -> DecodeResult:
-        there = [*engine.passes.ids, *tail]
+        there = [*engine.cached_model.ids, *tail]
         middle = decode(tail, *rest, **options)
         decode_with.append((there, middle))
         return middle
@@ -401,10 +407,10 @@ def test_alternatives_continue_with_the_models_own_tokens(
         stem = ids[len(prompt) :]
         assert tuple(ids[: len(prompt)]) == prompt and 1 <= len(stem) <= 12
         assert other.text == engine.tokenizer.decode([*stem, *middle.tokens])
-        engine.passes.reuse([])
+        engine.cached_model.reuse([])
         limit = DecodeBudget(64, 12 - len(stem), lambda: False)
         none = Stem(engine._token_bytes, b"")
-        plain = decode_autoregressive(engine.passes, ids, engine._any_end, limit, lambda *_: None, none)
+        plain = decode_autoregressive(engine.cached_model, ids, engine._stop, limit, lambda *_: None, none)
         assert middle.tokens == plain.tokens
 
 
@@ -441,14 +447,14 @@ def test_the_places_of_canvases_change_no_text(engine: LocalEngine, block: int, 
 
 
 def test_canvases_are_placed_after_drafted_tokens_that_may_be_wrong() -> None:
-    assert _stops([], 1.0) == [0]
-    assert _stops([0.9, 0.5], 0.0) == [0, 1, 2]
-    assert _stops([0.9, 0.5], 0.45) == [
+    assert _canvas_places([], 1.0) == [0]
+    assert _canvas_places([0.9, 0.5], 0.0) == [0, 1, 2]
+    assert _canvas_places([0.9, 0.5], 0.45) == [
         1,
         2,
     ]  # wrong at the first token: 0.1; at the second: 0.45; never: 0.45
-    assert _stops([0.9, 0.8], 1.0) == [2]
-    assert _stops([0.2, 0.9], 1.0) == [0]
+    assert _canvas_places([0.9, 0.8], 1.0) == [2]
+    assert _canvas_places([0.2, 0.9], 1.0) == [0]
 
 
 STEMS = {
@@ -472,7 +478,7 @@ def test_a_middle_continues_its_stem_and_does_not_repeat_it(
     got = without_last_result(engine).infill(
         replace(PROMPT, stem=stem), sampling, Run(on_progress=drafts.append)
     )
-    ids = engine.passes.ids[got.prompt_tokens :]
+    ids = engine.cached_model.ids[got.prompt_tokens :]
     whole = engine.tokenizer.decode(ids)
     # A random network never repeats a token at once.
     assert got.text and not got.text.startswith(stem)
@@ -485,9 +491,9 @@ def test_the_likelihood_is_conditional_on_the_stem(engine: LocalEngine) -> None:
     sampling = replace(MODES["autoregressive"], max_tokens=1)
     for stem in STEMS.values():
         engine.infill(replace(PROMPT, stem=stem), sampling)
-        engine.passes.reuse(encode_prompt(PROMPT, engine.tokenizer)[:-1])
-        last = engine.passes.read([engine.tokenizer.specials.fim_middle], lambda: False)
-        row = engine.passes.scores(last)[0].astype(np.float64)
+        engine.cached_model.reuse(encode_prompt(PROMPT, engine.tokenizer)[:-1])
+        last = engine.cached_model.extend([engine.tokenizer.specials.fim_middle], lambda: False)
+        row = engine.cached_model.scores(last)[0].astype(np.float64)
         allowed = engine._token_bytes.allowed(stem.encode())
         best = row[allowed].max() - np.log(np.exp(row[allowed]).sum())
         got = without_last_result(engine).infill(replace(PROMPT, stem=stem), sampling)
@@ -499,10 +505,10 @@ def test_a_typed_character_that_the_last_middle_predicted_needs_no_pass(
 ) -> None:
     sampling = MODES["verified"]
     whole = engine.infill(replace(PROMPT, stem="v"), sampling)
-    first = engine.tokenizer.decode(engine.passes.ids[whole.prompt_tokens :][:1])
+    first = engine.tokenizer.decode(engine.cached_model.ids[whole.prompt_tokens :][:1])
     rows: list[int] = []
-    run = engine.passes.run
-    monkeypatch.setattr(engine.passes, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
+    run = engine.cached_model.run
+    monkeypatch.setattr(engine.cached_model, "run", lambda ids, rest: rows.append(len(ids)) or run(ids, rest))
     sure = whole.confidence**whole.tokens
     for n in range(2, len(first)):
         got = engine.infill(replace(PROMPT, stem=first[:n]), sampling)
@@ -512,7 +518,7 @@ def test_a_typed_character_that_the_last_middle_predicted_needs_no_pass(
         assert got.confidence**got.tokens >= sure * 0.999
         assert not rows and not got.forward_passes
         other_engine = without_last_result(other_engine)
-        other_engine.passes.reuse([])
+        other_engine.cached_model.reuse([])
 
 
 def test_a_changed_stem_reuses_the_scores_of_the_last_request(
@@ -538,8 +544,8 @@ def test_a_stem_with_a_line_break_needs_at_most_one_more_pass(engine: LocalEngin
 def test_a_line_break_in_the_stem_does_not_end_a_single_line() -> None:
     ends = StopCondition(frozenset([0]), frozenset([7]))
     assert [ends(i, 7) for i in range(3)] == [False, True, True]
-    assert [ends.after(2)(i, 7) for i in range(4)] == [False, False, False, True]
-    assert ends.after(2)(0, 0)
+    assert [ends.after_stem(2)(i, 7) for i in range(4)] == [False, False, False, True]
+    assert ends.after_stem(2)(0, 0)
 
 
 def test_alternatives_continue_the_stem(engine: LocalEngine) -> None:

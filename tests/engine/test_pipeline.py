@@ -10,15 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.pipeline import Job, Kept, complete, declined, prepare, question
+from mercury_lsp.completion.committed import CommittedText, likelihood
+from mercury_lsp.completion.pipeline import (
+    Job,
+    PipelineCache,
+    build_prompt,
+    complete,
+    decline_reason,
+    prefill_document,
+)
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library, read
 from mercury_lsp.context.retrieval.ranking import Related
 from mercury_lsp.engine.api import Infill, Line, Progress, ScoredToken
 from mercury_lsp.engine.backends.torch_executor import TorchExecutor
-from mercury_lsp.engine.decoding.speculative import affordable
+from mercury_lsp.engine.decoding.speculative import draft_defaults
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
@@ -92,7 +99,7 @@ def test_an_unlikely_text_is_shown_only_for_manual_requests(engine: LocalEngine)
             assert found.shown and free.shown.startswith(found.shown) and found.reason is None
         else:
             assert found.shown is None and "not sure enough" in (found.reason or "")
-        asked = complete(replace(limited, invoked=True), 15, engine)
+        asked = complete(replace(limited, manual=True), 15, engine)
         assert asked is not None and asked.shown == free.shown
 
 
@@ -101,17 +108,19 @@ def test_typing_computes_only_changed_tokens_the_rest_of_the_line_and_a_canvas(
 ) -> None:
     """The file is larger than the windows, which move only by strides."""
     rows: list[int] = []
-    run = engine.passes.run
-    monkeypatch.setattr(engine.passes, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where))
+    run = engine.cached_model.run
+    monkeypatch.setattr(
+        engine.cached_model, "run", lambda ids, where: rows.append(len(ids)) or run(ids, where)
+    )
     lines = "".join(f"    value_{i} = compute({i}, other)  # line {i}\n" for i in range(150))
     before, rest, after = f"def f(other):\n{lines}    total = ", " + 1)", f"\n{lines}"
-    tokens, canvas, moved = engine.tokenizer.encode, affordable(TorchExecutor.row_cost).block + 1, 0
+    tokens, canvas, moved = engine.tokenizer.encode, draft_defaults(TorchExecutor.row_cost).block + 1, 0
     complete(snapshot(text=before + rest + after), len(before), engine)
-    old = question(snapshot(text=before + rest + after), len(before), engine)
+    old = build_prompt(snapshot(text=before + rest + after), len(before), engine)
     for key in "(compute(value_12, other) - value_13 * (other[4] + value_14":
         before += key
         there = snapshot(text=before + rest + after)
-        new = question(there, len(before), engine)
+        new = build_prompt(there, len(before), engine)
         rows.clear()
         complete(there, len(before), engine)
         assert new.following == old.following
@@ -140,24 +149,24 @@ def test_typing_computes_only_changed_tokens_the_rest_of_the_line_and_a_canvas(
 def test_a_prefetched_prompt_is_not_read_again(engine: LocalEngine) -> None:
     there = snapshot(path="prepared.py", text=TEXT * 9)
     with pytest.raises(Cancelled):
-        prepare(there, 0, engine, lambda: True, None)
-    prepare(there, 0, engine, lambda: False, None)
+        prefill_document(there, 0, engine, lambda: True, None)
+    prefill_document(there, 0, engine, lambda: False, None)
     found = complete(there, 0, engine)
     assert found is not None and found.infill.cached_tokens >= found.infill.prompt_tokens - 1
 
 
 def test_committed_text_is_shown_under_the_same_rules_as_a_whole_text(engine: LocalEngine) -> None:
-    told: list[Committed] = []
+    told: list[CommittedText] = []
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
-    found = complete(words, 15, engine, Job(commit=told.append))
+    found = complete(words, 15, engine, Job(on_commit=told.append))
     assert found is not None
-    parts = [committed.judged() for committed in told]
+    parts = [committed.judge() for committed in told]
     assert len(parts) > 1
     assert all(found.text.startswith(part.text) and part.end == 15 for part in parts)
     assert any(part.shown for part in parts)
     unsure = replace(words, config=replace(config, show_likelihood=1))
-    assert not any(replace(committed, snapshot=unsure).judged().shown for committed in told)
+    assert not any(replace(committed, snapshot=unsure).judge().shown for committed in told)
 
 
 LINES = Infill(
@@ -192,22 +201,22 @@ def test_the_number_of_shown_lines_has_the_highest_expected_gain(least: float, s
     text = "def f():\r\n    \r\n\r\nx = 1\r\n"
     there = snapshot(text=text, show_likelihood=least)
     offset = len("def f():\r\n    ")
-    committed = Committed(there, offset, Syntax.of(there.document), False, LINES)
-    found = committed.judged()
+    committed = CommittedText(there, offset, Syntax.of(there.document), False, LINES)
+    found = committed.judge()
     assert found.shown == shown and found.text == LINES.text
     assert (found.reason is None) == (shown is not None)
     if shown is not None:
         assert found.infill.text == shown.replace("\r\n", "\n")
-    asked = replace(committed, snapshot=replace(there, invoked=True)).judged()
+    asked = replace(committed, snapshot=replace(there, manual=True)).judge()
     assert asked.shown == "one()\r\n    two()\r\n    three()"
 
 
 def test_the_likelihood_of_a_cut_text_is_that_of_the_remaining_lines() -> None:
     text = "def f():\n    \n    three()\n"
     there = snapshot(text=text, show_likelihood=0.2)
-    found = Committed(there, 13, Syntax.of(there.document), False, LINES).judged()
+    found = CommittedText(there, 13, Syntax.of(there.document), False, LINES).judge()
     assert found.shown == "one()\n    two()"
-    assert found.infill == LINES.first(2)
+    assert found.infill == LINES.first_lines(2)
 
 
 def test_an_unlikely_end_of_a_line_is_cut_off() -> None:
@@ -219,7 +228,7 @@ def test_an_unlikely_end_of_a_line_is_cut_off() -> None:
         lines=(),
         scored=(ScoredToken(14, -0.05), ScoredToken(16, -2.0), ScoredToken(20, -2.0)),
     )
-    found = Committed(there, 13, Syntax.of(there.document), True, sure).judged()
+    found = CommittedText(there, 13, Syntax.of(there.document), True, sure).judge()
     assert found.shown == "return compute" and found.text == text
     assert found.infill.scored == sure.scored[:1] and found.infill.tokens == 1
 
@@ -238,13 +247,13 @@ def test_a_cut_text_fits_the_rest_of_the_line(marked: str, text: str, sure: int,
     scored = (ScoredToken(sure, -0.02), ScoredToken(len(text), -4.0))
     infill = replace(LINES, text=text, lines=(), scored=scored)
     offset = marked.index("¦")
-    assert Committed(there, offset, Syntax.of(there.document), True, infill).judged().shown == shown
+    assert CommittedText(there, offset, Syntax.of(there.document), True, infill).judge().shown == shown
 
 
 def test_the_whole_text_is_shown_if_the_model_gives_no_probabilities() -> None:
     there = snapshot(text="def f():\n    \n", show_likelihood=0.9)
     silent = replace(LINES, text="return 1", lines=(), scored=(), confidence=1.0)
-    assert Committed(there, 13, Syntax.of(there.document), True, silent).judged().shown == "return 1"
+    assert CommittedText(there, 13, Syntax.of(there.document), True, silent).judge().shown == "return 1"
 
 
 class RecordingEngine:
@@ -260,8 +269,8 @@ class RecordingEngine:
     def count(self, text: str) -> int:
         return self._engine.count(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], least: int) -> int:
-        self.read.append(least)
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], min_tokens: int) -> int:
+        self.read.append(min_tokens)
         return 0
 
 
@@ -272,8 +281,8 @@ def test_trigger_rules_prevent_a_pass_unless_the_request_is_manual(engine: Local
     assert found is not None and found.shown is None
     assert found.reason == "the cursor is in the middle of a word"
     assert found.infill.forward_passes == 0 and asked.read == [64]
-    assert declined(there) is None
-    invoked = complete(replace(there, invoked=True), offset, engine)
+    assert decline_reason(there) is None
+    invoked = complete(replace(there, manual=True), offset, engine)
     assert invoked is not None and invoked.infill.forward_passes > 0
     comment = snapshot(text="x = 1  # a\n", in_strings_and_comments=False)
     found = complete(comment, 10, asked)  # type: ignore[arg-type]
@@ -290,22 +299,22 @@ def words(**options: object) -> Snapshot:
 
 def test_alternatives_are_distinct_and_sorted_by_likelihood(engine: LocalEngine) -> None:
     alone = complete(words(), 15, engine)
-    assert alone is not None and alone.others == ()
+    assert alone is not None and alone.alternatives == ()
     for most in (1, 2, 4):
-        found = complete(words(), 15, engine, Job(others=most, patience=math.inf))
+        found = complete(words(), 15, engine, Job(max_alternatives=most, search_seconds=math.inf))
         assert found is not None and found.shown == alone.shown
-        assert len(found.others) == most
-        texts = ["".join((one.shown or "").split()) for one in (found, *found.others)]
+        assert len(found.alternatives) == most
+        texts = ["".join((one.shown or "").split()) for one in (found, *found.alternatives)]
         assert len(set(texts)) == most + 1 and all(texts)
-        sure = [likelihood(one.infill.confidence, one.infill.tokens) for one in found.others]
+        sure = [likelihood(one.infill.confidence, one.infill.tokens) for one in found.alternatives]
         assert sure == sorted(sure, reverse=True)
-        assert all(one.start == one.end == 15 and one.others == () for one in found.others)
+        assert all(one.start == one.end == 15 and one.alternatives == () for one in found.alternatives)
 
 
 def test_alternatives_that_are_late_are_left_out(engine: LocalEngine) -> None:
-    told: list[Committed] = []
-    found = complete(words(), 15, engine, Job(commit=told.append, others=4, patience=0.0))
-    assert found is not None and found.shown and found.others == ()
+    told: list[CommittedText] = []
+    found = complete(words(), 15, engine, Job(on_commit=told.append, max_alternatives=4, search_seconds=0.0))
+    assert found is not None and found.shown and found.alternatives == ()
     # The text that a deadline would show in the meantime.
     assert told[-1].infill.text == found.text
 
@@ -313,12 +322,12 @@ def test_alternatives_that_are_late_are_left_out(engine: LocalEngine) -> None:
 def test_a_job_that_is_cancelled_during_its_alternatives_stops(engine: LocalEngine) -> None:
     cancelled = False
 
-    def tell(committed: Committed) -> None:
+    def tell(committed: CommittedText) -> None:
         nonlocal cancelled
         cancelled = committed.infill.finished or committed.infill.tokens >= 8
 
     with pytest.raises(Cancelled):
-        complete(words(), 15, engine, Job(lambda: cancelled, commit=tell, others=4))
+        complete(words(), 15, engine, Job(lambda: cancelled, on_commit=tell, max_alternatives=4))
 
 
 def test_likelihood_is_the_probability_of_the_whole_text() -> None:
@@ -344,12 +353,12 @@ def test_a_cancelled_completion_stops(engine: LocalEngine) -> None:
 def test_disabled_private_and_binary_documents_are_declined(
     engine: LocalEngine, where: Snapshot, reason: str
 ) -> None:
-    assert reason in (declined(where) or "")
+    assert reason in (decline_reason(where) or "")
     assert complete(where, 0, engine) is None
 
 
 def test_other_documents_are_not_declined() -> None:
-    assert declined(snapshot(disabled_languages=("go",))) is None
+    assert decline_reason(snapshot(disabled_languages=("go",))) is None
 
 
 STORE = "class Store:\n    def lowest(self) -> str:\n        return min(self.stock)\n"
@@ -363,13 +372,15 @@ def snapshot_with_library(text: str, **options: object) -> Snapshot:
 
 def test_related_text_is_in_the_prompt_unless_project_files_is_none(engine: LocalEngine) -> None:
     offset = CALLS.index("    \n") + 4
-    assert question(snapshot_with_library(CALLS, project_files="none"), offset, engine).related == ()
-    found = question(snapshot_with_library(CALLS), offset, engine)
+    assert build_prompt(snapshot_with_library(CALLS, project_files="none"), offset, engine).related == ()
+    found = build_prompt(snapshot_with_library(CALLS), offset, engine)
     assert [snippet.path for snippet in found.related] == ["store.py"]
-    assert replace(found, related=()) == question(
+    assert replace(found, related=()) == build_prompt(
         snapshot_with_library(CALLS, project_files="none"), offset, engine
     )
-    none = question(replace(snapshot_with_library(CALLS), related=Related(96, lambda *_: [])), offset, engine)
+    none = build_prompt(
+        replace(snapshot_with_library(CALLS), related=Related(96, lambda *_: [])), offset, engine
+    )
     assert none.related == ()
     read_ = complete(snapshot_with_library(CALLS), offset, engine)
     alone = complete(snapshot_with_library(CALLS, project_files="none"), offset, engine)
@@ -379,18 +390,18 @@ def test_related_text_is_in_the_prompt_unless_project_files_is_none(engine: Loca
 
 def test_related_text_keeps_the_cache_valid_while_the_user_types(unpacked_model: Path) -> None:
     """Only the cursor's line and the end of the prompt are read again, although the typed text uses other names."""
-    engine, kept = load_local_engine(str(unpacked_model), "cpu"), Kept()
+    engine, cache = load_local_engine(str(unpacked_model), "cpu"), PipelineCache()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
     typed = "stock = paint(canvas)\n    other = Store()\n    "
     read_: list[int] = []
     for end in range(len(typed) + 1):
         now = start + typed[:end]
-        found = complete(snapshot_with_library(now + rest, max_tokens=4), len(now), engine, Job(kept=kept))
+        found = complete(snapshot_with_library(now + rest, max_tokens=4), len(now), engine, Job(cache=cache))
         assert found is not None
         read_.append(found.infill.prompt_tokens - found.infill.cached_tokens)
     assert read_[0] > 60 and max(read_[1:]) < 20
-    assert question(snapshot_with_library(now + rest, max_tokens=4), len(now), engine, kept).related
+    assert build_prompt(snapshot_with_library(now + rest, max_tokens=4), len(now), engine, cache).related
 
 
 def test_snapshots_that_differ_only_in_the_library_are_equal() -> None:

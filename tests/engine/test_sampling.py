@@ -50,7 +50,7 @@ def test_a_temperature_near_zero_selects_the_likeliest_token() -> None:
 def engine(tiny_model: Path) -> LocalEngine:
     """The engine in fp32, so that rounding does not change a token between both ways of decoding."""
     loaded = checkpoint.read_checkpoint(tiny_model)
-    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask, needs_no_mask
 
 
 def test_a_block_attends_to_context_and_itself_and_no_row_attends_to_it() -> None:
@@ -56,7 +56,7 @@ def test_masks_of_tensors_equal_masks_of_arrays() -> None:
     ],
 )
 def test_no_mask_is_needed_if_all_rows_attend_to_all(rows: TokenLayout, expected: bool) -> None:
-    assert all_see_all(rows) is expected
+    assert needs_no_mask(rows) is expected
     # The position of the first row.
     past = int(rows.start.min()) - int(rows.canvas[0] == 0)
     assert attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, past), rows)).all() == expected

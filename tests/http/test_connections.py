@@ -141,7 +141,7 @@ def test_who_does_not_read_its_answer_is_given_up() -> None:
 @pytest.mark.parametrize("half", [b"", b"GET /hea", POST, POST + b"Content-Length: 15\r\n\r\n{"])
 def test_half_open_connections_do_not_keep_others_out(half: bytes, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    limits = ConnectionLimits(most=40, most_per_address=20)
+    limits = ConnectionLimits(max_connections=40, max_per_address=20)
     with served(Scripted(), limits=limits) as client:
         address = (client.base_url.host, client.base_url.port)
         crowd = []
@@ -160,7 +160,7 @@ def test_half_open_connections_do_not_keep_others_out(half: bytes, caplog: pytes
 def test_answers_that_are_awaited_are_not_given_up_for_newcomers() -> None:
     backend = Scripted(Update("a", 1), Update("ab", 2, "stop"))
     backend.go_on.clear()
-    limits = ConnectionLimits(most_per_address=3)
+    limits = ConnectionLimits(max_per_address=3)
     with served(backend, limits=limits) as client, connected(client) as waiting:
         waiting.sendall(POST + b"Connection: close\r\nContent-Length: 15\r\n\r\n" + BODY)
         assert backend.begun.wait(PATIENCE)

@@ -6,7 +6,7 @@ import pytest
 from support.servers.http_service import Scripted, served
 
 from mercury_lsp.http.connections import MAX_HEADER_BYTES
-from mercury_lsp.http.guard import Guard, is_loopback_host
+from mercury_lsp.http.guard import HeaderGuard, is_loopback_host
 from mercury_lsp.http.settings import ServiceSettings
 
 OWN_HOSTS = ("localhost", "LocalHost:2088", "127.0.0.1", "127.1.2.3:80", "[::1]", "[::1]:2088")
@@ -85,7 +85,7 @@ def test_with_tokens_any_name_may_be_the_host() -> None:
 
 
 def test_a_proxys_headers_have_a_limit_too() -> None:
-    guard = Guard(lambda *_: None, local=False)  # type: ignore[arg-type, return-value]
+    guard = HeaderGuard(lambda *_: None, local=False)  # type: ignore[arg-type, return-value]
     refused = guard._refused([(b"x", b"y" * 1024)] * (MAX_HEADER_BYTES // 1024))
     assert refused is not None and refused.status == 431
     assert guard._refused([(b"x", b"y" * 1024)]) is None

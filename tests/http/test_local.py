@@ -31,7 +31,7 @@ from mercury_lsp.engine.checkpoints.huggingface import OpenCheckpoint, read_open
 from mercury_lsp.engine.load import load_checkpoint
 from mercury_lsp.engine.open_models.engine import OpenModelEngine
 from mercury_lsp.http.backend import Task, Unavailable
-from mercury_lsp.http.local import MAX_CPU_TASKS, PATH_TOKENS, LocalBackend, LocalOptions, path_end
+from mercury_lsp.http.local import MAX_CPU_TASKS, PATH_TOKENS, LocalBackend, LocalOptions, truncate_path
 from mercury_lsp.http.settings import ServiceSettings
 
 SOURCE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(9))
@@ -203,8 +203,8 @@ def test_special_strings_are_text(tiny: httpx2.Client) -> None:
 
 def test_a_path_takes_no_more_rows_than_are_kept_for_it(tiny: httpx2.Client) -> None:
     usual, wide = "src/größe/lib.py", "\U0001fae5" * 240 + "/größe/lib.py"
-    assert path_end(usual, len) == usual
-    part = path_end(wide, lambda text: len(text.encode()))
+    assert truncate_path(usual, len) == usual
+    part = truncate_path(wide, lambda text: len(text.encode()))
     assert part.endswith("/größe/lib.py") and PATH_TOKENS - 4 < len(part.encode()) <= PATH_TOKENS
     answer = ask(tiny, "path", "x = ", path=wide)
     assert answer["usage"]["prompt_tokens"] < PATH_TOKENS + 16

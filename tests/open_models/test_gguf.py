@@ -22,7 +22,7 @@ from mercury_lsp.engine.api import Run, Sampling
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.cpu.kernel import instruction_sets
 from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu.rounding import HALF_BYTE_TYPES, half_byte_levels
+from mercury_lsp.engine.backends.cpu.rounding import HALF_BYTE_TYPES, unpack_half_bytes
 from mercury_lsp.engine.backends.cpu.sources import OpenSource
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
 from mercury_lsp.engine.backends.devices import executor_for
@@ -139,7 +139,7 @@ def test_four_bit_levels_keep_the_values_of_the_file(dtype: str) -> None:
     heads = raw.reshape(5, -1, size)
     scales = np.random.default_rng(4).uniform(0.001, 0.1, (5, 512 // block, 2)).astype(np.float16)
     heads[..., : (2 if dtype == "Q4_0" else 4)] = scales.view(np.uint8)[..., : (2 if dtype == "Q4_0" else 4)]
-    found = half_byte_levels(dtype, raw)
+    found = unpack_half_bytes(dtype, raw)
     assert found.offsets is not None
     levels = found.levels.reshape(5, -1, 32).astype(np.float32)
     values = levels * found.scales[..., None].astype(np.float32) + found.offsets[..., None].astype(np.float32)
@@ -302,7 +302,7 @@ def test_drafts_from_the_project_memory_save_passes_and_change_no_text(tmp_path:
         np.array(vocabulary.encode(text), known.dtype) for text in (PROMPT.prefix, PROMPT.following)
     )
     project = ProjectMemory((Segment.build([("b.py", known)], known.dtype),), (frozenset(),), vocabulary)
-    memory = project.beside("shape.py", before, after)
+    memory = project.for_document("shape.py", before, after)
     # The prompt has no repetition to look up, so all drafts come from the project memory.
     drafted = engine.infill(PROMPT, replace(greedy, mode="diffusion", draft_lookup=0), Run(memory=memory))
     assert drafted.text == alone.text

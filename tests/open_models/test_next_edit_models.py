@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from support.gguf_files import save_gguf
 
-from mercury_lsp.completion import edit_authors, rewrites
-from mercury_lsp.completion.edit_authors import OpenAuthor
+from mercury_lsp.completion import edit_models, rewrites
+from mercury_lsp.completion.edit_models import OpenEditModel
 from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
@@ -55,9 +55,9 @@ def region(text: str = TEXT) -> Region:
     return found
 
 
-def author(folder: Path, name: str = "sweep-next-edit-1.5B") -> OpenAuthor:
-    made = edit_authors.make(Config(next_edit=str(folder / f"{name}.gguf"), device="cpu", threads=1))
-    assert isinstance(made, OpenAuthor)
+def author(folder: Path, name: str = "sweep-next-edit-1.5B") -> OpenEditModel:
+    made = edit_models.make(Config(next_edit=str(folder / f"{name}.gguf"), device="cpu", threads=1))
+    assert isinstance(made, OpenEditModel)
     return made
 
 
@@ -69,7 +69,7 @@ def script_output(
     Returns the number of rows that each pass scored, as a list that grows.
     """
     tokens = engine.tokenizer.encode(text)
-    stop = min(engine.layout.ends)
+    stop = min(engine.layout.stop_tokens)
     prompt: list[int] = []
     scored: list[int] = []
     scores, run, encode = CachedModel.scores, CachedModel.run, engine.layout.encode
@@ -132,7 +132,7 @@ def test_special_tokens_of_a_prompt_are_encoded_by_their_ids(folder: Path) -> No
     ids = layout.encode(Prompt("", prompt, "", ""))
     separator = engine.tokenizer.added["<|file_sep|>"]  # type: ignore[attr-defined]
     parts = prompt.split("<|file_sep|>")
-    assert ids.count(separator) == len(parts) - 1 == 3 and separator in layout.ends
+    assert ids.count(separator) == len(parts) - 1 == 3 and separator in layout.stop_tokens
     expected = [token for part in parts[1:] for token in (separator, *engine.tokenizer.encode(part))]
     assert list(ids) == expected
 
@@ -141,7 +141,7 @@ def test_models_that_predict_no_edits_are_refused(folder: Path, tmp_path: Path) 
     with pytest.raises(CheckpointError, match="coder is none whose prompt for the next edit is known"):
         author(folder, "coder")
     with pytest.raises(CheckpointError, match="small predicts no edits"):
-        edit_authors.make(Config(next_edit="small", device="cpu"))
+        edit_models.make(Config(next_edit="small", device="cpu"))
     with pytest.raises(CheckpointError, match="has no token <x>"):
         load_tagged_engine(str(folder / "coder.gguf"), lambda name: ("<x>",), "cpu", 1)
 
@@ -202,7 +202,7 @@ def test_time_tokens_and_the_size_of_the_prompt_are_bounded(
     script_output(loaded.engine, monkeypatch, "x = 1", end=False)
     assert loaded.ask(prompt, region(), 24, lambda: False) is None, "an unfinished text is no answer"
     assert loaded.ask(prompt, region(), 100_000, lambda: False) is None
-    monkeypatch.setattr(edit_authors, "WRITING_SECONDS", 0.0)
+    monkeypatch.setattr(edit_models, "ANSWER_SECONDS", 0.0)
     began = time.monotonic()
     assert loaded.ask(prompt, region(), 3_000, lambda: False) is None
     assert time.monotonic() - began < 5
@@ -219,18 +219,18 @@ def test_a_cancelled_request_stops(folder: Path) -> None:
 def test_a_rewrite_waits_for_completions_and_becomes_an_edit(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 0.0)
     config = Config(next_edit=str(folder / "sweep-next-edit-1.5B.gguf"), device="cpu", threads=1)
     busy = [True, True, False, True, False]
-    made = edit_authors.make(config)
-    assert isinstance(made, OpenAuthor)
+    made = edit_models.make(config)
+    assert isinstance(made, OpenEditModel)
     script_output(made.engine, monkeypatch, "\n".join(WRITTEN))
     document = Document("file:///a.py", "a.py", "python", 2, TEXT)
 
     def pop() -> bool:
         return busy.pop(0) if busy else False
 
-    async def find(model: Callable[[], OpenAuthor]) -> None:
+    async def find(model: Callable[[], OpenEditModel]) -> None:
         found = Rewrites(model, pop)
         try:
             edits = (Edit(TEXT.index("wide"), "width", "wide"),)

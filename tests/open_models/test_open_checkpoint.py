@@ -21,9 +21,9 @@ def test_mask_ends_and_allowed_tokens_are_read(tmp_path: Path) -> None:
     found = huggingface.read_open_checkpoint(tmp_path)
     added = found.tokenizer.added
     assert found.mask == added["<|mask|>"]
-    assert found.ends == {added["<|endoftext|>"], added["<|im_end|>"]}
+    assert found.stop_tokens == {added["<|endoftext|>"], added["<|im_end|>"]}
     allowed = set(range(found.shape.vocabulary)) - set(found.forbidden)
-    assert allowed == set(range(300)) - set(added.values()) | found.ends | {added["<|expand|>"]}
+    assert allowed == set(range(300)) - set(added.values()) | found.stop_tokens | {added["<|expand|>"]}
 
 
 def test_a_checkpoint_of_the_own_format_is_not_an_open_one(tiny_model: Path, tmp_path: Path) -> None:

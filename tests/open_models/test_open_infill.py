@@ -234,24 +234,27 @@ def test_an_open_model_completes_a_document(folders: Callable[[str], Path], fami
     assert (engine.family, engine.device, told[-1]) == (family, "cpu", 1.0)
     text = PROMPT.prefix + PROMPT.following
     document = Document("file:///a.py", "a.py", "python", 1, text)
-    found = complete(Snapshot(document, config, invoked=True), len(PROMPT.prefix), engine)
+    found = complete(Snapshot(document, config, manual=True), len(PROMPT.prefix), engine)
     assert found is not None
     assert found.infill.tokens > 0
 
 
 def test_an_own_checkpoint_is_not_run_by_the_engine_of_open_models(tiny_model: Path) -> None:
     assert not isinstance(engines.load(Config(model=str(tiny_model), device="cpu")), OpenModelEngine)
-    assert engines.wanted(Config(quantization="int8")) != engines.wanted(Config())
+    assert engines.relevant_settings(Config(quantization="int8")) != engines.relevant_settings(Config())
 
 
 def test_a_change_of_an_unused_setting_loads_no_model_again() -> None:
     off, always = Config(), Config(remote="always", remote_url="http://a.example")
     for name in ("remote_url", "remote_model", "remote_key_env"):
         changed = {name: "x"}
-        assert engines.wanted(replace(off, **changed)) == engines.wanted(off)
-        assert engines.wanted(replace(always, **changed)) != engines.wanted(always)
+        assert engines.relevant_settings(replace(off, **changed)) == engines.relevant_settings(off)
+        assert engines.relevant_settings(replace(always, **changed)) != engines.relevant_settings(always)
         hedged = replace(always, remote="fallback")
-        assert engines.wanted(replace(hedged, **changed)) != engines.wanted(hedged)
-    assert engines.wanted(replace(always, model="mini")) == engines.wanted(always)
-    assert engines.wanted(replace(off, model="mini")) != engines.wanted(off)
-    assert len({engines.wanted(Config(remote=remote)) for remote in ("off", "always", "fallback")}) == 3
+        assert engines.relevant_settings(replace(hedged, **changed)) != engines.relevant_settings(hedged)
+    assert engines.relevant_settings(replace(always, model="mini")) == engines.relevant_settings(always)
+    assert engines.relevant_settings(replace(off, model="mini")) != engines.relevant_settings(off)
+    assert (
+        len({engines.relevant_settings(Config(remote=remote)) for remote in ("off", "always", "fallback")})
+        == 3
+    )

@@ -77,7 +77,7 @@ def test_related_files_are_in_the_prompt_if_the_model_has_a_token_for_files(tmp_
 
 def test_a_canvas_in_an_empty_file_follows_an_end_token(tmp_path: Path) -> None:
     loaded = save_and_read(tmp_path, "open-dcoder")
-    assert canvas_context(Prompt("", "", "", ""), loaded, 500) == ([loaded.end], [])
+    assert canvas_context(Prompt("", "", "", ""), loaded, 500) == ([loaded.end_token], [])
 
 
 def test_a_long_prompt_is_cut_at_the_ends_far_from_the_cursor(tmp_path: Path) -> None:

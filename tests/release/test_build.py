@@ -155,11 +155,11 @@ def test_other_machines_get_a_wheel_without(
 
 @pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
 def test_the_kernel_compiles_here(build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if LOCAL not in build.SETS or build.chosen()[0] not in build.SYSTEMS:
+    if LOCAL not in build.SETS or build.target_platform()[0] not in build.SYSTEMS:
         pytest.skip(f"there is no kernel for {LOCAL} on {sys.platform}")
     monkeypatch.setattr(build, "LIBRARY", tmp_path / "kernel.lib")
     monkeypatch.setattr(mapping, "LIBRARY", tmp_path / "kernel.lib")
-    build.build(LOCAL, build.SYSTEMS[build.chosen()[0]][0])
+    build.build(LOCAL, build.SYSTEMS[build.target_platform()[0]][0])
     mapping.kernel_library.cache_clear()
     try:
         sets = kernel.instruction_sets()

@@ -88,7 +88,7 @@ def test_what_llama_is_told(written: object, tokenizer: Tokenizer) -> None:
     assert len(tokens) == tokenizer.size
     assert tokens[tokenizer.specials.fim_middle] == "<fim_middle>"
     control = {number for number, kind in enumerate(kinds) if kind == gguf.TokenType.CONTROL}
-    assert control == {tokenizer.specials.eot, *tokenizer.hidden}
+    assert control == {tokenizer.specials.eot, *tokenizer.forbidden}
     merges = told("tokenizer.ggml.merges")
     assert isinstance(merges, list) and merges[0] == "Ġ t"
 

@@ -77,7 +77,7 @@ def test_only_where_it_is_not_sure_another_is_asked(confidence: float, text: str
 
 def test_what_must_stay_here_is_never_asked_for_there() -> None:
     with hosting(whole("there")) as hosted:
-        assert hedged(hosted, UNSURE).infill(PROMPT, Sampling(here=True)).text == WHOLE
+        assert hedged(hosted, UNSURE).infill(PROMPT, Sampling(local_only=True)).text == WHOLE
         assert not hosted.seen
 
 
@@ -100,7 +100,7 @@ def test_the_likelier_one_counts_where_both_are_known(logp: float, text: str) ->
 def test_settings_that_make_no_sense_leave_the_local_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "load_engine", lambda *_: Local(UNSURE))
     engine = engines.load(Config(remote="fallback"))
-    assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.trouble
+    assert isinstance(engine, FallbackEngine) and "remote_url" in engine.remote_status.last_error
     assert engine.infill(PROMPT, Sampling()).text == WHOLE
 
 
@@ -128,7 +128,7 @@ async def test_at_the_deadline_the_local_text_is_shown_if_it_may_be(
         monkeypatch.setattr(user, "ANSWER_SECONDS", 0.3)
     snapshot, offset = place(deadline_ms=0, remote="fallback", remote_url=slow.url, show_likelihood=least)
     scheduler = await loaded(snapshot.config)
-    assert shown(await scheduler.completion(snapshot, offset)) == expected
+    assert shown(await scheduler.complete(snapshot, offset)) == expected
     assert slow.seen
     assert scheduler.remote_status is not None and scheduler.remote_status.host in slow.url
     scheduler.close()
@@ -143,7 +143,7 @@ async def test_a_late_answer_is_waited_for_where_there_is_nothing_to_show(
         options = {"remote": "fallback", "remote_url": hosted.url}
         snapshot, offset = place(deadline_ms=0, show_likelihood=0.9, **options)
         scheduler = await loaded(snapshot.config)
-        assert shown(await scheduler.completion(snapshot, offset)) == "there"
+        assert shown(await scheduler.complete(snapshot, offset)) == "there"
         scheduler.close()
 
 
@@ -152,10 +152,10 @@ async def test_why_there_is_no_answer_is_told_and_not_remembered() -> None:
         snapshot, offset = place(remote="always", remote_url=hosted.url)
         scheduler = await loaded(snapshot.config)
         for _ in range(3):
-            reply = await scheduler.completion(snapshot, offset)
+            reply = await scheduler.complete(snapshot, offset)
             assert reply.completion is not None and "refuses the key (401)" in (reply.completion.reason or "")
             assert reply.cause == "unanswered"
-        assert shown(await scheduler.completion(snapshot, offset)) == "there"
+        assert shown(await scheduler.complete(snapshot, offset)) == "there"
         scheduler.close()
 
 

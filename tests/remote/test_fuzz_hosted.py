@@ -16,8 +16,8 @@ from support.servers.hosted_server import Answer, Exchange, hosting
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.remote import link
+from mercury_lsp.engine.worker import NoResult
+from mercury_lsp.remote import connection
 from mercury_lsp.remote.engine import MAX_CHARACTERS_PER_TOKEN, RemoteEngine
 
 PROMPT = Prompt("a.py", "def add(a, b):\n    return ", "", "\n")
@@ -86,7 +86,7 @@ def asked(answer: Answer, path: str = "/completions", **options: Any) -> Infill 
         began = monotonic()
         try:
             return engine.infill(PROMPT, Sampling(max_tokens=TOKENS, **options))
-        except Unanswered as unanswered:
+        except NoResult as unanswered:
             return str(unanswered)
         finally:
             engine.close()
@@ -105,7 +105,7 @@ def check(found: Infill | str) -> None:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", ANSWER_SECONDS)
 
 
@@ -151,7 +151,7 @@ def test_any_bytes_are_a_sentence(data: bytes) -> None:
     check(found)
 
 
-def forever(piece: bytes, kind: str = "text/event-stream", pause: float = 0.0) -> Answer:
+def forever(chunk: bytes, kind: str = "text/event-stream", pause: float = 0.0) -> Answer:
     """An answer that never ends."""
 
     def answer(exchange: Exchange) -> None:
@@ -160,7 +160,7 @@ def forever(piece: bytes, kind: str = "text/event-stream", pause: float = 0.0) -
         exchange.end_headers()
         until = monotonic() + 30
         while monotonic() < until:
-            exchange.wfile.write(piece)
+            exchange.wfile.write(chunk)
             sleep(pause)
 
     return answer

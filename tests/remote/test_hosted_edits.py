@@ -12,15 +12,15 @@ from support.servers.hosted_server import WAIT, Hosted, goes_on, hosting, refuse
 
 from mercury_lsp.cli.doctor import hosted_model
 from mercury_lsp.cli.doctor.report import Report
-from mercury_lsp.completion import edit_authors, rewrites
+from mercury_lsp.completion import edit_models, rewrites
 from mercury_lsp.completion.rewrites import Rewrites
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.edits.history import DocumentEdits
 from mercury_lsp.edits.search import Candidate
-from mercury_lsp.engine.worker import Unanswered
+from mercury_lsp.engine.worker import NoResult
+from mercury_lsp.remote import connection
 from mercury_lsp.remote import edits as hosted_edits
-from mercury_lsp.remote import link
 from mercury_lsp.remote.address import RemoteError
 from mercury_lsp.remote.breaker import FAILURES_BEFORE_PAUSE
 from mercury_lsp.syntax.document import Document
@@ -33,8 +33,8 @@ ANSWER = "```\ndef f(b):\n    y = b\n    return y\n```"
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
-    monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 0.01)
+    monkeypatch.setattr(connection, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 0.01)
 
 
 class Asked:
@@ -44,7 +44,7 @@ class Asked:
         self, hosted: Hosted, text: str = TEXT, change: tuple[str, str] = ("(a)", "(b)"), **more: Any
     ) -> None:
         self.config = Config(next_edit="hosted", remote_url=hosted.url, remote_model="m")
-        self.rewrites = Rewrites(lambda: edit_authors.make(self.config))
+        self.rewrites = Rewrites(lambda: edit_models.make(self.config))
         self.history = DocumentEdits()
         self.more = more
         self.document = Document("file:///home/user42/a.py", "deep/a.py", "python", 1, text)
@@ -132,7 +132,7 @@ def test_ignored_documents_are_not_sent() -> None:
 def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
     async def play(asked: Asked) -> None:
         ignored: set[str] = set()
-        asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
+        asked.rewrites = Rewrites(lambda: edit_models.make(asked.config), ignored=ignored.__contains__)
         task = asyncio.create_task(asked.find())
         await asyncio.sleep(0)
         ignored.add(asked.document.uri)
@@ -146,11 +146,11 @@ def test_a_document_that_is_ignored_while_a_request_waits_is_not_sent() -> None:
 def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> None:
     async def play(asked: Asked) -> None:
         ignored: set[str] = set()
-        asked.rewrites = Rewrites(lambda: edit_authors.make(asked.config), ignored=ignored.__contains__)
+        asked.rewrites = Rewrites(lambda: edit_models.make(asked.config), ignored=ignored.__contains__)
         first = asyncio.create_task(asked.find())
         assert await asyncio.to_thread(hosted.asked.wait, WAIT)
         second = asyncio.create_task(asked.find())
-        await asyncio.sleep(10 * rewrites.QUIET_SECONDS)
+        await asyncio.sleep(10 * rewrites.DEBOUNCE_SECONDS)
         ignored.add(asked.document.uri)
         first.cancel()
         assert await asyncio.wait_for(second, WAIT) is None
@@ -163,7 +163,7 @@ def test_a_document_that_is_ignored_while_another_request_runs_is_not_sent() -> 
 def test_a_model_that_cannot_be_made_is_not_tried_again() -> None:
     tries = 0
 
-    def make() -> edit_authors.Author:
+    def make() -> edit_models.EditModel:
         nonlocal tries
         tries += 1
         raise RemoteError("The file is broken.")
@@ -243,9 +243,9 @@ def test_a_change_breaks_a_request_off(answer: Any) -> None:
         assert await asyncio.to_thread(hosted.asked.wait, WAIT)
         task.cancel()
         assert await asyncio.to_thread(hosted.left.wait, WAIT)
-        author = asked.rewrites.author
-        assert isinstance(author, edit_authors.HostedAuthor)
-        assert author.model.remote_status.trouble == ""
+        author = asked.rewrites.model
+        assert isinstance(author, edit_models.HostedEditModel)
+        assert author.model.remote_status.last_error == ""
 
     with hosting(answer) as hosted:
         run(hosted, play)
@@ -275,14 +275,14 @@ def test_nothing_is_asked_of_a_closed_model() -> None:
 
 
 def test_what_is_typed_on_is_not_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrites, "QUIET_SECONDS", 30.0)
+    monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 30.0)
 
     async def play(asked: Asked) -> None:
         task = asyncio.create_task(asked.find())
         await asyncio.sleep(0.05)
         task.cancel()
         await asyncio.wait([task])
-        asked.more = {"invoked": True}
+        asked.more = {"manual": True}
         assert await asked.find() is not None, "who asks does not wait"
 
     with hosting(whole(ANSWER)) as hosted:
@@ -294,13 +294,15 @@ def test_a_server_that_fails_is_left_alone_and_told_of() -> None:
     async def play(asked: Asked) -> None:
         for number in range(FAILURES_BEFORE_PAUSE):
             asked.change(len(asked.document.text), "", f"z{number}\n")
-            with pytest.raises(Unanswered, match="knows no such model, or no such path"):
+            with pytest.raises(NoResult, match="knows no such model, or no such path"):
                 await asked.find()
-        with pytest.raises(Unanswered, match="left alone"):
+        with pytest.raises(NoResult, match="left alone"):
             await asked.find()
-        author = asked.rewrites.author
-        assert isinstance(author, edit_authors.HostedAuthor)
-        assert author.model.remote_status.breaker == "open" and "(404)" in author.model.remote_status.trouble
+        author = asked.rewrites.model
+        assert isinstance(author, edit_models.HostedEditModel)
+        assert (
+            author.model.remote_status.breaker == "open" and "(404)" in author.model.remote_status.last_error
+        )
 
     with hosting(refuse(404)) as hosted:
         run(hosted, play)
@@ -311,7 +313,7 @@ def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted_edits.HostedEdits.__init__, "__defaults__", (0.1,))
 
     async def play(asked: Asked) -> None:
-        with pytest.raises(Unanswered, match="took longer than 100 ms"):
+        with pytest.raises(NoResult, match="took longer than 100 ms"):
             await asked.find()
 
     with hosting(silent) as hosted:
@@ -320,9 +322,10 @@ def test_time_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_address_is_needed() -> None:
     with pytest.raises(RemoteError, match="remote_url"):
-        edit_authors.make(Config(next_edit="hosted"))
+        edit_models.make(Config(next_edit="hosted"))
     assert (
-        json.dumps(edit_authors.wanted(Config(next_edit="hosted"))) and edit_authors.wanted(Config()) is None
+        json.dumps(edit_models.relevant_settings(Config(next_edit="hosted")))
+        and edit_models.relevant_settings(Config()) is None
     )
 
 

@@ -19,8 +19,8 @@ from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt, Snippet
-from mercury_lsp.engine.worker import Cancelled, Unanswered
-from mercury_lsp.remote import link
+from mercury_lsp.engine.worker import Cancelled, NoResult
+from mercury_lsp.remote import connection
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.breaker import FAILURES_BEFORE_PAUSE, PAUSE_SECONDS, Breaker
 from mercury_lsp.remote.engine import RemoteEngine
@@ -36,7 +36,7 @@ LINE, LINES = Sampling(single_line=True), Sampling()
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MERCURY_API_KEY", KEY)
-    monkeypatch.setattr(link, "BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
 
 
@@ -125,7 +125,7 @@ def test_a_cancelled_request_is_broken_off(answer: Any) -> None:
         with pytest.raises(Cancelled):
             remote.infill(PROMPT, LINES, Run(cancel.is_set))
         assert hosted.left.wait(WAIT)  # the server sees the connection closed
-        assert remote.remote_status.trouble == "" and remote.remote_status.breaker == "closed"
+        assert remote.remote_status.last_error == "" and remote.remote_status.breaker == "closed"
         stop.join()
 
 
@@ -141,13 +141,13 @@ def test_what_has_come_when_it_breaks_off_is_what_there_is(monkeypatch: pytest.M
     with hosting(cut("a +"), goes_on("a +"), cut()) as hosted:
         remote = engine(hosted)
         assert (part := remote.infill(PROMPT, LINES)).text == "a +" and not part.finished
-        assert "before its answer was whole" in remote.remote_status.trouble
+        assert "before its answer was whole" in remote.remote_status.last_error
         late = engine(hosted)
         monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 0.2)
         assert (part := late.infill(PROMPT, LINES)).text == "a +" and not part.finished
-        assert "200 ms" in late.remote_status.trouble
+        assert "200 ms" in late.remote_status.last_error
         monkeypatch.setattr("mercury_lsp.remote.engine.ANSWER_SECONDS", 30.0)
-        with pytest.raises(Unanswered, match="before its answer was whole"):
+        with pytest.raises(NoResult, match="before its answer was whole"):
             remote.infill(PROMPT, LINES)
 
 
@@ -170,7 +170,7 @@ def test_more_than_was_asked_for_is_cut() -> None:
         (refuse(200, b'{"choices": [{}]}'), "does not answer as a completion API does"),
         (refuse(200, b"[" * 100_000), "does not answer as a completion API does"),
         (refuse(200, b'{"error": {"message": "x"}}'), "an error on its side"),
-        (refuse(200, b" " * (link.MAX_ANSWER_BYTES + 1)), "more than is taken"),
+        (refuse(200, b" " * (connection.MAX_ANSWER_BYTES + 1)), "more than is taken"),
         (refuse(307, location="http://elsewhere.example/v1"), "sends us on to elsewhere.example, where neither"),
         (refuse(308, location="/v2"), "sends us on to another address"),
         (refuse(429, retry_after="3600"), "too many requests"),
@@ -179,7 +179,7 @@ def test_more_than_was_asked_for_is_cut() -> None:
 def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
     with hosting(answer) as hosted:
         remote = engine(hosted)
-        with pytest.raises(Unanswered, match=said) as failure:
+        with pytest.raises(NoResult, match=said) as failure:
             remote.infill(PROMPT, Sampling(max_tokens=8)) if "more" not in said else _without_text(remote)
     told = f"{failure.value}{remote.remote_status}{remote!r}"
     assert KEY not in told and "\n" not in told
@@ -189,18 +189,18 @@ def test_each_failure_is_one_clear_clause(answer: Any, said: str) -> None:
 def _without_text(remote: RemoteEngine) -> None:
     """An answer that is too long, of which a part is there; the whole is what matters here."""
     remote.infill(PROMPT, LINES)
-    raise Unanswered(remote.remote_status.trouble)
+    raise NoResult(remote.remote_status.last_error)
 
 
 def test_what_passes_is_tried_again() -> None:
     with hosting(refuse(500), refuse(429, retry_after="0"), whole("a")) as hosted:
         remote = engine(hosted)
         assert remote.infill(PROMPT, LINE).text == "a"
-        assert len(hosted.seen) == 3 and remote.remote_status.trouble == ""
+        assert len(hosted.seen) == 3 and remote.remote_status.last_error == ""
     with hosting(refuse(503)) as hosted:
-        with pytest.raises(Unanswered, match="trouble of its own"):
+        with pytest.raises(NoResult, match="trouble of its own"):
             engine(hosted).infill(PROMPT, LINE)
-        assert len(hosted.seen) == link.MAX_TRIES
+        assert len(hosted.seen) == connection.MAX_TRIES
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_wished_pause_that_is_none_is_no_fault_of_the_engine(date: str) -> Non
     with hosting(refuse(429, retry_after=date)) as hosted:
         remote = engine(hosted)
         for _ in range(FAILURES_BEFORE_PAUSE):
-            with pytest.raises(Unanswered, match="too many requests"):
+            with pytest.raises(NoResult, match="too many requests"):
                 remote.infill(PROMPT, LINE)
         assert remote.remote_status.breaker == "open"
 
@@ -220,8 +220,8 @@ def test_no_answer_is_a_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> 
     def fail(_: object) -> None:
         raise AttributeError(KEY)
 
-    monkeypatch.setattr(link, "read_answer", fail)
-    with hosting(whole("a")) as hosted, pytest.raises(Unanswered, match="cannot be read") as failure:
+    monkeypatch.setattr(connection, "parse_answer", fail)
+    with hosting(whole("a")) as hosted, pytest.raises(NoResult, match="cannot be read") as failure:
         engine(hosted).infill(PROMPT, LINE)
     assert KEY not in str(failure.value)
 
@@ -229,7 +229,7 @@ def test_no_answer_is_a_fault_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_server_that_is_not_there() -> None:
     with hosting(silent) as hosted:
         pass
-    with pytest.raises(Unanswered, match="cannot be reached"):
+    with pytest.raises(NoResult, match="cannot be reached"):
         engine(hosted).infill(PROMPT, LINE)
 
 
@@ -237,10 +237,10 @@ def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.M
     with hosting(*[refuse(404)] * FAILURES_BEFORE_PAUSE, whole("a")) as hosted:
         remote = engine(hosted)
         for _ in range(FAILURES_BEFORE_PAUSE):
-            with pytest.raises(Unanswered):
+            with pytest.raises(NoResult):
                 remote.infill(PROMPT, LINE)
         assert remote.remote_status.breaker == "open"
-        with pytest.raises(Unanswered, match="left alone for another"):
+        with pytest.raises(NoResult, match="left alone for another"):
             remote.infill(PROMPT, LINE)
         assert len(hosted.seen) == FAILURES_BEFORE_PAUSE
         now = time.monotonic()
@@ -252,19 +252,19 @@ def test_a_server_that_fails_again_and_again_is_left_alone(monkeypatch: pytest.M
 
 def test_a_breaker_waits_longer_each_time_and_as_long_as_is_wished() -> None:
     breaker = Breaker()
-    breaker.failure(0.0, wish=30.0)
+    breaker.record_failure(0.0, requested_pause=30.0)
     assert (breaker.state(29.0), breaker.state(31.0)) == ("open", "closed")
     for _ in range(FAILURES_BEFORE_PAUSE - 1):
-        breaker.failure(100.0)
-    assert breaker.left(100.0) == PAUSE_SECONDS
-    breaker.failure(200.0)
-    assert breaker.left(200.0) == 2 * PAUSE_SECONDS and breaker.state(300.0) == "half-open"
-    breaker.succeeded()
+        breaker.record_failure(100.0)
+    assert breaker.pause_left(100.0) == PAUSE_SECONDS
+    breaker.record_failure(200.0)
+    assert breaker.pause_left(200.0) == 2 * PAUSE_SECONDS and breaker.state(300.0) == "half-open"
+    breaker.record_success()
     assert breaker.state(200.0) == "closed"
 
 
 def test_a_key_is_not_sent_in_clear_to_a_public_address() -> None:
-    with pytest.raises(Unanswered, match="https only"):
+    with pytest.raises(NoResult, match="https only"):
         engine("http://192.88.99.1/v1").infill(PROMPT, LINE)
 
 
@@ -348,7 +348,7 @@ def test_a_key_shows_itself_nowhere_and_there_may_be_none(monkeypatch: pytest.Mo
         remote = engine(hosted)
         assert remote.infill(PROMPT, LINE).text == "a"
         assert "Authorization" not in hosted.seen[0]["headers"]
-        with pytest.raises(Unanswered, match=r"wants a key.*MERCURY_API_KEY"):
+        with pytest.raises(NoResult, match=r"wants a key.*MERCURY_API_KEY"):
             remote.infill(PROMPT, LINE)
 
 
@@ -384,7 +384,7 @@ def test_nothing_leaves_where_the_cursors_line_holds_a_secret(before: str, after
     asked = Prompt("", before, rest, end + following)
     assert outgoing(asked) is None
     with hosting(whole("a")) as hosted:
-        with pytest.raises(Unanswered, match="looks like a secret"):
+        with pytest.raises(NoResult, match="looks like a secret"):
             engine(hosted).infill(asked, LINE)
         assert not hosted.seen
 
@@ -410,7 +410,7 @@ def test_of_a_document_only_the_text_around_the_cursor_leaves() -> None:
         ignored = Snapshot(document, config, ignored=True)
         assert complete(ignored, len(text), RemoteEngine.of(config)) is None
         late = replace(ignored, config=Config())  # the settings named this engine meanwhile
-        with pytest.raises(Unanswered, match="ignored"):
+        with pytest.raises(NoResult, match="ignored"):
             complete(late, len(text), RemoteEngine.of(config))
     assert len(hosted.seen) == 1
     for word in ("user42", "deep", "app.py", "/home"):
@@ -431,7 +431,7 @@ def test_the_thread_and_its_connection_go_with_the_engine() -> None:
     with hosting(whole("a")) as hosted:
         remote = engine(hosted)
         remote.infill(PROMPT, LINE)
-        loop = remote._link._loop
+        loop = remote._connection._loop
         remote.close()
         until = time.monotonic() + WAIT
         while not loop.is_closed() and time.monotonic() < until:

@@ -47,12 +47,12 @@ async def test_a_changed_option_applies_to_the_next_request(
 ) -> None:  # fmt: skip
     seen: list[Snapshot] = []
 
-    async def completion(_: CompletionScheduler, snapshot: Snapshot, offset: int, *_more: object) -> Reply:
+    async def complete(_: CompletionScheduler, snapshot: Snapshot, offset: int, *_more: object) -> Reply:
         seen.append(snapshot)
         return Reply()
 
     monkeypatch.setattr(CompletionScheduler, "load", lambda *_: False)
-    monkeypatch.setattr(CompletionScheduler, "completion", completion)
+    monkeypatch.setattr(CompletionScheduler, "complete", complete)
     await editor.start()
     await editor.complete(1)
     value = other_value(NAMES[name])

@@ -111,7 +111,7 @@ def notices(editor: Editor) -> list[str]:
         ("mercury_lsp.engine.tokenizer.Tokenizer.encode", OverflowError()),
         ("mercury_lsp.syntax.tree.Syntax.of", SystemError("a parser")),
         ("mercury_lsp.context.prompt.build", RecursionError()),
-        ("mercury_lsp.completion.fitting.postprocess.shown", AssertionError()),
+        ("mercury_lsp.completion.fitting.postprocess.fit", AssertionError()),
     ],
 )
 async def test_each_error_gives_an_empty_answer_and_all_errors_one_notice(
@@ -279,7 +279,7 @@ async def test_a_completion_knows_whether_its_request_is_manual(
     await editor.start(model=str(tiny_model))
     place = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 15}}
     await editor.ask(1, "textDocument/inlineCompletion", {**place, "context": {"triggerKind": kind}})
-    assert [snapshot.invoked for snapshot in seen] == [invoked]
+    assert [snapshot.manual for snapshot in seen] == [invoked]
 
 
 @pytest.mark.parametrize(("kind", "most"), [(1, 3), (2, 1)])
@@ -324,10 +324,10 @@ async def test_prefetching_starts_at_the_end_of_the_last_change(
 ) -> None:
     begun: list[tuple[str, int | None]] = []
     monkeypatch.setattr(
-        CompletionScheduler, "opened", lambda _, there: begun.append((there.document.text, None))
+        CompletionScheduler, "on_open", lambda _, there: begun.append((there.document.text, None))
     )
     monkeypatch.setattr(
-        CompletionScheduler, "changed", lambda _, there, at: begun.append((there.document.text, at))
+        CompletionScheduler, "on_change", lambda _, there, at: begun.append((there.document.text, at))
     )
 
     async def told(*changes: tuple[int, int, str] | str) -> tuple[str, int | None] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mercury_lsp.edits.candidates import Candidate, Dismissals, candidates
+from mercury_lsp.edits.candidates import Candidate, Dismissals, find_candidates
 from mercury_lsp.edits.history import DocumentEdits
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
@@ -31,7 +31,7 @@ class Typist:
     def offers(self) -> list[Candidate]:
         """Return the offered next edits, without a judge."""
         syntax = Syntax.of(Document("file:///a", "a", self.language, 1, self.text))
-        return candidates(syntax, self.history.edits, self.dismissals, seconds=60)
+        return find_candidates(syntax, self.history.edits, self.dismissals, seconds=60)
 
     def take(self, candidate: Candidate) -> None:
         """Apply an offer as the editor does."""

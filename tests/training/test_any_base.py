@@ -20,7 +20,8 @@ from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, encode_prompt
 from model.base.__main__ import main
 from model.data.groups import encode_group, to_ids
 from model.data.spans import Budget, cut, node_finder
-from model.training.layout import CAUSAL, lay_out, packed
+from model.training.batch import pack_contexts
+from model.training.layout import CAUSAL, lay_out
 from model.training.objective import loss_of
 
 STAR = ("<|endoftext|>", "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<file_sep>")
@@ -136,10 +137,10 @@ def test_a_converted_base_can_be_trained_and_infills(kind: str, tmp_path: Path) 
     assert group is not None
     context = lay_out(group, tokenizer, 600, CAUSAL, torch.Generator())
     assert context is not None
-    loss = loss_of(network.requires_grad_(True), packed([context]), torch.float32)
+    loss = loss_of(network.requires_grad_(True), pack_contexts([context]), torch.float32)
     loss.total.backward()
     assert float(loss.total.detach()) > 0 and network.embedding.weight.grad is not None
-    engine = LocalEngine(loaded, TorchExecutor(network.requires_grad_(False), tokenizer.hidden, "cpu"))
+    engine = LocalEngine(loaded, TorchExecutor(network.requires_grad_(False), tokenizer.forbidden, "cpu"))
     got = engine.infill(Prompt("a.py", "def area(", "", "\n"), Sampling(max_tokens=8))
     assert got.forward_passes > 0
     assert encode_prompt(Prompt("", "a", "", ""), tokenizer)[-1] == tokenizer.specials.fim_middle

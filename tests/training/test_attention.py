@@ -15,8 +15,8 @@ from torch.nn.attention.flex_attention import create_block_mask
 from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask
 from mercury_lsp.engine.backends.network import Attend, Network
 from mercury_lsp.engine.tokenizer import Tokenizer
-from model.training.attention import attention, block_mask, fused, product
-from model.training.layout import Batch
+from model.training.attention import attention, block_mask, fused, matmul_attention
+from model.training.batch import Batch
 
 WIDER = replace(TINY, heads=6, kv_heads=3)
 
@@ -57,7 +57,7 @@ def rows_and_gradient(
 def test_all_implementations_give_the_same_rows_and_gradients(two_contexts: Batch) -> None:
     seen = attention_mask(two_contexts.rows, two_contexts.rows)
     folded = rows_and_gradient(two_contexts, None, seen, torch.float32)
-    for attend, mask in ((product, seen), (fused, block_mask(two_contexts.rows))):
+    for attend, mask in ((matmul_attention, seen), (fused, block_mask(two_contexts.rows))):
         for got, expected in zip(
             rows_and_gradient(two_contexts, attend, mask, torch.float32), folded, strict=True
         ):
@@ -66,7 +66,7 @@ def test_all_implementations_give_the_same_rows_and_gradients(two_contexts: Batc
 
 def test_fused_attention_works_with_autocast(two_contexts: Batch) -> None:
     exact, _ = rows_and_gradient(
-        two_contexts, product, attention_mask(two_contexts.rows, two_contexts.rows), torch.float32
+        two_contexts, matmul_attention, attention_mask(two_contexts.rows, two_contexts.rows), torch.float32
     )
     rough, _ = rows_and_gradient(two_contexts, fused, block_mask(two_contexts.rows), torch.bfloat16)
     assert float((rough.float() - exact).norm() / exact.norm()) < 0.02
@@ -95,11 +95,11 @@ def test_mask_and_network_compile_to_one_graph_without_recompilation(two_context
         with torch.compiler.set_stance(stance):
             hidden = compiled(two_contexts.ids, rows.position, block_mask(rows, make), attend=fused)
             hidden.sum().backward()
-        plain = network(two_contexts.ids, rows.position, attention_mask(rows, rows), attend=product)
+        plain = network(two_contexts.ids, rows.position, attention_mask(rows, rows), attend=matmul_attention)
         torch.testing.assert_close(hidden, plain, atol=2e-4, rtol=2e-4)
 
 
 def test_cpus_use_plain_matrix_products() -> None:
     attend, mask = attention(TokenLayout.clean(0, 4).map(lambda row: torch.from_numpy(row)[None]))
-    assert attend is product
+    assert attend is matmul_attention
     assert mask.dtype == torch.bool

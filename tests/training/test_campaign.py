@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from model.training.campaign import Campaign, CampaignError, described, main
+from model.training.campaign import Campaign, CampaignError, describe, main
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="halting is told from /proc")
 
@@ -153,7 +153,7 @@ def test_the_status_is_read_from_the_files_of_the_run(campaign: Campaign) -> Non
     )
     assert status["rows_per_s"] == 20.0
     assert status["hours_left"] == pytest.approx(30_000 / 20 / 3600, abs=0.05)
-    text = described(status)
+    text = describe(status)
     assert "step 50 of 100" in text and "2.2 (2.1 to 2.3)" in text
 
 

@@ -14,8 +14,8 @@ from support.models.tiny_models import TINY
 from torch.utils.flop_counter import FlopCounterMode
 
 from mercury_lsp.engine.backends.network import Network
-from model.training.attention import product
-from model.training.hardware import ceiling, flops
+from model.training.attention import matmul_attention
+from model.training.hardware import flops, peak_flops
 
 
 def test_the_operations_of_a_step_equal_those_that_torch_counts() -> None:
@@ -25,7 +25,7 @@ def test_the_operations_of_a_step_equal_those_that_torch_counts() -> None:
     ids = torch.arange(n * t).view(n, t)
     seen = torch.ones(n, t, t, dtype=torch.bool)
     with FlopCounterMode(display=False) as counter:
-        hidden = network(ids, torch.arange(t).expand(n, t), seen, attend=product)
+        hidden = network(ids, torch.arange(t).expand(n, t), seen, attend=matmul_attention)
         network.logits(hidden.flatten(0, 1)[:targets]).sum().backward()
     assert flops(shape, n * t, t, targets) == counter.get_total_flops()
 
@@ -33,7 +33,7 @@ def test_the_operations_of_a_step_equal_those_that_torch_counts() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_ceiling_of_operations_per_second_is_plausible(dtype: torch.dtype) -> None:
     device = torch.device("cpu")
-    assert 1e8 < ceiling(device, dtype, 0.05) < 1e15
+    assert 1e8 < peak_flops(device, dtype, 0.05) < 1e15
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")

@@ -8,13 +8,14 @@ from support.models.tiny_models import tiny_network
 from test_objective import contexts
 
 from mercury_lsp.engine.tokenizer import Tokenizer
+from model.training.batch import pack_contexts
 from model.training.lanes import Lanes, alias
-from model.training.layout import CAUSAL, packed
+from model.training.layout import CAUSAL
 from model.training.objective import Objective
 
 
 def test_lanes_sum_the_gradients_of_all_passes(tokenizer: Tokenizer) -> None:
-    passes = [packed([context]) for context in contexts(tokenizer, CAUSAL, 3)]
+    passes = [pack_contexts([context]) for context in contexts(tokenizer, CAUSAL, 3)]
     worth = torch.tensor(sum(batch.worth for batch in passes))
     network, plain = tiny_network(1).requires_grad_(True), tiny_network(1).requires_grad_(True)
     lanes = Lanes(network, 2, lambda own: Objective(own, torch.float32, packed=True))
@@ -30,7 +31,7 @@ def test_lanes_sum_the_gradients_of_all_passes(tokenizer: Tokenizer) -> None:
 
 
 def test_a_stopped_step_leaves_no_gradient(tokenizer: Tokenizer) -> None:
-    passes = [packed([context]) for context in contexts(tokenizer, CAUSAL, 3)]
+    passes = [pack_contexts([context]) for context in contexts(tokenizer, CAUSAL, 3)]
     network = tiny_network(1).requires_grad_(True)
     lanes = Lanes(network, 2, lambda own: Objective(own, torch.float32, packed=True))
     stops = iter([False, False, True])

@@ -20,21 +20,12 @@ from mercury_lsp.engine.backends.torch_executor import TorchExecutor
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
 from mercury_lsp.engine.local_engine import LocalEngine
-from mercury_lsp.engine.tokenizer import Prompt, Specials, Tokenizer, encode_prompt
-from model.data.groups import encode_group
+from mercury_lsp.engine.tokenizer import Prompt, Snippet, Specials, Tokenizer, encode_prompt
+from model.data.groups import Group, encode_group
 from model.data.spans import Budget, Hole, cut, node_finder
-from model.training.attention import attention, block_mask
-from model.training.layout import (
-    CAUSAL,
-    NO_TARGET,
-    NO_TWIN,
-    Batch,
-    Context,
-    Weights,
-    collate,
-    lay_out,
-    packed,
-)
+from model.training.attention import attention
+from model.training.batch import Batch, collate, pack_contexts
+from model.training.layout import CAUSAL, NO_TARGET, NO_TWIN, Context, Weights, lay_out
 from model.training.objective import Objective, loss_of
 from model.training.recipe import KINDS
 
@@ -139,7 +130,7 @@ def test_no_canvas_extends_over_the_cursor(tokenizer: Tokenizer) -> None:
         assert context is not None
         asked += context.target[(context.canvas > 0) & (context.target != NO_TARGET)].tolist()
     assert len(asked) > 100
-    assert not (set(tokenizer.hidden) - {tokenizer.specials.eot}) & set(asked)
+    assert not (set(tokenizer.forbidden) - {tokenizer.specials.eot}) & set(asked)
 
 
 def test_a_context_has_the_tokens_that_serving_would_encode(tokenizer: Tokenizer) -> None:
@@ -169,7 +160,9 @@ def contexts(tokenizer: Tokenizer, weights: Weights, count: int = 3) -> list[Con
     return made
 
 
-def test_every_row_of_a_causal_context_except_the_last_has_a_target(tokenizer: Tokenizer) -> None:
+def test_every_row_of_a_causal_context_except_its_path_and_the_last_has_a_target(
+    tokenizer: Tokenizer,
+) -> None:
     for seed in range(20):
         found = encode_group(group(tokenizer, seed), tokenizer)
         assert found is not None
@@ -180,11 +173,64 @@ def test_every_row_of_a_causal_context_except_the_last_has_a_target(tokenizer: T
         assert not made.canvas.any()
         following, own = np.roll(made.ids, -1), np.roll(made.branch, -1) == made.branch
         own[-1] = False
-        expected = np.where(own & ~np.isin(following, tokenizer.hidden), following, NO_TARGET)
+        path = int(np.flatnonzero(made.ids == tokenizer.specials.fim_prefix)[0])
+        own[path : path + tokenizer.count("area.py\n")] = False
+        expected = np.where(own & ~np.isin(following, tokenizer.forbidden), following, NO_TARGET)
         # <eot> may be predicted, and occurs only after a middle.
         assert made.target.tolist() == expected.tolist()
         assert (made.target == tokenizer.specials.eot).sum() == len(found.branches)
         assert set(made.weight[made.target != NO_TARGET]) == {1.0}
+
+
+@pytest.mark.parametrize("weights", [CAUSAL, Weights(tail=0.3)])
+def test_no_path_is_a_target(tokenizer: Tokenizer, weights: Weights) -> None:
+    square = Snippet("shapes/square.py", "def square(side):\n    return side * side\n")
+    cube = Snippet("solids/cube.py", "def cube(edge):\n    return edge ** 3\n")
+    prefix = "def area(width, height):\n    return "
+    holes = [
+        Hole(
+            "rest", Prompt("src/area.py", prefix, rest, "\n\n\ntotal = area(2, 3)\n", (square, cube)), middle
+        )
+        for rest, middle in (("", "width * height"), (" * height", "width"))
+    ]
+    made = encode_group(holes, tokenizer)
+    assert made is not None
+    asked = ""
+    for seed in range(20):
+        context = lay_out(made, tokenizer, 400, weights, torch.Generator().manual_seed(seed))
+        assert context is not None
+        asked += tokenizer.decode(context.target[context.target != NO_TARGET].tolist())
+    for path in ("src", "area.py", "shapes", "square.py", "solids", "cube.py"):
+        assert path not in asked
+    for text in ("def square(side):\n", "def cube(edge):\n", "def area(width, height):\n", "width * height"):
+        assert asked.count(text) >= 20
+
+
+def test_canvases_take_no_more_rows_than_they_may_and_begin_with_the_middles(tokenizer: Tokenizer) -> None:
+    filled = 0
+    for seed in range(20):
+        found = encode_group(group(tokenizer, seed), tokenizer)
+        assert found is not None
+
+        def rows(canvas_rows: int, found: Group = found, seed: int = seed) -> Context:
+            generator = torch.Generator().manual_seed(seed)
+            made = lay_out(found, tokenizer, 700, Weights(), generator, canvas_rows=canvas_rows)
+            assert made is not None
+            return made
+
+        bounded, whole = rows(60), rows(0)
+        assert 0 < (bounded.canvas > 0).sum() <= 60
+        assert len(whole.ids) <= 700
+        # A cursor on the first lines leaves no room for plain blocks.
+        filled += len(whole.ids) > 700 - 14 and (bounded.canvas > 0).sum() > 60 - 14
+        clean = whole.canvas == 0
+        assert bounded.ids[bounded.canvas == 0].tolist() == whole.ids[clean].tolist()
+        firsts = [
+            int(bounded.branch[bounded.canvas == number][0]) for number in range(1, bounded.canvas.max())
+        ]
+        assert firsts[0] == 1
+        assert firsts == sorted(firsts, key=lambda branch: branch or len(found.branches) + 1)
+    assert filled > 10
 
 
 @pytest.mark.parametrize("weights", [CAUSAL, Weights()])
@@ -195,20 +241,20 @@ def test_packed_contexts_have_the_loss_and_gradient_of_padded_ones(
     monkeypatch.setattr("model.training.fused_loss.CHUNK", 64)
     made = contexts(tokenizer, weights)
     losses, gradients = [], []
-    for form in (packed(made, 100), collate(made, 400, tokenizer.specials.eot)):
+    for form in (pack_contexts(made, 100), collate(made, 400, tokenizer.specials.eot)):
         network = tiny_network(1).requires_grad_(True)
-        loss = Objective(network, torch.float32, taught=taught, packed=bool(form.lengths))(form)
+        loss = Objective(network, torch.float32, teacher_share=taught, packed=bool(form.lengths))(form)
         loss.total.backward()
         losses.append((loss.total.detach(), loss.sums))
         gradients.append([weight.grad for weight in network.parameters()])
-        assert form.pairs == packed(made).pairs
+        assert form.pairs == pack_contexts(made).pairs
     torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
 
 
 def test_packed_contexts_do_not_attend_to_each_other(tokenizer: Tokenizer) -> None:
     made = contexts(tokenizer, Weights())
-    whole = packed(made)
+    whole = pack_contexts(made)
     network = tiny_network(1)
     attend, mask = attention(whole.rows, whole.lengths, TINY.group)
     with torch.no_grad():
@@ -219,11 +265,6 @@ def test_packed_contexts_do_not_attend_to_each_other(tokenizer: Tokenizer) -> No
     first = whole.lengths[0]
     assert not hidden[:first].equal(others[:first])
     assert hidden[first:].equal(others[first:])
-    # The mask for GPUs is the same.
-    at = torch.arange(sum(whole.lengths))
-    none = torch.tensor(0)
-    rule = block_mask(whole.rows, lengths=whole.lengths).mask_mod(none, none, at[:, None], at[None, :])
-    assert rule.equal(torch.block_diag(*[own[0, 0, : own.shape[-1]].float() for own in mask]).bool())
 
 
 def test_masked_tokens_of_canvases_are_their_targets(tokenizer: Tokenizer) -> None:
@@ -288,7 +329,7 @@ def test_a_twin_is_the_clean_row_that_predicts_the_same_token(tokenizer: Tokeniz
             if rows.canvas[row] == 0:
                 assert other == row
         assert fillers < len(asked) / 2
-        assert bool((rows.canvas[: made.clean] == 0).all()) and rows.canvas[made.clean] > 0
+        assert bool((rows.canvas[made.clean :] > 0).all()) and made.clean < len(rows.canvas)
 
 
 def expected(network: Network, teacher: Network, made: Batch, rows: Tensor, taught: float) -> Tensor:
@@ -315,7 +356,9 @@ def test_a_teacher_contributes_to_every_target_that_has_a_twin(tokenizer: Tokeni
     asked = torch.nonzero(made.target[0] != NO_TARGET).flatten()
     nats = expected(network, teacher, made, asked, 0.7)
     whole = (nats * made.weight[0, asked]).sum() / made.worth
-    objective = Objective(network.requires_grad_(True), torch.float32, chunk, taught=0.7, teacher=teacher)
+    objective = Objective(
+        network.requires_grad_(True), torch.float32, chunk, teacher_share=0.7, teacher=teacher
+    )
     loss = objective(made)
     torch.testing.assert_close(loss.total, whole, rtol=1e-4, atol=1e-5)
     loss.total.backward()
@@ -336,7 +379,7 @@ def test_without_a_teacher_causal_rows_teach_only_canvases(tokenizer: Tokenizer)
     )
     whole = (nats * made.weight[0, asked]).sum() / made.worth
     torch.testing.assert_close(
-        Objective(network, torch.float32, taught=0.7)(made).total, whole, rtol=1e-4, atol=1e-5
+        Objective(network, torch.float32, teacher_share=0.7)(made).total, whole, rtol=1e-4, atol=1e-5
     )
 
 
@@ -387,7 +430,7 @@ def batch_of_lessons(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
 def count_right(learner: Checkpoint, network: Network, mode: str) -> tuple[int, int, int]:
     """Return how many questions are answered exactly, and the passes and tokens used."""
     # A new engine, because the cache of an old one does not expect changed weights.
-    engine = LocalEngine(learner, TorchExecutor(network, learner.tokenizer.hidden, "cpu"))
+    engine = LocalEngine(learner, TorchExecutor(network, learner.tokenizer.forbidden, "cpu"))
     good = passes = tokens = 0
     for path, middle in QUESTIONS:
         before, after = LESSONS[path].split(middle)

@@ -14,7 +14,7 @@ from mercury_lsp.engine.checkpoints import checkpoint
 from mercury_lsp.engine.tokenizer import Tokenizer
 from model.compression.prune import compute, drop_layers, loss, main, narrow
 from model.data.step_data import Cuts, Steps
-from model.training.layout import Batch
+from model.training.batch import Batch
 from model.training.recipe import Recipe
 
 

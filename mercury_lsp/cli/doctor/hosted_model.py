@@ -15,8 +15,8 @@ from mercury_lsp.edits.formats import MERCURY
 from mercury_lsp.edits.region import Change, region_around
 from mercury_lsp.engine.api import Sampling, never_cancelled
 from mercury_lsp.engine.tokenizer import Prompt
-from mercury_lsp.engine.worker import Unanswered
-from mercury_lsp.lsp.status import edits_sent, sent
+from mercury_lsp.engine.worker import NoResult
+from mercury_lsp.lsp.status import describe_edits_sent, describe_sent
 from mercury_lsp.remote.address import Address, RemoteError
 from mercury_lsp.remote.key import Key
 from mercury_lsp.syntax.document import Document
@@ -51,7 +51,7 @@ def _check_completion(report: Report) -> dict[str, Any]:
     except RemoteError as error:
         report.add_problem(str(error).rstrip("."), _FIX, fatal)
         return facts
-    facts["sent"] = sent(config.remote, engine.remote_status)
+    facts["sent"] = describe_sent(config.remote, engine.remote_status)
     facts["key"] = _check_key(report, config)
     if not address.keeps_secrets:
         report.add_problem(f"text goes to {address.host} unencrypted", "use https")
@@ -62,7 +62,7 @@ def _check_completion(report: Report) -> dict[str, Any]:
         facts["answers"] = {"model": engine.name, "ms": round((time.perf_counter() - began) * 1e3)}
         if not infill.text.strip():
             report.add_problem(f"{address.host} answers with an empty text", "check the option remote_model")
-    except Unanswered as error:
+    except NoResult as error:
         report.add_problem(str(error), _FIX, fatal)
     finally:
         engine.close()
@@ -84,14 +84,14 @@ def _check_next_edit(report: Report) -> dict[str, Any]:
     except RemoteError as error:
         report.add_problem(str(error).rstrip("."), _FIX_EDITS)
         return facts
-    facts["sent"], facts["key"] = edits_sent(model.remote_status), _check_key(report, report.config)
+    facts["sent"], facts["key"] = describe_edits_sent(model.remote_status), _check_key(report, report.config)
     began = time.perf_counter()
     try:
         answer = model.ask(prompt, 128, never_cancelled)
         facts["answers"] = {"ms": round((time.perf_counter() - began) * 1e3)}
         if answer is None or MERCURY.answer(answer) is None:
             report.add_problem(f"{model.remote_status.host} answers without an edit", _FIX_EDITS)
-    except Unanswered as error:
+    except NoResult as error:
         report.add_problem(str(error), _FIX_EDITS)
     finally:
         model.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mercury_lsp.completion.fitting.insertion import Site
+from mercury_lsp.completion.fitting.insertion import InsertionPoint
 from mercury_lsp.syntax.indentation import width
 
 LANGUAGES = frozenset(["ruby", "lua", "elixir", "julia", "crystal"])
@@ -18,14 +18,14 @@ _OPENS = re.compile(
 _VALUE = re.compile(r"(?:case|if|unless|begin|while|function)\b")
 
 
-def without_surplus_end(text: str, site: Site) -> str:
+def without_surplus_end(text: str, point: InsertionPoint) -> str:
     """Cut before the first `end` whose indentation matches no open block."""
-    document = site.syntax.document
+    document = point.syntax.document
     lines = text.split("\n")
-    if document.language_id not in LANGUAGES or site.in_text or not any(map(_END.match, lines[1:])):
+    if document.language_id not in LANGUAGES or point.in_text or not any(map(_END.match, lines[1:])):
         return text
-    above = [document.line(number) for number in range(max(0, site.line - LOOK_BACK_LINES), site.line)]
-    written = [*above, site.left + lines[0], *lines[1:]]
+    above = [document.line(number) for number in range(max(0, point.line - LOOK_BACK_LINES), point.line)]
+    written = [*above, point.left + lines[0], *lines[1:]]
     for number in range(1, len(lines)):
         if _END.match(lines[number]) and not _is_open(written[: len(above) + number], width(lines[number])):
             return "\n".join(lines[:number])

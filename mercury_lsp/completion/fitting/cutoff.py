@@ -46,7 +46,7 @@ TYPICAL_KEYS = 5.0
 READING_KEYS = 0.25
 """The cost of reading a wrong word, in keys."""
 
-MAX_JUDGED = 4
+MAX_TRIES = 4
 """The number of beginnings of a text that are fitted again, and of those that are parsed; each takes milliseconds."""
 
 _WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+\Z")
@@ -62,7 +62,7 @@ class Cut:
     gain: float
 
 
-def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> list[Cut]:
+def rank_cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> list[Cut]:
     """Return the beginnings of a text that are worth showing, the best first.
 
     ``pieces`` are the scored tokens of the text, see `Infill`. Without any, because the model returns no
@@ -73,59 +73,59 @@ def cuts(text: str, pieces: Sequence[ScoredToken], show_likelihood: float) -> li
     if not pieces:
         return [Cut(len(text), 1.0)]
     cost = TYPICAL_KEYS * show_likelihood / max(1e-9, 1 - show_likelihood) - READING_KEYS
-    found, accepted, read = [], 0.0, 0.0
-    surety, closed = words(text, pieces), _closed_ends(text)
-    for k, (end, right) in enumerate(surety, 1):
-        read += READING_KEYS * (1 - right)
-        gain = right * (end - 1) + accepted - cost * (1 - surety[0][1]) - read
-        if gain > 0 and (text[end : end + 1] in ("", "\n") or end in closed):
+    found, accepted, reading_cost = [], 0.0, 0.0
+    probabilities, closed_ends = word_probabilities(text, pieces), _closed_ends(text)
+    for k, (end, probability) in enumerate(probabilities, 1):
+        reading_cost += READING_KEYS * (1 - probability)
+        gain = probability * (end - 1) + accepted - cost * (1 - probabilities[0][1]) - reading_cost
+        if gain > 0 and (text[end : end + 1] in ("", "\n") or end in closed_ends):
             found.append(Cut(end, gain))
-        following = surety[k][1] if k < len(surety) else 0.0
-        accepted += (right - following) * max(0, end - k)
+        following = probabilities[k][1] if k < len(probabilities) else 0.0
+        accepted += (probability - following) * max(0, end - k)
     return sorted(found, key=lambda cut: (-cut.gain, cut.end))
 
 
-def worth_showing(
+def choose_cut(
     infill: Infill,
-    found: Completion,
-    fitting: Callable[[Infill], Completion | None],
-    least: float,
+    completion: Completion,
+    fit: Callable[[Infill], Completion | None],
+    show_likelihood: float,
     eol: str = "\n",
     rest: str = "",
-    sound: Callable[[str], bool] = lambda text: True,
+    is_sound: Callable[[str], bool] = lambda text: True,
 ) -> Completion | None:
     """Return the beginning of a fitting text with the highest expected gain; None if none has a positive gain.
 
-    ``found`` is the completion with all of the text that fits. ``fitting`` fits a beginning of the infill again.
-    ``least`` is the option `show_likelihood`, above 0. ``eol`` is the document's line ending. ``rest`` is the text
-    after the cursor in its line, which may need a line of its own and no comma before it. ``sound`` returns whether a
-    beginning adds no syntax error to the document; at most `MAX_JUDGED` beginnings are parsed.
+    ``completion`` has all of the text that fits. ``fit`` fits a beginning of the infill again. ``show_likelihood`` is
+    the option, above 0. ``eol`` is the document's line ending. ``rest`` is the text after the cursor in its line, which
+    may need a line of its own and no comma before it. ``is_sound`` returns whether a beginning adds no syntax error to
+    the document; at most `MAX_TRIES` beginnings are parsed.
     """
-    shown = (found.shown or "").replace(eol, "\n")
-    same = len(commonprefix([shown, infill.text]))
-    text = shown if same == len(shown) else infill.text
-    judged = tried = 0
-    for cut in cuts(text, infill.scored, least):
+    shown = (completion.shown or "").replace(eol, "\n")
+    common = len(commonprefix([shown, infill.text]))
+    text = shown if common == len(shown) else infill.text
+    refitted = parsed = 0
+    for cut in rank_cuts(text, infill.scored, show_likelihood):
         if cut.end >= min(len(shown.rstrip()), len(text)):
-            return found
-        if found.end > found.start or not text[: cut.end].strip():
+            return completion
+        if completion.end > completion.start or not text[: cut.end].strip():
             continue
-        part = infill.until(cut.end)
-        if text[cut.end] == "\n" or (rest.strip() and judged < MAX_JUDGED):
-            judged += 1
-            if (fits := fitting(part)) is not None:
+        beginning = infill.cut_at(cut.end)
+        if text[cut.end] == "\n" or (rest.strip() and refitted < MAX_TRIES):
+            refitted += 1
+            if (fits := fit(beginning)) is not None:
                 return fits
-        if cut.end <= same and not (rest.strip() and "\n" in shown[: cut.end]):
-            tried += 1
-            if tried > MAX_JUDGED:
+        if cut.end <= common and not (rest.strip() and "\n" in shown[: cut.end]):
+            parsed += 1
+            if parsed > MAX_TRIES:
                 return None
-            if not sound(shown[: cut.end].replace("\n", eol)):
+            if not is_sound(shown[: cut.end].replace("\n", eol)):
                 continue
-            return replace(found, shown=shown[: cut.end].replace("\n", eol), infill=part)
+            return replace(completion, shown=shown[: cut.end].replace("\n", eol), infill=beginning)
     return None
 
 
-def words(text: str, pieces: Sequence[ScoredToken]) -> list[tuple[int, float]]:
+def word_probabilities(text: str, pieces: Sequence[ScoredToken]) -> list[tuple[int, float]]:
     """Return the end of each word of a text, and the probability that the text up to there is right.
 
     That is the joint probability of the tokens that begin before the end. A word includes the whitespace before it.

@@ -18,7 +18,7 @@ from mercury_lsp.syntax.tree import MAX_HEAD_CHARACTERS, NEARBY_LINES, Syntax
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 # The limit of closed brackets, because all brackets of the document are counted for each.
-CLOSED = 16
+MAX_CLOSED_BRACKETS = 16
 END_SEARCH_CHARACTERS = 400
 
 _ENDS_LIST = re.compile(r"\s*[)\]}]")
@@ -58,7 +58,7 @@ class Trial:
     closers: str
 
 
-class Site:
+class InsertionPoint:
     """The cursor at an offset of a document, and the text around it.
 
     `left` and `rest`: the cursor's line before and after the cursor. `in_text`: the cursor is in a string or comment.
@@ -72,27 +72,27 @@ class Site:
         self.left, self.rest = document.line(self.line)[:column], document.line(self.line)[column:]
         self._start = offset - column
         here, elsewhere = self._errors(syntax, offset + len(self.rest))
-        self._elsewhere, self._everywhere = len(elsewhere), len(here) + len(elsewhere)
+        self._errors_elsewhere, self._error_count = len(elsewhere), len(here) + len(elsewhere)
         self._open: list[Bracket] = []
         _match(self._open, self._brackets(syntax, 0, offset))
-        self._closers = self._closed_from(syntax, offset)
+        self._closers = self._unmatched_closers(syntax, offset)
         self.in_text = syntax.in_string_or_comment(offset)
-        self._unmatched = self._count([], self._closers)
+        self._unmatched = self._count_unmatched([], self._closers)
         stack = list(self._open)
         _, skipped = _match(stack, self._closers)
-        self._free = Counter(opener for _, opener in (*skipped, *stack))
+        self._free_openers = Counter(opener for _, opener in (*skipped, *stack))
 
     @property
     def is_prose(self) -> bool:
         """Whether the cursor is in a string, a comment, or a document of prose."""
         return self.in_text or self.syntax.is_prose
 
-    def before(self) -> str:
+    def lines_above(self) -> str:
         """Return the lines above the cursor's line, at most `NEARBY_LINES`."""
         start, _ = self.syntax.document.span(max(0, self.line - NEARBY_LINES))
         return self.syntax.document.text[start : self._start]
 
-    def above(self) -> str:
+    def nearest_line_above(self) -> str:
         """Return the nearest line above that is not blank; empty if there is none within `NEARBY_LINES`."""
         numbers = range(self.line - 1, max(-1, self.line - NEARBY_LINES), -1)
         return next(filter(str.strip, map(self.syntax.document.line, numbers)), "")
@@ -103,26 +103,26 @@ class Site:
         The lines of `text` end in \\n; they are tried with the document's line ending, which may parse differently.
         """
         eol = self.syntax.document.eol
-        after, last = self._written(text, end)
+        after, last = self._insert(text, end)
         middle = self._brackets(after, self.offset, last)
         closers = [closer for closer in self._closers if closer[0] >= end]
         # If the text ends the string, code and strings after it change places.
         if self.in_text:
-            closers = self._closed_from(after, last)
-        fit = self._fit(after, end, last, self._count(middle, closers))
-        surplus = self._surplus(middle)
+            closers = self._unmatched_closers(after, last)
+        fit = self._fit(after, end, last, self._count_unmatched(middle, closers))
+        surplus = self._find_surplus(middle)
         # The offset must count \n as the line ending.
         if surplus is not None:
             written = after.document.text[self.offset : self.offset + surplus]
             surplus = len(written.replace(eol, "\n"))
-        return Trial(fit, surplus, self._missing(after, last, middle, closers))
+        return Trial(fit, surplus, self._missing_closers(after, last, middle, closers))
 
     def without_comment(self, text: str, end: int) -> str:
         """Return a text without the line comment at its end, which would swallow the text after it in the line."""
         last = text[text.rfind("\n") + 1 :]
         if self.in_text or not any(mark in last for mark in self.syntax.line_comments):
             return text
-        after, stop = self._written(text, end)
+        after, stop = self._insert(text, end)
         for match in re.finditer("|".join(map(re.escape, self.syntax.line_comments)), last):
             at = stop - len(last) + match.start()
             if after.text_around(at + len(match.group())) == "comment" and after.text_around(at) is None:
@@ -164,7 +164,7 @@ class Site:
             return f"{text.rstrip()}\n{self.left[: len(self.left) - len(self.left.lstrip())]}"
         if self.in_text or self.left.strip() or not rest.strip() or not text.rpartition("\n")[2].strip():
             return text
-        after, last = self._written(text, end)
+        after, last = self._insert(text, end)
         line, _ = after.document.position(last)
         before = after.code(after.document.span(line)[0], last).rstrip()
         if not before or before[-1] in "([{,":
@@ -184,21 +184,21 @@ class Site:
         # The document's own style has no braces on their own lines.
         if len(_STUCK.findall(self.syntax.document.text)) > len(_APART.findall(self.syntax.document.text)):
             return text
-        after, last = self._written(text, end)
+        after, last = self._insert(text, end)
         first_of_rest = (last + len(rest) - len(rest.lstrip()), "}")
         brackets = self._brackets(after, self.offset, last)
         if rest.lstrip().startswith("}"):
             brackets.append(first_of_rest)
-        stack = self._open[-CLOSED:]
+        stack = self._open[-MAX_CLOSED_BRACKETS:]
         written = after.document.text[self.offset : last]
         for at, bracket in reversed(list(_closing(stack, brackets, "}"))):
-            indentation = self._stuck(after, at, bracket)
+            indentation = self._block_indentation(after, at, bracket)
             if indentation is not None:
                 at = min(at, last) - self.offset
                 written = written[:at].rstrip() + f"\n{indentation}" + written[at:]
         return written.replace(self.syntax.document.eol, "\n")
 
-    def _stuck(self, after: Syntax, closer: int, opener: int) -> str | None:
+    def _block_indentation(self, after: Syntax, closer: int, opener: int) -> str | None:
         """Return the indentation of a block's first line if the closing brace does not begin its line; else None."""
         document = after.document
         (first, _), (line, column) = document.position(opener), document.position(closer)
@@ -210,7 +210,7 @@ class Site:
         head = document.line(first)
         return head[: len(head) - len(head.lstrip())]
 
-    def _written(self, text: str, end: int) -> tuple[Syntax, int]:
+    def _insert(self, text: str, end: int) -> tuple[Syntax, int]:
         """Return the syntax with a text in place of the characters from the cursor to `end`, and the text's end."""
         written = text.replace("\n", self.syntax.document.eol)
         return self.syntax.replaced(self.offset, end, written), self.offset + len(written)
@@ -219,11 +219,14 @@ class Site:
         stop = last + len(self.rest) - (end - self.offset)
         here, elsewhere = self._errors(after, stop)
         broken = (
-            len(elsewhere) > self._elsewhere
-            or len(here) + len(elsewhere) > self._everywhere
+            len(elsewhere) > self._errors_elsewhere
+            or len(here) + len(elsewhere) > self._error_count
             or unmatched > self._unmatched
             or (after.tree is None and self._opens_string(after, last))
-            or (after.strays(self._start, stop) and not self.syntax.strays(0, len(self.syntax.document.text)))
+            or (
+                after.count_strays(self._start, stop)
+                and not self.syntax.count_strays(0, len(self.syntax.document.text))
+            )
             or (after.language and after.language.offside and self._misindented(after, last))
             or not all(node.is_missing for node in here)
         )
@@ -241,7 +244,7 @@ class Site:
 
     def _errors(self, syntax: Syntax, stop: int) -> tuple[list[Node], list[Node]]:
         """Return the errors that begin in the cursor's line or the text, up to `stop`, and all other errors."""
-        broken = list(syntax.broken())
+        broken = list(syntax.error_nodes())
         here = [node for node in broken if self._start <= node.start_byte <= stop]
         return here, [node for node in broken if not self._start <= node.start_byte <= stop]
 
@@ -251,19 +254,19 @@ class Site:
         found = re.finditer(f"[{re.escape(syntax.brackets)}]", syntax.code(start, end))
         return [(start + match.start(), match.group()) for match in found]
 
-    def _closed_from(self, syntax: Syntax, start: int) -> list[Bracket]:
+    def _unmatched_closers(self, syntax: Syntax, start: int) -> list[Bracket]:
         """Return the closing brackets after `start` whose partners are before it."""
         surplus, _ = _match([], self._brackets(syntax, start, len(syntax.document.text)))
         return surplus
 
-    def _count(self, middle: Iterable[Bracket], closers: Iterable[Bracket]) -> int:
+    def _count_unmatched(self, middle: Iterable[Bracket], closers: Iterable[Bracket]) -> int:
         """Return the number of brackets without a partner if `middle` is between the cursor and `closers`."""
         stack = list(self._open)
         surplus, skipped = _match(stack, [*middle, *closers])
         return len(surplus) + len(skipped) + len(stack)
 
-    def _surplus(self, middle: list[Bracket]) -> int | None:
-        free = self._free.copy()
+    def _find_surplus(self, middle: list[Bracket]) -> int | None:
+        free = self._free_openers.copy()
         stack: list[str] = []
         for at, bracket in middle:
             if bracket in PAIRS:
@@ -278,13 +281,15 @@ class Site:
                 free[opener] -= 1
         return None
 
-    def _missing(self, after: Syntax, last: int, middle: list[Bracket], closers: list[Bracket]) -> str:
+    def _missing_closers(
+        self, after: Syntax, last: int, middle: list[Bracket], closers: list[Bracket]
+    ) -> str:
         document = after.document
         stack = list(self._open)
         _match(stack, middle)
-        openers = [opener for opener in reversed(stack[-CLOSED:]) if opener[0] >= self._start]
+        openers = [opener for opener in reversed(stack[-MAX_CLOSED_BRACKETS:]) if opener[0] >= self._start]
         partners = [(last, PAIRS[opener]) for _, opener in openers]
-        counts = [self._count([*middle, *partners[:n]], closers) for n in range(len(openers) + 1)]
+        counts = [self._count_unmatched([*middle, *partners[:n]], closers) for n in range(len(openers) + 1)]
         missing = ""
         for (at, _), (_, closer) in zip(openers[: counts.index(min(counts))], partners, strict=False):
             line = document.line(document.position(at)[0])
@@ -299,9 +304,9 @@ class Site:
         # Within brackets a line may begin anywhere.
         if any(at < self._start for at, _ in self._open):
             return False
-        above = self.syntax.lines(self.line - NEARBY_LINES, self.line)
+        lines_above = self.syntax.lines(self.line - NEARBY_LINES, self.line)
         new = after.lines(self.line, after.document.position(last)[0] + 1)
-        blocks = Blocks(above, self.syntax.opens)
+        blocks = Blocks(lines_above, self.syntax.opens_block)
         # The indentation of the cursor's line is the user's choice.
         if self.left.strip():
             blocks.step(new.pop(0))
@@ -311,7 +316,7 @@ class Site:
             blocks.step(line)
         lines = self.syntax.lines(self.line + 1, self.line + NEARBY_LINES)
         below = next((line for line in lines if line.strip()), "")
-        blocks_before = Blocks(above, self.syntax.opens)
+        blocks_before = Blocks(lines_above, self.syntax.opens_block)
         blocks_before.step(self.left)
         return blocks_before.fits(below) and not blocks.fits(below) and not blocks.opened
 
@@ -321,7 +326,7 @@ def _closing(stack: list[Bracket], brackets: Iterable[Bracket], kind: str) -> It
     for at, bracket in brackets:
         if bracket in PAIRS:
             stack.append((at, bracket))
-        elif any(PAIRS[opener] == bracket for _, opener in stack[-CLOSED:]):
+        elif any(PAIRS[opener] == bracket for _, opener in stack[-MAX_CLOSED_BRACKETS:]):
             while PAIRS[stack[-1][1]] != bracket:
                 stack.pop()
             opener, _ = stack.pop()

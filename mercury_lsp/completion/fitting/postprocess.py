@@ -13,28 +13,28 @@ from dataclasses import dataclass, replace
 from time import thread_time
 
 from mercury_lsp.completion.fitting.block_ends import without_surplus_end
-from mercury_lsp.completion.fitting.insertion import Fit, Site
+from mercury_lsp.completion.fitting.insertion import Fit, InsertionPoint
 from mercury_lsp.completion.fitting.repetition import (
-    repeats,
-    without_following,
-    without_left,
-    without_listed,
+    repeats_lines_above,
     without_loops,
+    without_repeated_following,
+    without_repeated_items,
+    without_repeated_left,
 )
 from mercury_lsp.context import secrets
-from mercury_lsp.syntax.delimiters import balanced, leaves_open
+from mercury_lsp.syntax.delimiters import balance, leaves_open
 from mercury_lsp.syntax.document import Document
-from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation, reindented, restyled, width
+from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation, reindent, restyle, width
 from mercury_lsp.syntax.tree import Syntax
 
 # Larger documents are not parsed for each cut: only `VICINITY_LINES` before and after the cursor are.
 MAX_PARSED_CHARACTERS = 200_000
 VICINITY_LINES = 400
 # Limits of the cuts that are parsed, each about 4 ms in a document of 100,000 characters, and of their CPU time.
-MAX_TRIALS = 16
-TRIALS_SECONDS = 0.2
+MAX_PARSED_CUTS = 16
+MAX_PARSE_SECONDS = 0.2
 # The number of cuts that are considered; most of them are rejected without parsing.
-MAX_CANDIDATES = 200
+MAX_CUTS = 200
 # The characters before and after the cursor, in its line and the line above, that are searched for parts of a secret.
 SECRET_CHARACTERS = 2_000
 # Longer texts are cut off.
@@ -46,7 +46,7 @@ HIDDEN = "\x80-\x9f\u202a-\u202e\u2066-\u2069"
 _HIDDEN = re.compile(f"[{HIDDEN}]")
 _UNREADABLE = re.compile("[\ufffd\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]")
 # The names of special tokens in the texts of models.
-_SPECIAL = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")
+_SPECIAL_TOKEN = re.compile(r"<\|?(fim_\w+|file_sep|endoftext|eot)\|?>")
 _PLACEHOLDER = re.compile(
     r"^\W*(your (code|implementation)( goes)? here|(rest of|existing|remaining) (the )?(code|implementation).*"
     r"|(todo\W*)?implement (me|this)\b.*|(add|insert) your .* here)\W*$",
@@ -54,21 +54,21 @@ _PLACEHOLDER = re.compile(
 )
 _CLOSES = re.compile(r"\s*([)\]}]+|(end|fi|done|esac)\b)[ \t;,]*")
 # Words that end one block of a statement and begin its next one.
-_GOES_ON = re.compile(
+_CONTINUES = re.compile(
     r"\s*((else|elif|elsif|elseif|except|finally|catch|rescue|ensure|case|default|when|then)\b|;;)"
 )
 _PREPROCESSOR = re.compile(r"\s*#\s*(if|el|end|define|undef|include|pragma)")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Fitted:
     """Text that replaces the characters from the cursor to `end`, an offset in its line, usually the cursor itself."""
 
     text: str
     end: int
 
 
-def shown(
+def fit(
     text: str,
     document: Document,
     offset: int,
@@ -76,7 +76,7 @@ def shown(
     single_line: bool,
     finished: bool = True,
     project: Indentation = NO_INDENTATION,
-) -> Shown | None:
+) -> Fitted | None:
     """Return the part of the model's `text` that fits at an offset; None if nothing fits.
 
     `syntax`: the document's syntax. `finished`: the text was not ended by a limit; otherwise its last line is dropped
@@ -88,25 +88,31 @@ def shown(
         text = text.partition("\n")[0]
     elif not finished and "\n" in text:
         text = text[: text.rindex("\n")]
-    site = _site(document, offset, syntax)
-    text = _without_junk(text, site)
-    text = restyled(without_loops(text, site.left), f"{site.syntax.document.text}\n{site.left}.", project)
-    text = balanced(without_left(text, site), site.left, site.rest)
-    if not site.is_prose:
-        text = reindented(text, site.left, site.above(), (site.before(), site.syntax.document.text), project)
-    text = without_listed(without_surplus_end(_within_scope(text, site), site), site)
-    if site.left.strip() and site.left[-1] in " \t":
+    point = _insertion_point(document, offset, syntax)
+    text = _without_junk(text, point)
+    text = restyle(without_loops(text, point.left), f"{point.syntax.document.text}\n{point.left}.", project)
+    text = balance(without_repeated_left(text, point), point.left, point.rest)
+    if not point.is_prose:
+        text = reindent(
+            text,
+            point.left,
+            point.nearest_line_above(),
+            (point.lines_above(), point.syntax.document.text),
+            project,
+        )
+    text = without_repeated_items(without_surplus_end(_within_scope(text, point), point), point)
+    if point.left.strip() and point.left[-1] in " \t":
         text = text.lstrip(" \t")
-    text = _trimmed(without_following(text, site, site.rest), site.rest)
-    found = _fitting(text, site, single_line)
-    if found is None or repeats(found.text, site) or _is_secret(found, site):
+    text = _trim(without_repeated_following(text, point, point.rest), point.rest)
+    fitted = _longest_fit(text, point, single_line)
+    if fitted is None or repeats_lines_above(fitted.text, point) or _completes_secret(fitted, point):
         return None
-    return Shown(found.text.replace("\n", document.eol), found.end - site.offset + offset)
+    return Fitted(fitted.text.replace("\n", document.eol), fitted.end - point.offset + offset)
 
 
-def _site(document: Document, offset: int, syntax: Syntax) -> Site:
+def _insertion_point(document: Document, offset: int, syntax: Syntax) -> InsertionPoint:
     if len(document.text) <= MAX_PARSED_CHARACTERS:
-        return Site(syntax, offset)
+        return InsertionPoint(syntax, offset)
     line, _ = document.position(offset)
     first = max(0, line - VICINITY_LINES)
     # A line without indentation may begin a definition.
@@ -119,7 +125,7 @@ def _site(document: Document, offset: int, syntax: Syntax) -> Site:
         reach = MAX_PARSED_CHARACTERS // 8
         start, end = max(start, offset - reach), min(end, offset + reach)
     near = replace(document, text=document.text[start:end])
-    return Site(Syntax.of(near), offset - start)
+    return InsertionPoint(Syntax.of(near), offset - start)
 
 
 def _without_hidden(text: str, document: Document) -> str:
@@ -128,41 +134,41 @@ def _without_hidden(text: str, document: Document) -> str:
     return text[: min(map(text.index, new), default=len(text))]
 
 
-def _without_junk(text: str, site: Site) -> str:
+def _without_junk(text: str, point: InsertionPoint) -> str:
     """Cut before the name of a special token, and before a placeholder such as "your code here"."""
-    special = _SPECIAL.search(text)
-    if special and special.group() not in site.syntax.document.text:
+    special = _SPECIAL_TOKEN.search(text)
+    if special and special.group() not in point.syntax.document.text:
         text = text[: special.start()]
     lines = text.split("\n")
-    stopgap = next((i for i, line in enumerate(lines) if _PLACEHOLDER.match(line)), len(lines))
-    return "\n".join(lines[:stopgap]).rstrip() if stopgap < len(lines) else text
+    placeholder = next((i for i, line in enumerate(lines) if _PLACEHOLDER.match(line)), len(lines))
+    return "\n".join(lines[:placeholder]).rstrip() if placeholder < len(lines) else text
 
 
-def _within_scope(text: str, site: Site) -> str:
+def _within_scope(text: str, point: InsertionPoint) -> str:
     """Cut at the end of the cursor's block: before a line with less indentation, or after it if it only closes blocks.
 
     The text may continue with the next block of the same statement, such as an `else`.
     """
     lines = text.split("\n")
-    if site.in_text or len(lines) == 1:
+    if point.in_text or len(lines) == 1:
         return text
     first = next((line for line in lines[1:] if line.strip()), "")
-    least = width(site.left + lines[0]) if lines[0].strip() else width(first)
-    if not site.left.strip():
-        least = max(least, width(site.left + "."))
+    min_width = width(point.left + lines[0]) if lines[0].strip() else width(first)
+    if not point.left.strip():
+        min_width = max(min_width, width(point.left + "."))
     for i, line in enumerate(lines[1:], 1):
-        if not line.strip() or width(line) >= least or _PREPROCESSOR.match(line):
+        if not line.strip() or width(line) >= min_width or _PREPROCESSOR.match(line):
             continue
         closes = _CLOSES.match(line)
         if closes and closes.end() == len(line):
             return "\n".join(lines[: i + 1] + [""] * (i + 1 < len(lines)))
-        if not closes and not _GOES_ON.match(line):
+        if not closes and not _CONTINUES.match(line):
             return "\n".join(lines[:i])
-        least = width(line) + 1
+        min_width = width(line) + 1
     return text
 
 
-def _trimmed(text: str, rest: str) -> str:
+def _trim(text: str, rest: str) -> str:
     """Strip whitespace from the end of a text, except for one newline and indentation before a rest of the line."""
     if not rest.strip():
         return text.rstrip()
@@ -173,78 +179,80 @@ def _trimmed(text: str, rest: str) -> str:
     return text if not newline or indentation.strip(" \t") else f"{bare}\n{indentation}"
 
 
-def _fitting(text: str, site: Site, single_line: bool) -> Shown | None:
+def _longest_fit(text: str, point: InsertionPoint, single_line: bool) -> Fitted | None:
     """Return the longest part of a text that is sound in its place, or else the longest one that is only incomplete."""
-    waiting = None
-    seen: set[Shown] = set()
-    looks, until = 0, thread_time() + TRIALS_SECONDS
-    for part in _parts(text, site.rest):
-        queue = deque(_variants(part, site))
+    incomplete = None
+    seen: set[Fitted] = set()
+    considered, deadline = 0, thread_time() + MAX_PARSE_SECONDS
+    for part in _parts(text, point.rest):
+        queue = deque(_variants(part, point))
         while queue:
-            written = queue.popleft()
-            looks += 1
-            if looks > MAX_CANDIDATES or thread_time() > until:
-                return waiting
-            candidate = _settled(written, site, single_line)
+            variant = queue.popleft()
+            considered += 1
+            if considered > MAX_CUTS or thread_time() > deadline:
+                return incomplete
+            candidate = _adapt_to_rest(variant, point, single_line)
             if not candidate.text.strip() or candidate in seen:
                 continue
-            if _repeats_rest(written, site) or _repeats_rest(candidate, site):
+            if _repeats_rest(variant, point) or _repeats_rest(candidate, point):
                 continue
-            if candidate.end == site.offset and leaves_open(candidate.text, site.left, site.rest):
+            if candidate.end == point.offset and leaves_open(candidate.text, point.left, point.rest):
                 continue
-            left = site.rest[candidate.end - site.offset :]
+            remaining_rest = point.rest[candidate.end - point.offset :]
             # A part may repeat the following lines although the whole text does not.
-            if without_following(candidate.text, site, left) != candidate.text:
+            if without_repeated_following(candidate.text, point, remaining_rest) != candidate.text:
                 continue
-            if len(seen) == MAX_TRIALS:
-                return waiting
+            if len(seen) == MAX_PARSED_CUTS:
+                return incomplete
             seen.add(candidate)
-            trial = site.try_out(candidate.text, candidate.end)
+            trial = point.try_out(candidate.text, candidate.end)
             # A text such as `} else {` may close a closed block and open it again, but not before a rest of the line.
-            closes = trial.surplus is not None and candidate.end == site.offset and site.rest.strip() != ""
-            if trial.fit == Fit.SOUND and not closes:
-                return _with_braces_apart(candidate, site, single_line)
+            closes_before_rest = (
+                trial.surplus is not None and candidate.end == point.offset and point.rest.strip() != ""
+            )
+            if trial.fit == Fit.SOUND and not closes_before_rest:
+                return _with_braces_apart(candidate, point, single_line)
             if trial.surplus is not None:
-                queue.append(Shown(_trimmed(candidate.text[: trial.surplus], site.rest), candidate.end))
+                queue.append(Fitted(_trim(candidate.text[: trial.surplus], point.rest), candidate.end))
             elif trial.closers:
-                queue.append(_closed(candidate, trial.closers, site))
+                queue.append(_close_brackets(candidate, trial.closers, point))
             elif trial.fit == Fit.BROKEN and candidate.text.rstrip().endswith(","):
-                queue.append(Shown(candidate.text.rstrip()[:-1], candidate.end))
-            if trial.fit == Fit.OPEN and not closes:
-                waiting = waiting or candidate
-    return waiting
+                queue.append(Fitted(candidate.text.rstrip()[:-1], candidate.end))
+            if trial.fit == Fit.OPEN and not closes_before_rest:
+                incomplete = incomplete or candidate
+    return incomplete
 
 
-def _settled(found: Shown, site: Site, single_line: bool) -> Shown:
+def _adapt_to_rest(fitted: Fitted, point: InsertionPoint, single_line: bool) -> Fitted:
     """Adapt a text to the text after it: no comment swallows the rest, and no comma or statement is directly before it.
 
     The result is empty if that needs a new line but the text must be a single line.
     """
-    text, end = found.text, found.end
-    if site.rest[end - site.offset :].strip():
-        text = site.without_comment(text, end)
-    text = site.without_comma(text, end)
-    alone = site.on_own_line(text, end)
-    return Shown("" if single_line and alone != text else alone, end)
+    text, end = fitted.text, fitted.end
+    if point.rest[end - point.offset :].strip():
+        text = point.without_comment(text, end)
+    text = point.without_comma(text, end)
+    separated = point.on_own_line(text, end)
+    return Fitted("" if single_line and separated != text else separated, end)
 
 
-def _closed(found: Shown, closers: str, site: Site) -> Shown:
+def _close_brackets(fitted: Fitted, closers: str, point: InsertionPoint) -> Fitted:
     """Append missing closing brackets to a text, after removing a comment or comma at its end."""
-    text = found.text
+    text = fitted.text
     if not closers.startswith("\n"):
-        text = site.without_comment(text, found.end).rstrip()
-        text = text[:-1] if text.endswith(",") and text != found.text else text
-    return Shown(text + closers, found.end)
+        text = point.without_comment(text, fitted.end).rstrip()
+        text = text[:-1] if text.endswith(",") and text != fitted.text else text
+    return Fitted(text + closers, fitted.end)
 
 
-def _with_braces_apart(found: Shown, site: Site, single_line: bool) -> Shown:
+def _with_braces_apart(fitted: Fitted, point: InsertionPoint, single_line: bool) -> Fitted:
     """Put the ends of blocks on their own lines, unless that is a syntax error, as in Go's `T{⏎a: 1}`."""
-    apart = site.with_braces_apart(found.text, found.end)
+    apart = point.with_braces_apart(fitted.text, fitted.end)
     if single_line:
         apart = apart.partition("\n")[0]
-    if apart == found.text or site.try_out(apart, found.end).fit != Fit.SOUND:
-        return found
-    return Shown(apart, found.end)
+    if apart == fitted.text or point.try_out(apart, fitted.end).fit != Fit.SOUND:
+        return fitted
+    return Fitted(apart, fitted.end)
 
 
 def _parts(text: str, rest: str) -> Iterator[str]:
@@ -264,42 +272,44 @@ def _parts(text: str, rest: str) -> Iterator[str]:
         yield lines[0][:i]
 
 
-def _variants(text: str, site: Site) -> Iterator[Shown]:
+def _variants(text: str, point: InsertionPoint) -> Iterator[Fitted]:
     """Yield variants of a text: without an end that repeats the rest of the line, whole, and in place of that rest."""
-    rest = site.rest.rstrip()
-    found = 0
+    rest = point.rest.rstrip()
+    overlaps = 0
     for size in range(min(len(text), len(rest)), 0, -1):
-        if found == MAX_TRIALS:
+        if overlaps == MAX_PARSED_CUTS:
             break
         if (
             text.endswith(rest[:size])
             and not _splits_word(text, len(text) - size)
             and not _splits_word(rest, size)
         ):
-            found += 1
-            yield Shown(_trimmed(text[: len(text) - size], site.rest), site.offset)
-    yield Shown(text, site.offset)
+            overlaps += 1
+            yield Fitted(_trim(text[: len(text) - size], point.rest), point.offset)
+    yield Fitted(text, point.offset)
     first, newline, _ = text.partition("\n")
     # A text that only closes the empty block leaves it, and its next lines belong after the block.
-    leaves = rest.startswith("}") and first.strip() == rest
+    only_closes_block = rest.startswith("}") and first.strip() == rest
     ends_as_rest = rest != "" and first.endswith(rest)
-    if ends_as_rest and not leaves and (newline or _splits_first_word(first, rest)):
-        yield Shown(text.rstrip(), site.offset + len(site.rest))
+    if ends_as_rest and not only_closes_block and (newline or _splits_first_word(first, rest)):
+        yield Fitted(text.rstrip(), point.offset + len(point.rest))
 
 
-def _repeats_rest(found: Shown, site: Site) -> bool:
+def _repeats_rest(fitted: Fitted, point: InsertionPoint) -> bool:
     """Return whether a text before the rest of the line ends with all of that rest, or is the beginning of it.
 
     A part of a word is no repetition, nor is a single word that occurs twice, as in `long long`.
     """
-    said, bare = site.rest.strip(), found.text.strip()
-    if found.end != site.offset or not re.search(r"\w", said):
+    rest, stripped = point.rest.strip(), fitted.text.strip()
+    if fitted.end != point.offset or not re.search(r"\w", rest):
         return False
-    if said.startswith(bare) and not _splits_word(said, len(bare)) and re.search(r"\w", bare):
-        return re.fullmatch(r"\w+\s+", found.text.lstrip()) is None
-    if not found.text.endswith(said):
+    if rest.startswith(stripped) and not _splits_word(rest, len(stripped)) and re.search(r"\w", stripped):
+        return re.fullmatch(r"\w+\s+", fitted.text.lstrip()) is None
+    if not fitted.text.endswith(rest):
         return False
-    return not _splits_word(found.text, len(found.text) - len(said)) or _splits_first_word(found.text, said)
+    return not _splits_word(fitted.text, len(fitted.text) - len(rest)) or _splits_first_word(
+        fitted.text, rest
+    )
 
 
 def _splits_first_word(text: str, end: str) -> bool:
@@ -311,11 +321,11 @@ def _splits_word(text: str, at: int) -> bool:
     return re.fullmatch(r"\w\w", text[max(0, at - 1) : at + 1]) is not None
 
 
-def _is_secret(found: Shown, site: Site) -> bool:
+def _completes_secret(fitted: Fitted, point: InsertionPoint) -> bool:
     """Return whether a text contains a part of a likely secret, other parts of which may already be in the document."""
-    above = site.syntax.document.line(site.line - 1) if site.line else ""
-    left = f"{above}\n{site.left}"[-SECRET_CHARACTERS:]
-    rest = site.rest[found.end - site.offset :][:SECRET_CHARACTERS]
-    start, end = len(left), len(left) + len(found.text)
-    whole = left + found.text + rest
-    return any(first < end and last > start for first, last in secrets.find(whole))
+    above = point.syntax.document.line(point.line - 1) if point.line else ""
+    left = f"{above}\n{point.left}"[-SECRET_CHARACTERS:]
+    rest = point.rest[fitted.end - point.offset :][:SECRET_CHARACTERS]
+    start, end = len(left), len(left) + len(fitted.text)
+    whole = left + fitted.text + rest
+    return any(first < end and last > start for first, last in secrets.find_secrets(whole))

@@ -34,7 +34,7 @@ class Indexer(Background):
         self._indexed: dict[str, Entry] = {}
         self._memory = EMPTY
 
-    def encode_with(self, vocabulary: Vocabulary | None) -> None:
+    def set_vocabulary(self, vocabulary: Vocabulary | None) -> None:
         """Build the memory again with the vocabulary of another model; with None, drop it."""
         with self._changed:
             if vocabulary is self._vocabulary or self._stop:
@@ -45,7 +45,7 @@ class Indexer(Background):
                 self.start()
             self._changed.notify_all()
 
-    def take(self, entries: Mapping[str, Entry]) -> None:
+    def set_entries(self, entries: Mapping[str, Entry]) -> None:
         """Index these files, in this order. Files that are removed or changed leave the memory at once.
 
         The mapping must not change afterwards.
@@ -81,25 +81,25 @@ class Indexer(Background):
             done = True
         if not done:
             # After an error, indexing is tried again only with another model's vocabulary.
-            self.encode_with(None)
+            self.set_vocabulary(None)
 
     def _has_work(self) -> bool:
-        return self._vocabulary is not None and next(self._missing(), None) is not None
+        return self._vocabulary is not None and next(self._unindexed_entries(), None) is not None
 
-    def _missing(self) -> Iterator[Entry]:
+    def _unindexed_entries(self) -> Iterator[Entry]:
         return (entry for path, entry in self._entries.items() if self._indexed.get(path) is not entry)
 
     def _index(self) -> None:
         with self._progress() as tell:
             while not self._stop:
                 with self._changed:
-                    vocabulary, entries = self._vocabulary, list(self._missing())
+                    vocabulary, entries = self._vocabulary, list(self._unindexed_entries())
                 if vocabulary is None or not entries:
                     break
-                self._add(vocabulary, self._encoded(vocabulary, entries))
+                self._add(vocabulary, self._encode(vocabulary, entries))
                 tell(len(self._indexed) / max(1, len(self._entries)))
 
-    def _encoded(self, vocabulary: Vocabulary, entries: list[Entry]) -> list[tuple[Entry, Ids]]:
+    def _encode(self, vocabulary: Vocabulary, entries: list[Entry]) -> list[tuple[Entry, Ids]]:
         """Encode as many of the first entries as fill a segment; return them with their ids."""
         dtype = dtype_for(vocabulary.size)
         encoded: list[tuple[Entry, Ids]] = []
@@ -122,7 +122,7 @@ class Indexer(Background):
         if not encoded or before.vocabulary is not vocabulary:
             return
         kept, merged = _to_merge(before, sum(len(ids) for _, ids in encoded))
-        files = [pair for segment, dead in merged for pair in _alive(segment, dead)]
+        files = [pair for segment, dead in merged for pair in _live_files(segment, dead)]
         files += [(entry.path, ids) for entry, ids in encoded]
         segment = Segment.build(files, dtype_for(vocabulary.size))
         with self._changed:
@@ -155,7 +155,7 @@ def _to_merge(memory: ProjectMemory, tokens: int) -> tuple[list[Part], list[Part
     return kept, merged
 
 
-def _alive(segment: Segment, dead: frozenset[str]) -> Iterator[tuple[str, Ids]]:
+def _live_files(segment: Segment, dead: frozenset[str]) -> Iterator[tuple[str, Ids]]:
     return ((path, segment.ids(i)) for i, path in enumerate(segment.paths) if path not in dead)
 
 

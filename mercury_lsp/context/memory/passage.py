@@ -13,7 +13,7 @@ from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS
 
 NEAR_TOKENS = (1 << 16, 1 << 14)
 """The numbers of tokens before and after the cursor that are scanned."""
-FEW = 8
+MAX_SINGLE_COMPARISONS = 8
 """The largest number of places that are compared one by one."""
 
 Places = NDArray[np.intp]
@@ -35,14 +35,14 @@ class Passage:
         self._order: tuple[Places, Ids] | None = None
         self._cursor = len(near[2]) + 1
 
-    def matching(self, key: Key, context: Sequence[int]) -> list[tuple[int, Places]]:
+    def matches(self, key: Key, context: Sequence[int]) -> list[tuple[int, Places]]:
         """Return lengths of matches with the end of a context, and the places in the reversed text that match so far.
 
         The lengths are ascending; the places of a longer match are a subset of those of a shorter one.
         """
-        text, found, length = self._text, self._at(context[-1]), 1
+        text, found, length = self._text, self._places_of(context[-1]), 1
         kept: list[tuple[int, Places]] = []
-        while len(found) > FEW:
+        while len(found) > MAX_SINGLE_COMPARISONS:
             kept.append((length, found))
             if length == key.tokens:
                 return kept
@@ -66,7 +66,7 @@ class Passage:
         """Return the id before each index of the reversed text, or the separator at an end."""
         return cast(list[int], self._text[indices - 1].tolist())
 
-    def _at(self, token: int) -> Places:
+    def _places_of(self, token: int) -> Places:
         """Return the places of a token that another token follows in the document."""
         text = self._text
         if self._order is None:

@@ -17,11 +17,11 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 
 MAX_PLACES = 256
 """The number of places whose next tokens are counted."""
-MAX_PREDICTED_TOKENS = 64
+MAX_VOTING_PLACES = 64
 """The number of places that vote on a draft."""
 MAX_SHORTER_MATCHES = 8
 """The number of shorter matches that are tried until one occurs at enough more places."""
-RESUMED = 16
+RESUMED_TOKENS = 16
 """The number of tokens after the cursor with which a continuation is compared."""
 
 
@@ -39,7 +39,7 @@ class ProjectMemory:
         dead = (old | gone.intersection(s.paths) for s, old in zip(self.segments, self.dead, strict=True))
         return replace(self, dead=tuple(dead)) if gone else self
 
-    def beside(self, path: str, before: Ids, after: Ids) -> DocumentMemory:
+    def for_document(self, path: str, before: Ids, after: Ids) -> DocumentMemory:
         """Return the memory for an open document, whose own file in the memory is ignored.
 
         `before`: ids of the text up to the stem of the prompt. `after`: ids of the text from the cursor on. Takes some
@@ -47,7 +47,7 @@ class ProjectMemory:
         """
         living = (s.without(dead | {path}) for s, dead in zip(self.segments, self.dead, strict=True))
         segments = tuple(segment for segment in living if segment.places)
-        return DocumentMemory(path, segments, Passage(before, after), after[:RESUMED].tolist())
+        return DocumentMemory(path, segments, Passage(before, after), after[:RESUMED_TOKENS].tolist())
 
 
 EMPTY = ProjectMemory()
@@ -64,41 +64,41 @@ class DocumentMemory:
     segments: tuple[Segment, ...]
     passage: Passage
     after: list[int]
-    _kept: dict[tuple[int, ...], Match] = field(default_factory=dict)
+    _cache: dict[tuple[int, ...], Match] = field(default_factory=dict)
 
-    def follow(self, context: Sequence[int]) -> Match:
+    def find_match(self, context: Sequence[int]) -> Match:
         """See `Memory.follow`."""
         last = tuple(context[-CONTEXT_TOKENS:])
-        if last not in self._kept:
-            self._kept[last] = self._follow(last) if last else Match()
-        return self._kept[last]
+        if last not in self._cache:
+            self._cache[last] = self._find_match(last) if last else Match()
+        return self._cache[last]
 
-    def foretell(self, context: Sequence[int], most: int) -> list[Step]:
+    def predict_continuation(self, context: Sequence[int], max_tokens: int) -> list[Step]:
         """See `Memory.foretell`. The places with the longest match vote on each token; those that agree remain."""
         last = tuple(context[-CONTEXT_TOKENS:])
         if not last:
             return []
         key = Key.of(last, self.passage.width)
-        own = self.passage.matching(key, last)
+        own = self.passage.matches(key, last)
         search = _Search(self.segments, key)
         if own and own[-1][0] >= search.length:
-            return _ahead(self._nearest(own[-1][1], MAX_PREDICTED_TOKENS), own[-1][0], most, True)
-        return _ahead(search.places(MAX_PREDICTED_TOKENS), search.length, most, False)
+            return _predict(self._nearest(own[-1][1], MAX_VOTING_PLACES), own[-1][0], max_tokens, True)
+        return _predict(search.places(MAX_VOTING_PLACES), search.length, max_tokens, False)
 
-    def _follow(self, context: tuple[int, ...]) -> Match:
+    def _find_match(self, context: tuple[int, ...]) -> Match:
         key = Key.of(context, self.passage.width)
-        own = self.passage.matching(key, context)
+        own = self.passage.matches(key, context)
         document = [
-            _level(length, len(places), self._nearest(places, MAX_PLACES))
-            for length, places in _informative(own)
+            _count_next(length, len(places), self._nearest(places, MAX_PLACES))
+            for length, places in _select_matches(own)
         ]
         search = _Search(self.segments, key)
         project: list[tuple[Level, tuple[Segment | Passage, int]]] = []
         for _ in range(MAX_SHORTER_MATCHES):
             if not search.length or len(project) == 2:
                 break
-            if not project or search.total >= _enough(project[0][0].total):
-                project.append(_level(search.length, search.total, search.places(MAX_PLACES)))
+            if not project or search.total >= _min_shorter_places(project[0][0].total):
+                project.append(_count_next(search.length, search.total, search.places(MAX_PLACES)))
             search.shorten()
         firsts = [levels[0] for levels in (document, project) if levels]
         if not firsts:
@@ -126,7 +126,7 @@ class _Search:
         self.length = self.total = 0
         self._key = key
         self._spans = [(segment, place := segment.place(key), place) for segment in segments]
-        self._next = [self._around(*span) for span in self._spans]
+        self._next = [self._longest_adjacent_match(*span) for span in self._spans]
         self.shorten()
 
     def shorten(self) -> None:
@@ -137,18 +137,18 @@ class _Search:
         for number, (segment, first, end) in enumerate(self._spans):
             if self._next[number] == self.length:
                 span = segment, *segment.span(first, end, self._key, self.length)
-                self._spans[number], self._next[number] = span, self._around(*span)
+                self._spans[number], self._next[number] = span, self._longest_adjacent_match(*span)
         self.total = sum(end - first for _, first, end in self._spans)
 
     def places(self, most: int) -> Places:
         """Return at most `most` of the places of each segment."""
         return [(s, s.indices(first, end, most)) for s, first, end in self._spans if end > first]
 
-    def _around(self, segment: Segment, first: int, end: int) -> int:
+    def _longest_adjacent_match(self, segment: Segment, first: int, end: int) -> int:
         return max(segment.shared(first - 1, self._key), segment.shared(end, self._key))
 
 
-def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segment | Passage, int]]:
+def _count_next(length: int, total: int, places: Places) -> tuple[Level, tuple[Segment | Passage, int]]:
     """Count the tokens that followed at some places; also return a place of the most frequent one."""
     if total == 1:
         (text, indices), *_ = places
@@ -162,21 +162,21 @@ def _level(length: int, total: int, places: Places) -> tuple[Level, tuple[Segmen
     raise AssertionError("the likeliest token is one of those that were counted")
 
 
-def _informative(own: Sequence[tuple[int, NDArray[np.intp]]]) -> list[tuple[int, NDArray[np.intp]]]:
+def _select_matches(own: Sequence[tuple[int, NDArray[np.intp]]]) -> list[tuple[int, NDArray[np.intp]]]:
     """Return the longest match and the longest shorter one with enough more places; `own` is in ascending length."""
     if not own:
         return []
-    enough = _enough(len(own[-1][1]))
+    enough = _min_shorter_places(len(own[-1][1]))
     shorter = (match for match in reversed(own[:-1]) if len(match[1]) >= enough)
     return [own[-1], *islice(shorter, 1)]
 
 
-def _enough(total: int) -> int:
+def _min_shorter_places(total: int) -> int:
     """Return the number of places that make a shorter match worth counting after one with ``total`` places."""
     return 2 * total + 1
 
 
-def _ahead(places: Places, length: int, most: int, document: bool) -> list[Step]:
+def _predict(places: Places, length: int, most: int, document: bool) -> list[Step]:
     steps: list[Step] = []
     while places and len(steps) < most:
         found = [np.array(text.tokens_at(indices)) for text, indices in places]

@@ -22,11 +22,11 @@ MEMORY_BYTES_PER_CHARACTER = 2.5
 # The size of an entry without its text.
 ENTRY_BYTES = 500
 # The length of a chunk, and the distance between the starts of two chunks, in lines.
-CHUNK, STRIDE = 12, 6
+CHUNK_LINES, STRIDE_LINES = 12, 6
 
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
 # Words of many languages that say nothing about the subject of code.
-COMMON = frozenset(
+COMMON_WORDS = frozenset(
     _WORD.findall(
         "and async await bool boolean break byte case catch char class const continue data def default del "
         "delete double elif else end enum err error except export extends extern false final finally float "
@@ -79,8 +79,8 @@ def read(path: str, text: str) -> Entry:
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the identifiers and words of a text, except `COMMON` ones."""
-    return frozenset(_WORD.findall(text)) - COMMON
+    """Return the identifiers and words of a text, except `COMMON_WORDS`."""
+    return frozenset(_WORD.findall(text)) - COMMON_WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +98,8 @@ EMPTY = Library({})
 def _chunks(entry: Entry) -> tuple[Chunk, ...]:
     lines = entry.text.split("\n")
     pieces = []
-    for first in range(0, max(1, len(lines) - STRIDE), STRIDE):
-        piece = "\n".join(lines[first : first + CHUNK])
+    for first in range(0, max(1, len(lines) - STRIDE_LINES), STRIDE_LINES):
+        piece = "\n".join(lines[first : first + CHUNK_LINES])
         start = first + len(piece) - len(piece.lstrip("\n"))
         if piece.strip():
             pieces.append(Chunk(start, piece.strip("\n"), words(piece)))

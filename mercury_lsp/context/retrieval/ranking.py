@@ -1,8 +1,9 @@
 """Chooses the related text: snippets of other files that the model sees in addition to the window.
 
 A source ranks candidates by the lines around the cursor's line, but not by that line itself. Candidates that repeat
-the window or a better candidate are dropped, and the best ones are taken up to a budget of tokens. `Memory` repeats a
-choice while the cursor stays nearby: related text comes first in the prompt, so each change costs a whole prefill.
+the window or a better candidate are dropped, and the best ones are taken up to a budget of tokens. `SnippetCache`
+repeats a choice while the cursor stays nearby: related text comes first in the prompt, so each change costs a whole
+prefill.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from mercury_lsp.engine.tokenizer import Prompt, Snippet
 from mercury_lsp.syntax.document import Document, plain
 
 # The numbers of lines above and below the cursor's line whose words are compared.
-ABOVE, BELOW = 20, 5
+LINES_ABOVE, LINES_BELOW = 20, 5
 # The text above the cursor in which these lines are searched.
 NEARBY_CHARACTERS = 120_000
 # The number of candidates of a source.
 MAX_CANDIDATES = 6
 # The number of open documents, most recently used first, whose chunks are compared.
-MAX_OPENED = 8
+MAX_OPEN_DOCUMENTS = 8
 # Chunks with a lower Jaccard index are unrelated to the cursor.
-MIN_LIKENESS = 0.06
+MIN_SIMILARITY = 0.06
 # A candidate is dropped from this share of known lines on.
-REPEATED = 0.5
+MAX_REPEATED_SHARE = 0.5
 # Less budget is not worth a snippet.
 MIN_BUDGET_TOKENS = 12
 # The least number of lines of a cut candidate.
-FEWEST = 3
+MIN_SNIPPET_LINES = 3
 # The distance from its place, in lines, within which a choice is repeated.
 KEEP_LINES = 10
 # The same while the start of the window has not moved; once it has, most of the prompt must be prefilled anyway.
 KEEP_STILL_LINES = 30
 # The number of characters that identify the start of a window.
-HEAD = 200
+HEAD_CHARACTERS = 200
 # The number of documents whose choices are kept.
-KEPT_DOCUMENTS = 16
+MAX_CACHED_DOCUMENTS = 16
 
 Count = Callable[[str], int]
 
@@ -67,8 +68,8 @@ def nearby(document: Document, offset: int) -> list[str]:
     """Return the lines around the cursor's line without it: first those above, upwards, then those below."""
     before, after = plain(document.text[:offset]), plain(document.text[offset:])
     above = before[: before.rfind("\n") + 1][-NEARBY_CHARACTERS:].split("\n")[:-1]
-    below = after.partition("\n")[2][: 200 * BELOW].split("\n")
-    return [*reversed(above[-ABOVE:]), *below[:BELOW]]
+    below = after.partition("\n")[2][: 200 * LINES_BELOW].split("\n")
+    return [*reversed(above[-LINES_ABOVE:]), *below[:LINES_BELOW]]
 
 
 def opened(document: Document, offset: int, shown: Prompt, library: Library) -> list[Candidate]:
@@ -76,9 +77,9 @@ def opened(document: Document, offset: int, shown: Prompt, library: Library) -> 
     evidence = words("\n".join(nearby(document, offset)))
     others = [path for path in library.opened if path != document.path and path in library.entries]
     ranked = [
-        (likeness, Candidate(path, chunk.line, chunk.text))
-        for path in others[:MAX_OPENED]
-        for likeness, chunk in similar(evidence, library.entries[path].chunks)
+        (similarity, Candidate(path, chunk.line, chunk.text))
+        for path in others[:MAX_OPEN_DOCUMENTS]
+        for similarity, chunk in similar(evidence, library.entries[path].chunks)
     ]
     candidates: list[Candidate] = []
     for _, candidate in sorted(ranked, key=lambda pair: -pair[0]):
@@ -92,9 +93,9 @@ def similar(evidence: frozenset[str], chunks: Iterable[Chunk]) -> list[tuple[flo
     ranked = []
     for chunk in chunks:
         shared = len(evidence & chunk.words)
-        likeness = shared / max(1, len(evidence) + len(chunk.words) - shared)
-        if shared > 1 and likeness >= MIN_LIKENESS:
-            ranked.append((likeness, chunk))
+        similarity = shared / max(1, len(evidence) + len(chunk.words) - shared)
+        if shared > 1 and similarity >= MIN_SIMILARITY:
+            ranked.append((similarity, chunk))
     return sorted(ranked, key=lambda pair: -pair[0])[:MAX_CANDIDATES]
 
 
@@ -109,11 +110,16 @@ class Related:
     source: Source = opened
 
 
-USUAL = Related()
+DEFAULT_RELATED = Related()
 
 
-def choose(
-    document: Document, offset: int, shown: Prompt, library: Library, count: Count, related: Related = USUAL
+def choose_snippets(
+    document: Document,
+    offset: int,
+    shown: Prompt,
+    library: Library,
+    count: Count,
+    related: Related = DEFAULT_RELATED,
 ) -> tuple[Snippet, ...]:
     """Choose the related text for the window ``shown`` around an offset, the most relevant snippet last.
 
@@ -128,11 +134,11 @@ def choose(
     taken: list[Candidate] = []
     for candidate in related.source(document, offset, shown, library):
         lines = distinct(candidate.text)
-        if not lines or len(lines & known) >= REPEATED * len(lines):
+        if not lines or len(lines & known) >= MAX_REPEATED_SHARE * len(lines):
             continue
         if any(candidate.overlaps(other) for other in taken):
             continue
-        snippet, tokens = _fitted(candidate, count, left)
+        snippet, tokens = _fit(candidate, count, left)
         if snippet is not None:
             chosen.append(snippet)
             taken.append(candidate)
@@ -162,7 +168,9 @@ class Choice:
     last: int
     snippets: tuple[Snippet, ...]
 
-    def holds(self, document: Document, line: int, window: str, related: Related, library: Library) -> bool:
+    def is_valid(
+        self, document: Document, line: int, window: str, related: Related, library: Library
+    ) -> bool:
         """Return whether the choice may be repeated: the text above the cursor's line is unchanged, and it is near.
 
         Its files must still be in the library.
@@ -180,36 +188,36 @@ class Choice:
         return document.text[:edge] == old.text[:edge]
 
 
-class Memory:
+class SnippetCache:
     """The last choices by document. Not thread-safe: used in the worker's thread only."""
 
     def __init__(self) -> None:
         self._choices: dict[str, Choice] = {}
 
-    def choose(
+    def choose_snippets(
         self,
         document: Document,
         offset: int,
         shown: Prompt,
         library: Library,
         count: Count,
-        related: Related = USUAL,
+        related: Related = DEFAULT_RELATED,
     ) -> tuple[Snippet, ...]:
-        """Return the earlier choice for the document if it still holds, or else that of the function `choose`."""
+        """Return the earlier choice for the document if it is still valid, or else choose snippets again."""
         line = document.position(offset)[0]
         old = self._choices.pop(document.uri, None)
-        if old is not None and old.snippets and old.holds(document, line, shown.prefix, related, library):
+        if old is not None and old.snippets and old.is_valid(document, line, shown.prefix, related, library):
             self._choices[document.uri] = replace(old, document=document, last=line)
             return old.snippets
-        snippets = choose(document, offset, shown, library, count, related)
-        head = shown.prefix[: shown.prefix.rfind("\n") + 1][:HEAD]
+        snippets = choose_snippets(document, offset, shown, library, count, related)
+        head = shown.prefix[: shown.prefix.rfind("\n") + 1][:HEAD_CHARACTERS]
         self._choices[document.uri] = Choice(document, related, head, line, line, snippets)
-        while len(self._choices) > KEPT_DOCUMENTS:
+        while len(self._choices) > MAX_CACHED_DOCUMENTS:
             del self._choices[next(iter(self._choices))]
         return snippets
 
 
-def _fitted(candidate: Candidate, count: Count, left: int) -> tuple[Snippet | None, int]:
+def _fit(candidate: Candidate, count: Count, left: int) -> tuple[Snippet | None, int]:
     """Return a snippet of as many of a candidate's lines as fit, and its tokens with file name and separator.
 
     Returns None and 0 if too few lines fit.
@@ -223,6 +231,6 @@ def _fitted(candidate: Candidate, count: Count, left: int) -> tuple[Snippet | No
         tokens = 1 + count("\n".join([candidate.path, *lines]))
     text = "\n".join(lines).rstrip()
     cut = len(lines) <= candidate.text.count("\n")
-    if tokens > left or not text.strip() or (cut and len(lines) < FEWEST):
+    if tokens > left or not text.strip() or (cut and len(lines) < MIN_SNIPPET_LINES):
         return None, 0
     return Snippet(candidate.path, text), tokens

@@ -74,11 +74,11 @@ def attends(q: TokenLayout, k: TokenLayout) -> Any:
     """Apply the attention rule: return whether ``q`` sees ``k``, elementwise, for shapes that broadcast."""
     lineage = (k.branch == q.branch) | ((k.branch == 0) & (k.position < q.fork))
     context = (k.canvas == 0) & lineage & (k.position < q.start)
-    together = (k.canvas > 0) & (k.canvas == q.canvas)
-    return context | together
+    same_canvas = (k.canvas > 0) & (k.canvas == q.canvas)
+    return context | same_canvas
 
 
-def all_see_all(rows: TokenLayout) -> bool:
+def needs_no_mask(rows: TokenLayout) -> bool:
     """Return whether rows (T,) after the kept ones need no mask, because each row sees all kept and all new rows.
 
     This holds for one clean row, and for one canvas.

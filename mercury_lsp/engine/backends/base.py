@@ -15,7 +15,7 @@ class Executor(Protocol):
     """A network on a device, with its keys and values by row number; `kv_cache` keeps the tokens of these rows.
 
     ``device``: cpu, cuda or mps. ``threads``: CPU threads. ``row_cost``: the time of one more row, relative to a pass
-    of one row; 0 if rows are free. `speculative.affordable` selects the drafts by it.
+    of one row; 0 if rows are free. `speculative.draft_defaults` selects the drafts by it.
     """
 
     device: str

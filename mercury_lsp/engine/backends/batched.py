@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mercury_lsp.engine.backends.attention import ABSENT_CANVAS, PADDING_CANVAS, TokenLayout, attention_mask
-from mercury_lsp.engine.backends.network import Network, folded
+from mercury_lsp.engine.backends.network import Network, fused_attention
 from mercury_lsp.engine.batching import SlotRows
 
 FIELDS = [field.name for field in fields(TokenLayout)]
@@ -49,7 +49,7 @@ class BatchedNetwork:
         shape, weight = network.shape, network.embedding.weight
         size = (2, shape.layers, slots, shape.kv_heads, rows, shape.head_width)
         self._keys_and_values = weight.new_zeros(size)
-        self.bytes_each = self._keys_and_values[:, :, 0].nbytes
+        self.bytes_per_slot = self._keys_and_values[:, :, 0].nbytes
 
     @classmethod
     def of(
@@ -79,7 +79,7 @@ class BatchedNetwork:
         """See `batching.Batch.scores`."""
         logits = self.network.logits(torch.cat(list(hidden))).float()  # (n, V)
         scores = logits.index_fill(-1, self._forbidden, -torch.inf).log_softmax(-1).cpu().numpy()
-        return np.split(scores, np.cumsum([len(own) for own in hidden])[:-1])
+        return np.split(scores, np.cumsum([len(part) for part in hidden])[:-1])
 
     def free(self, slot: int) -> None:
         """Do nothing: the slots share one buffer of fixed size."""
@@ -100,24 +100,26 @@ class BatchedNetwork:
             table[-3, i, :count] = np.arange(part.past, part.past + count)
             table[-2, i], table[-1, i] = part.slot, part.past
         real = np.concatenate([i * longest + np.arange(len(part.ids)) for i, part in enumerate(parts)])
-        sent = torch.from_numpy(np.concatenate((table.ravel(), real))).to(self.device, non_blocking=True)
-        where, real_ = sent[: table.size].view(table.shape), sent[table.size :]
-        ids, *own, places, slots, past = where  # (N, T) each
-        rows, index = TokenLayout(*own), torch.arange(keys + 1, device=self.device).expand(n, -1)
+        inputs = torch.from_numpy(np.concatenate((table.ravel(), real))).to(self.device, non_blocking=True)
+        padded_inputs, real_rows = inputs[: table.size].view(table.shape), inputs[table.size :]
+        ids, *layout_fields, places, slots, past = padded_inputs  # (N, T) each
+        rows, index = TokenLayout(*layout_fields), torch.arange(keys + 1, device=self.device).expand(n, -1)
         canvas = torch.where(index < past[:, :1], 0, ABSENT_CANVAS)
-        kept = TokenLayout(index, index + 1, canvas, torch.zeros_like(index), index + 1)  # (N, S + 1)
-        known = (getattr(kept, name).scatter(1, places, getattr(rows, name))[:, :-1] for name in FIELDS)
-        mask: Tensor = attention_mask(rows, TokenLayout(*known))  # (N, T, S)
+        cached = TokenLayout(index, index + 1, canvas, torch.zeros_like(index), index + 1)  # (N, S + 1)
+        key_fields = (
+            getattr(cached, name).scatter(1, places, getattr(rows, name))[:, :-1] for name in FIELDS
+        )
+        mask: Tensor = attention_mask(rows, TokenLayout(*key_fields))  # (N, T, S)
         group = self.network.shape.heads // self.network.shape.kv_heads
         return _Batch(
-            ids=ids.flatten()[real_],
-            position=rows.position.flatten()[real_],
+            ids=ids.flatten()[real_rows],
+            position=rows.position.flatten()[real_rows],
             mask=mask.repeat(1, group, 1).unsqueeze(1),
             keys_and_values=self._keys_and_values,
-            real=real_,
+            real=real_rows,
             slots=slots[:, 0],
-            slot=slots.flatten()[real_],
-            place=places.flatten()[real_],
+            slot=slots.flatten()[real_rows],
+            place=places.flatten()[real_rows],
             size=(n, longest, keys),
         )
 
@@ -140,7 +142,7 @@ class _Batch:
     place: Tensor
     size: tuple[int, int, int]
 
-    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Write each row's key and value (1, Hkv, R, D) to its slot, and return those of all sessions, see `Past`."""
         keys, values = self.keys_and_values[:, layer]  # (slots, Hkv, rows, D)
         keys[self.slot, :, self.place] = key[0].transpose(0, 1)
@@ -154,5 +156,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, batch: _Batch) -> Tensor:
     heads, width = q.shape[1], q.shape[3]
     padded = q.new_zeros(n * longest, heads, width)
     padded[batch.real] = q[0].transpose(0, 1)
-    y = folded(padded.view(n, longest, heads, width).transpose(1, 2), k, v, batch.mask)  # (N, H, T, D)
+    y = fused_attention(
+        padded.view(n, longest, heads, width).transpose(1, 2), k, v, batch.mask
+    )  # (N, H, T, D)
     return y.transpose(1, 2).reshape(n * longest, heads, width)[batch.real].transpose(0, 1)[None]

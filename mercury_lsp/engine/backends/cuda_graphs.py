@@ -41,13 +41,13 @@ class GraphExecutor(TorchExecutor):
     def __init__(self, network: Network, forbidden: Sequence[int], device: str, threads: int = 0) -> None:
         super().__init__(network, forbidden, device, threads)
         shape = network.shape
-        room = keys_bucket(shape.positions + ROW_BUCKETS[-1])
+        capacity = keys_bucket(shape.positions + ROW_BUCKETS[-1])
         # The first dimension is for keys and values.
-        size = (2, shape.layers, 1, shape.kv_heads, room, shape.head_width)
-        self._room = network.embedding.weight.new_zeros(size)
-        self._index = torch.arange(room, device=device)
-        self._records = torch.device(device).type == "cuda"
-        self._recorded: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
+        size = (2, shape.layers, 1, shape.kv_heads, capacity, shape.head_width)
+        self._keys_and_values = network.embedding.weight.new_zeros(size)
+        self._index = torch.arange(capacity, device=device)
+        self._uses_graphs = torch.device(device).type == "cuda"
+        self._graphs: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
 
     @torch.inference_mode()
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:
@@ -55,14 +55,14 @@ class GraphExecutor(TorchExecutor):
         size = rows_bucket(len(ids))
         keys = keys_bucket(past + size)
         # One small asynchronous copy to the device; its memory on the host is not reused.
-        inputs = torch.from_numpy(padded(ids, rows, past, size)).to(self.device, non_blocking=True)
-        step = self._recorded.get((size, keys)) if self._records else self._step(keys)
+        inputs = torch.from_numpy(pad_inputs(ids, rows, past, size)).to(self.device, non_blocking=True)
+        step = self._graphs.get((size, keys)) if self._uses_graphs else self._step(keys)
         if step is None:
-            step = self._recorded[size, keys] = self._record(inputs, keys)
+            step = self._graphs[size, keys] = self._record(inputs, keys)
         return step(inputs)[: len(ids)]
 
     def _step(self, keys: int) -> Callable[[Tensor], Tensor]:
-        """Return a function that runs a pass over ``keys`` keys on the inputs of `padded`, without synchronization."""
+        """Return a function that runs a pass over ``keys`` keys, without synchronization, on `pad_inputs`."""
 
         def step(inputs: Tensor) -> Tensor:
             ids, *parts, places = inputs  # (B,) each
@@ -75,7 +75,7 @@ class GraphExecutor(TorchExecutor):
             )
             mask: Tensor = attention_mask(rows, TokenLayout(*known))[None]  # (1, B, S)
             hidden: Tensor = self.network(
-                ids[None], rows.position[None], mask, FixedKVCache(self._room, places, keys)
+                ids[None], rows.position[None], mask, FixedKVCache(self._keys_and_values, places, keys)
             )
             return hidden[0]
 
@@ -84,11 +84,11 @@ class GraphExecutor(TorchExecutor):
     def _record(self, inputs: Tensor, keys: int) -> Callable[[Tensor], Tensor]:
         """Record a pass as a graph. The warm-up run writes the same keys and values as the first replay."""
         step, static = self._step(keys), inputs.clone()
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side_stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side_stream):
             step(static)
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(side_stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             hidden = step(static)
@@ -104,19 +104,19 @@ class GraphExecutor(TorchExecutor):
 class FixedKVCache:
     """A KV cache of fixed size; the places to write to are in a tensor on the device."""
 
-    def __init__(self, room: Tensor, places: Tensor, keys: int) -> None:
-        """room: (2, layers, 1, Hkv, room, D); places: (B,); keys: the number of keys that a pass sees."""
-        self._room, self._places, self._count = room, places, keys
+    def __init__(self, keys_and_values: Tensor, places: Tensor, keys: int) -> None:
+        """keys_and_values: (2, layers, 1, Hkv, rows, D); places: (B,); keys: the number of keys that a pass sees."""
+        self._keys_and_values, self._places, self._count = keys_and_values, places, keys
 
-    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Past.join`."""
-        keys, values = self._room[:, layer]
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Past.update`."""
+        keys, values = self._keys_and_values[:, layer]
         keys.index_copy_(2, self._places, key)
         values.index_copy_(2, self._places, value)
         return keys[:, :, : self._count], values[:, :, : self._count]
 
 
-def padded(ids: Sequence[int], rows: TokenLayout, past: int, size: int) -> np.ndarray:
+def pad_inputs(ids: Sequence[int], rows: TokenLayout, past: int, size: int) -> np.ndarray:
     """Return the inputs of a pass of ``size`` rows: ids, fields of `TokenLayout`, and places. int64 (7, B)
 
     Padding rows are written after the other rows, do not see them, and are not seen by them.

@@ -46,7 +46,7 @@ def executor_for(
     progress: called with the fraction done. Raises `CheckpointError` if the device cannot run the model.
     """
     device, threads = pick_device(device), threads or default_threads()
-    native = _native(loaded, device, threads, quantization, progress)
+    native = _native_network(loaded, device, threads, quantization, progress)
     if native is not None:
         return NativeExecutor(native, _row_cost(loaded, native))
     network = _torch_network(loaded, device, quantization, progress)
@@ -55,7 +55,7 @@ def executor_for(
     return TorchExecutor(network, loaded.forbidden, device, threads)
 
 
-def slots_for(
+def batcher_for(
     loaded: Checkpoint | OpenCheckpoint, device: str, threads: int, memory: int, rows: int
 ) -> ContinuousBatcher:
     """Load a model for many sessions, whose passes are batched, see `batching`; the slots are their executors.
@@ -64,7 +64,7 @@ def slots_for(
     if the device cannot run the model.
     """
     device, threads = pick_device(device), threads or default_threads()
-    native = _native(loaded, device, threads, "auto")
+    native = _native_network(loaded, device, threads, "auto")
     if native is not None:
         return ContinuousBatcher(NativeBatch(native, memory, rows, _row_cost(loaded, native)), CPU_BATCH_ROWS)
     network = _torch_network(loaded, device, "auto")
@@ -103,7 +103,7 @@ def _torch_network(
     return load_network(loaded, device, dtype, quantization, progress)
 
 
-def _native(
+def _native_network(
     loaded: Checkpoint | OpenCheckpoint,
     device: str,
     threads: int,
@@ -126,7 +126,7 @@ def prepare(loaded: Checkpoint | OpenCheckpoint, progress: Callable[[float], Non
 
     Does nothing if the kernel cannot run the model. progress: called with the fraction done. Raises `CheckpointError`.
     """
-    _native(loaded, "cpu", 1, "auto", progress)
+    _native_network(loaded, "cpu", 1, "auto", progress)
 
 
 def has_torch() -> bool:

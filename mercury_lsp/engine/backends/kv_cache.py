@@ -38,7 +38,7 @@ class CachedModel:
         """Keep the first rows of the last pass, which must be those of ``ids``."""
         self.ids += ids
 
-    def read(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Any:
+    def extend(self, ids: Sequence[int], cancelled: Callable[[], bool]) -> Any:
         """Run known tokens after the cached ones, in chunks, and keep them; return the last hidden row (1, width).
 
         Returns None without tokens. Raises `Cancelled` between two chunks; the chunks read by then stay in the cache.

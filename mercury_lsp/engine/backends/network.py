@@ -21,7 +21,7 @@ from mercury_lsp.engine.system import default_threads
 class Past(Protocol):
     """The keys and values of earlier rows."""
 
-    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add a layer's new keys and values (N, Hkv, T, D); return all keys and values of the pass, (N, Hkv, S, D)."""
         ...
 
@@ -31,7 +31,7 @@ Attend = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 `Network.forward`; returns (N, H, T, D)."""
 
 
-def folded(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Compute attention by PyTorch's fused kernel; ``mask`` is bool (N, 1, G T, S).
 
     The query heads of a group become additional rows of their key head, so that no key or value is repeated.
@@ -56,18 +56,24 @@ class Attention(nn.Module):
             self.k_norm = nn.RMSNorm(shape.head_width, eps=shape.norm_eps)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attend: Attend,
+        mask: Any,
+        layer: int,
+        past: Past | None,
     ) -> Tensor:
-        """Compute attention, (N, T, W) in and out; ``turn``: the rows' cosines and sines (N, 1, T, D / 2)."""
+        """Compute attention, (N, T, W) in and out; ``rotary``: the rows' cosines and sines (N, 1, T, D / 2)."""
         n, t, _ = x.shape
         shape = self.shape
         heads = self.qkv(x).view(n, t, -1, shape.head_width).transpose(1, 2)  # (N, H + 2 Hkv, T, D)
         q, k, v = heads.split((shape.heads, shape.kv_heads, shape.kv_heads), dim=1)
         if shape.head_norms:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q, turn), rotate(k, turn)
+        q, k = rotate(q, rotary), rotate(k, rotary)
         if past is not None:
-            k, v = past.join(layer, k, v)
+            k, v = past.update(layer, k, v)
         y = attend(q, k, v, mask).transpose(1, 2).reshape(n, t, -1)
         out: Tensor = self.out(y)
         return out
@@ -85,13 +91,19 @@ class Layer(nn.Module):
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, mask: Any, layer: int, past: Past | None
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        attend: Attend,
+        mask: Any,
+        layer: int,
+        past: Past | None,
     ) -> Tensor:
         """Run the layer; the shapes are those of `Attention.forward`."""
-        x = x + self.attention(self.attention_norm(x), turn, attend, mask, layer, past)
+        x = x + self.attention(self.attention_norm(x), rotary, attend, mask, layer, past)
         gate, up = self.gate_up(self.feed_norm(x)).chunk(2, dim=-1)
-        fed: Tensor = x + self.down(F.silu(gate) * up)
-        return fed
+        out: Tensor = x + self.down(F.silu(gate) * up)
+        return out
 
 
 class Network(nn.Module):
@@ -123,18 +135,20 @@ class Network(nn.Module):
         with torch.device("meta"):
             network = cls(loaded.shape)
 
-        def made(weight: Packed | NDArray[np.float32]) -> Tensor:
+        def to_tensor(weight: Packed | NDArray[np.float32]) -> Tensor:
             if isinstance(weight, Packed):
                 return torch.from_numpy(weight.matrix()).to(dtype)
             return torch.tensor(weight, dtype=dtype)
 
         weights = {}
         with ThreadPoolExecutor(default_threads()) as pool:
-            read = loaded.weights()
-            for done, (name, tensor) in enumerate(zip(read, pool.map(made, read.values()), strict=True), 1):
+            stored = loaded.weights()
+            for count, (name, tensor) in enumerate(
+                zip(stored, pool.map(to_tensor, stored.values()), strict=True), 1
+            ):
                 weights[name] = tensor
                 if progress is not None:
-                    progress(done / len(read))
+                    progress(count / len(stored))
         network.load_state_dict(weights, strict=True, assign=True)
         network.build_tables()
         return network.requires_grad_(False).eval()
@@ -156,18 +170,18 @@ class Network(nn.Module):
         """Run rows through all layers.
 
         ids, position: (N, T). mask: bool (N, T, S) by `attention_mask`; None if every row sees every key. past: the
-        keys and values of earlier rows. attend: replaces `folded`, and gets ``mask`` unchanged. Returns the hidden rows
-        (N, T, width), normalized.
+        keys and values of earlier rows. attend: replaces `fused_attention`, and gets ``mask`` unchanged. Returns the
+        hidden rows (N, T, width), normalized.
         """
         x = self.embedding(ids)  # (N, T, W)
-        turn = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
+        rotary = tuple(table[position].unsqueeze(1).to(x.dtype) for table in (self.cosine, self.sine))
         if attend is None:
-            attend = folded
+            attend = fused_attention
             if mask is not None:
                 # (N, 1, G T, S): one row for each query head of a group.
                 mask = mask.repeat(1, self.shape.heads // self.shape.kv_heads, 1).unsqueeze(1)
         for index, layer in enumerate(self.layers):
-            x = layer(x, turn, attend, mask, index, past)
+            x = layer(x, rotary, attend, mask, index, past)
         hidden: Tensor = self.norm(x)
         return hidden
 
@@ -185,8 +199,8 @@ class Network(nn.Module):
         return ((name, weight) for name, weight in self.named_parameters() if weight.ndim == 2)
 
 
-def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
     """Rotate the halves of each head (N, H, T, D) by the cosines and sines of its position, two of (N, 1, T, D / 2)."""
-    cosine, sine = turn
+    cosine, sine = rotary
     left, right = x.chunk(2, dim=-1)
     return torch.cat((left * cosine - right * sine, right * cosine + left * sine), dim=-1)

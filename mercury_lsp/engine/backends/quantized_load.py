@@ -13,7 +13,7 @@ from mercury_lsp.engine.backends.network import Network
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError, as_checkpoint_error
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.checkpoints.stored_values import has_values, values
+from mercury_lsp.engine.checkpoints.stored_values import can_decode, decode_values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
 # The number of values of a row that share a scale in int4.
@@ -66,10 +66,10 @@ def _tensor(stored: StoredWeight, name: str) -> Tensor:
     """Read a stored weight. Raises ``OSError`` or ``ValueError``."""
     if stored.dtype in DTYPES:
         return torch.frombuffer(stored.read(), dtype=DTYPES[stored.dtype]).reshape(stored.shape)
-    if not has_values(stored.dtype):
+    if not can_decode(stored.dtype):
         raise ValueError(f"its weight {name} is of the type {stored.dtype}, which is not known here")
     raw = np.frombuffer(stored.read(), np.uint8).reshape(stored.shape[0], -1)
-    return torch.from_numpy(values(stored.dtype, raw)).reshape(stored.shape)
+    return torch.from_numpy(decode_values(stored.dtype, raw)).reshape(stored.shape)
 
 
 def _stored(loaded: OpenCheckpoint, name: str, index: int, part: str) -> Tensor:

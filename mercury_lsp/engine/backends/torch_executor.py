@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask, needs_no_mask
 from mercury_lsp.engine.backends.network import Network
 
 # The buffers of keys and values grow by a multiple of this.
@@ -33,9 +33,9 @@ class TorchExecutor:
     @torch.inference_mode()
     def run(self, ids: Sequence[int], rows: TokenLayout, past: int) -> Tensor:
         """See `Executor.run`."""
-        self._cache.begin(past, len(ids))
+        self._cache.reserve(past, len(ids))
         mask = None
-        if not all_see_all(rows):
+        if not needs_no_mask(rows):
             visible = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, past), rows))
             mask = torch.from_numpy(visible)[None].to(self.device)  # (1, T, S)
         tokens = torch.tensor([ids], device=self.device)
@@ -58,24 +58,24 @@ class KVCache:
 
     def __init__(self, network: Network) -> None:
         self._shape, weight = network.shape, network.embedding.weight
-        self._like = weight.new_zeros(0)
-        self._keys = self._values = self._room(0)
+        self._prototype = weight.new_zeros(0)
+        self._keys = self._values = self._allocate(0)
         self._past = 0
 
-    def _room(self, rows: int) -> Tensor:
+    def _allocate(self, rows: int) -> Tensor:
         shape = self._shape  # (layers, N = 1, Hkv, rows, D)
-        return self._like.new_zeros((shape.layers, 1, shape.kv_heads, rows, shape.head_width))
+        return self._prototype.new_zeros((shape.layers, 1, shape.kv_heads, rows, shape.head_width))
 
-    def begin(self, past: int, rows: int) -> None:
+    def reserve(self, past: int, rows: int) -> None:
         """Make room for the next pass, which writes ``rows`` rows after the first ``past`` rows."""
-        self._past, have = past, self._keys.shape[3]
-        if past + rows > have:
-            more = self._room((past + rows - have + KV_STEP_ROWS - 1) // KV_STEP_ROWS * KV_STEP_ROWS)
+        self._past, capacity = past, self._keys.shape[3]
+        if past + rows > capacity:
+            more = self._allocate((past + rows - capacity + KV_STEP_ROWS - 1) // KV_STEP_ROWS * KV_STEP_ROWS)
             self._keys = torch.cat((self._keys, more), dim=3)
             self._values = torch.cat((self._values, more), dim=3)
 
-    def join(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the new rows after the kept ones, and return all of them, see `Past.join`."""
+    def update(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the new rows after the kept ones, and return all of them, see `Past.update`."""
         first, last = self._past, self._past + key.shape[2]
         keys, values = self._keys[layer], self._values[layer]
         keys[:, :, first:last] = key

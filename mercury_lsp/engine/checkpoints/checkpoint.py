@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.checkpoints.json_values import object_field, read_object
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.checkpoints.stored_values import values
+from mercury_lsp.engine.checkpoints.stored_values import decode_values
 from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
 from mercury_lsp.engine.tokenizer import Tokenizer
 from mercury_lsp.errors import Failure
@@ -60,7 +60,7 @@ class Checkpoint:
     @property
     def forbidden(self) -> tuple[int, ...]:
         """Ids that the model must never emit."""
-        return self.tokenizer.hidden
+        return self.tokenizer.forbidden
 
     def packed_bits(self) -> dict[str, int]:
         """Read the bits per value of each packed matrix by name, from the headers. Raises `CheckpointError`."""
@@ -235,16 +235,16 @@ def _read_weights(
                 weights[plain] = Packed(planes, scale.reshape(parts[f"{plain}.scale"].shape))
             elif kind != "scale" or f"{plain}.planes" not in parts:
                 raw = np.frombuffer(stored.read(), np.uint8)
-                weights[name] = values(stored.dtype, raw).reshape(stored.shape)
+                weights[name] = decode_values(stored.dtype, raw).reshape(stored.shape)
         if progress is not None:
             progress(index / len(shards))
     return weights
 
 
-def _check_weights(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _check_weights(stored: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Raise ``ValueError`` if the weights in the files differ from the expected ones in name or dimensions."""
-    for name in sorted(found.keys() | wanted.keys()):
-        if found.get(name) != wanted.get(name):
+    for name in sorted(stored.keys() | expected.keys()):
+        if stored.get(name) != expected.get(name):
             raise ValueError(
-                f"its weight {name} is {found.get(name, 'missing')}, where {wanted.get(name, 'none')} is expected"
+                f"its weight {name} is {stored.get(name, 'missing')}, where {expected.get(name, 'none')} is expected"
             )

@@ -13,13 +13,13 @@ from mercury_lsp.engine.checkpoints.checkpoint import as_checkpoint_error
 from mercury_lsp.engine.checkpoints.gguf_file import MAGIC, read_gguf
 from mercury_lsp.engine.checkpoints.gguf_tokenizer import tokenizer_of
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
-from mercury_lsp.engine.checkpoints.stored_values import values
+from mercury_lsp.engine.checkpoints.stored_values import decode_values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 from mercury_lsp.engine.open_models.families import Config, Family, Fim, Unsupported, family_of
 
 # The metadata's names of the tokens of an infilling prompt, new and old.
 _FIM_KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))
-_END_KEYS = ("eos", "eot", "fim_pad", "fim_rep", "fim_sep")
+_STOP_TOKEN_KEYS = ("eos", "eot", "fim_pad", "fim_rep", "fim_sep")
 # The divisors of the rotary frequencies in files of Llama 3.1.
 _ROPE_FACTORS = "rope_freqs.weight"
 
@@ -40,12 +40,14 @@ def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
         if metadata.get("split.count", 1) != 1:
             raise Unsupported("it is one of several parts; join them with llama-gguf-split --merge")
         fim_ids = [_special(metadata, names) for names in _FIM_KEYS]
-        ends = [number for name in _END_KEYS if (number := _special(metadata, (name,))) is not None]
-        special = {number for number in (*fim_ids, *ends) if number is not None}
+        stop_tokens = [
+            number for name in _STOP_TOKEN_KEYS if (number := _special(metadata, (name,))) is not None
+        ]
+        special = {number for number in (*fim_ids, *stop_tokens) if number is not None}
         tokenizer = tokenizer_of(metadata, special)
         tokens = metadata["tokenizer.ggml.tokens"]
-        config = _configuration(metadata, files, ends)
-        family = replace(family_of(config, tokenizer.added), names="gguf")
+        config = _configuration(metadata, files, stop_tokens)
+        family = replace(family_of(config, tokenizer.added), weight_names="gguf")
         if "blk.0.attn_q.bias" in files:
             family = replace(family, qkv_bias=True)
         if None not in fim_ids:
@@ -56,7 +58,7 @@ def read_gguf_checkpoint(path: Path) -> OpenCheckpoint:
         loaded = OpenCheckpoint.of(path.stem, path, family, config, tokenizer, files, first)
         if factors is None:
             return loaded
-        divisors = values(factors.dtype, np.frombuffer(factors.read(), np.uint8)[None]).ravel()
+        divisors = decode_values(factors.dtype, np.frombuffer(factors.read(), np.uint8)[None]).ravel()
         shape = replace(loaded.shape, rope_factors=tuple(divisors.tolist()))
         shape.check()
         return replace(loaded, shape=shape)
@@ -80,7 +82,9 @@ def _with_fim(family: Family, prefix: str, suffix: str, middle: str) -> Family:
     return replace(family, fim=(Fim(prefix, suffix, middle, suffix_first), *family.fim))
 
 
-def _configuration(metadata: Mapping[str, Any], files: Mapping[str, StoredWeight], ends: list[int]) -> Config:
+def _configuration(
+    metadata: Mapping[str, Any], files: Mapping[str, StoredWeight], stop_tokens: list[int]
+) -> Config:
     """Translate the metadata to the fields of a ``config.json``. Raises ``KeyError`` or ``ValueError``."""
     kind = metadata["general.architecture"]
 
@@ -109,7 +113,7 @@ def _configuration(metadata: Mapping[str, Any], files: Mapping[str, StoredWeight
         "residual_multiplier": own("residual_scale"),
         "logits_scaling": own("logit_scale"),
         "tie_word_embeddings": "output.weight" not in files,
-        "eos_token_id": ends,
+        "eos_token_id": stop_tokens,
         "rope_scaling": {
             "rope_type": own("rope.scaling.type", "default"),
             "factor": own("rope.scaling.factor", own("rope.scale_linear")),

@@ -90,9 +90,9 @@ class _Header:
         form = f"<{form}"
         return struct.unpack(form, self._bytes(struct.calcsize(form)))
 
-    def _text(self, most: int = MAX_HEADER_BYTES) -> str:
+    def _text(self, max_bytes: int = MAX_HEADER_BYTES) -> str:
         (length,) = self._numbers("Q")
-        if length > most:
+        if length > max_bytes:
             raise ValueError("its GGUF header has a text that is too long")
         return self._bytes(length).decode("utf-8")
 

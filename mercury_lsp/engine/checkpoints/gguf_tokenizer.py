@@ -74,8 +74,8 @@ def tokenizer_of(metadata: Mapping[str, Any], special: Collection[int]) -> OpenT
             "id": number, "content": token, "special": True, "normalized": False,
             "single_word": False, "lstrip": False, "rstrip": False,
         }
-        for number, (token, own) in enumerate(zip(tokens, kinds, strict=True))
-        if own not in (_NORMAL, _BYTE) or number in special
+        for number, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
+        if kind not in (_NORMAL, _BYTE) or number in special
     ]  # fmt: skip
     content = {
         "version": "1.0",

@@ -36,11 +36,11 @@ def read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def whole_number(values: Mapping[str, Any], name: str, most: int = MAX_NUMBER) -> int:
-    """Return the whole number ``name``, from 1 to ``most``. Raises ``KeyError`` if it is missing, or ``ValueError``."""
+def whole_number(values: Mapping[str, Any], name: str, maximum: int = MAX_NUMBER) -> int:
+    """Return the whole number ``name``, at most ``maximum``. Raises ``KeyError`` if missing, or ``ValueError``."""
     value = values[name]
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
-        raise ValueError(f"its {name} must be a whole number from 1 to {most:,}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= maximum:
+        raise ValueError(f"its {name} must be a whole number from 1 to {maximum:,}")
     return value
 
 

@@ -26,9 +26,9 @@ class OpenCheckpoint:
     """An open checkpoint without its weights.
 
     ``folder``: the checkpoint's folder, or its single file. ``mask``: the mask's id; None for autoregressive models.
-    ``fim``: the prompt tokens of a model that decodes from left to right; None for other models. ``ends``: ids of the
-    stop tokens. ``start``: the token at the start of such a model's prompt, or None. ``files``: the location of each
-    stored weight by name. ``factors``: see `configurations.weight_factors`.
+    ``fim``: the prompt tokens of a model that decodes from left to right; None for other models. ``stop_tokens``: ids
+    of the stop tokens. ``start``: the token at the start of such a model's prompt, or None. ``files``: the location of
+    each stored weight by name. ``factors``: see `configurations.weight_factors`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class OpenCheckpoint:
     tokenizer: OpenTokenizer
     mask: int | None
     fim: Fim | None
-    ends: frozenset[int]
+    stop_tokens: frozenset[int]
     start: int | None
     files: Mapping[str, StoredWeight]
     factors: Mapping[str, float] = field(default_factory=dict)
@@ -60,15 +60,15 @@ class OpenCheckpoint:
         if checkpoint_weights(family, "output.weight")[0] in files:
             shape = replace(shape, tied=False)
         mask = mask_of(family, config, tokenizer.added)
-        ends = _ends(family, config, tokenizer)
+        stop_tokens = _find_stop_tokens(family, config, tokenizer)
         if mask is not None and not mask < shape.vocabulary:
             raise Unsupported(f"its mask {mask} is no row of its embedding")
-        if (largest := max(*ends, tokenizer.size - 1)) >= shape.vocabulary:
+        if (largest := max(*stop_tokens, tokenizer.size - 1)) >= shape.vocabulary:
             raise Unsupported(f"its token {largest} is no row of its embedding")
         fim = fim_of(family, tokenizer.added) if family.left_to_right else None
         first = tokenizer.added.get(start)
         factors = weight_factors(config, shape)
-        loaded = cls(name, folder, family, shape, tokenizer, mask, fim, ends, first, files, factors)
+        loaded = cls(name, folder, family, shape, tokenizer, mask, fim, stop_tokens, first, files, factors)
         check_weights(loaded)
         return loaded
 
@@ -80,17 +80,18 @@ class OpenCheckpoint:
         return hashlib.sha256(repr(stats).encode()).hexdigest()
 
     @property
-    def end(self) -> int:
+    def end_token(self) -> int:
         """The stop token that closes a text in a prompt."""
         added = self.tokenizer.added
         return next(
-            (added[name] for name in self.family.ends if added.get(name) in self.ends), min(self.ends)
+            (added[name] for name in self.family.stop_tokens if added.get(name) in self.stop_tokens),
+            min(self.stop_tokens),
         )
 
     @property
     def forbidden(self) -> tuple[int, ...]:
         """Ids that must never be emitted: special tokens except stop tokens, and embedding rows without a token."""
-        allowed = set(self.ends)
+        allowed = set(self.stop_tokens)
         if self.family.expand:
             allowed.add(self.tokenizer.added[self.family.expand])
         spare = range(self.tokenizer.size, self.shape.vocabulary)
@@ -114,7 +115,7 @@ class OpenCheckpoint:
         GGUF files of Llama and Granite store the rows of query and key heads in another order, because llama.cpp
         rotates neighboring rows of a head, and `Network` its halves.
         """
-        if self.family.names != "gguf" or self.family.name not in ("llama", "granite"):
+        if self.family.weight_names != "gguf" or self.family.name not in ("llama", "granite"):
             return None
         heads = {"attn_q": self.shape.heads, "attn_k": self.shape.kv_heads}.get(part.split(".")[-2])
         if heads is None:
@@ -123,11 +124,11 @@ class OpenCheckpoint:
         return rows.swapaxes(1, 2).ravel()
 
 
-def _ends(family: Family, config: Config, tokenizer: OpenTokenizer) -> frozenset[int]:
+def _find_stop_tokens(family: Family, config: Config, tokenizer: OpenTokenizer) -> frozenset[int]:
     value = config.get("eos_token_id")
     listed = value if isinstance(value, list) else [] if value is None else [value]
     ids = {token_id(number, "eos_token_id") for number in listed}
-    ids |= {tokenizer.added[name] for name in family.ends if name in tokenizer.added}
+    ids |= {tokenizer.added[name] for name in family.stop_tokens if name in tokenizer.added}
     if not ids:
         raise Unsupported("nothing tells which token ends a text")
     return frozenset(ids)
@@ -135,15 +136,17 @@ def _ends(family: Family, config: Config, tokenizer: OpenTokenizer) -> frozenset
 
 def check_weights(loaded: OpenCheckpoint) -> None:
     """Raise ``ValueError`` if the stored weights differ from those of the shape in name or dimensions."""
-    wanted = loaded.shape.weights()
+    expected = loaded.shape.weights()
     used: set[str] = set()
     for name, parts in loaded.parts():
         if missing := [part for part in parts if part not in loaded.files]:
             raise ValueError(f"its weight {missing[0]} is missing")
         dims = [loaded.files[part].shape for part in parts]
         whole = (sum(size[0] for size in dims), *dims[0][1:])
-        if whole != wanted[name]:
-            raise ValueError(f"its weights {', '.join(parts)} are {whole}, where {wanted[name]} is expected")
+        if whole != expected[name]:
+            raise ValueError(
+                f"its weights {', '.join(parts)} are {whole}, where {expected[name]} is expected"
+            )
         used.update(parts)
     unused = [name for name in loaded.files if name not in used and not name.endswith(_DERIVED)]
     if unused:

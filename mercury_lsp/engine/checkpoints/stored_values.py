@@ -10,12 +10,12 @@ GGML_TYPES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q
 """The quantized GGUF types that are decoded with the package ``gguf``."""
 
 
-def has_values(dtype: str) -> bool:
-    """Return whether `values` supports a type."""
+def can_decode(dtype: str) -> bool:
+    """Return whether `decode_values` supports a type."""
     return dtype in _PLAIN or dtype == "BF16" or dtype in GGML_TYPES
 
 
-def values(dtype: str, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+def decode_values(dtype: str, raw: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Decode rows of bytes (R, B) to values (R, C). Raises ``ValueError`` for an unsupported type."""
     if dtype in _PLAIN:
         return np.ascontiguousarray(raw).view(_PLAIN[dtype]).astype(np.float32)

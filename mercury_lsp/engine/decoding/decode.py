@@ -32,7 +32,7 @@ class DecodeResult:
     """The decoded tokens without the stop token; the stem's tokens come first.
 
     ``logp``: log-probabilities of the tokens, and of the stop token if the text is ``finished``. ``steps``: passes that
-    draft or choose tokens; passes that only read tokens do not count. ``opening``: (m, V), the model's
+    draft or choose tokens; passes that only read tokens do not count. ``first_scores``: (m, V), the model's
     log-probabilities of the first tokens, before the stem's restriction and the memory are applied.
     """
 
@@ -40,7 +40,7 @@ class DecodeResult:
     logp: list[float]
     steps: int
     finished: bool
-    opening: NDArray[np.float32] | None = None
+    first_scores: NDArray[np.float32] | None = None
 
 
 @dataclass(slots=True)
@@ -56,11 +56,11 @@ class DecodeBudget:
     passes: int = 0
     prefilled: float = 0.0
 
-    def prefill_ends(self) -> None:
+    def mark_prefilled(self) -> None:
         """Record the time at which the prefill ended."""
         self.prefilled = time.perf_counter()
 
-    def may_go_on(self) -> bool:
+    def allows_pass(self) -> bool:
         """Return whether another pass is allowed. Raises `Cancelled`."""
         if self.cancelled():
             raise Cancelled
@@ -71,91 +71,93 @@ class DecodeBudget:
 class StopCondition:
     """Decides whether a token ends a middle: one of ``tokens``, or one of ``newlines`` after the first visible token.
 
-    ``newlines``: empty if the middle may have several lines. ``before``: the number of visible tokens of the middle
-    before the decoded ones; negative if the decoded tokens begin with tokens of the stem.
+    ``newlines``: empty if the middle may have several lines. ``visible_before``: the number of visible tokens of the
+    middle before the decoded ones; negative if the decoded tokens begin with tokens of the stem.
     """
 
     tokens: frozenset[int]
     newlines: frozenset[int]
-    before: int = 0
+    visible_before: int = 0
 
     def __call__(self, index: int, token: int) -> bool:
         """Return whether ``token``, after ``index`` decoded tokens, ends the text."""
-        return token in self.tokens or (index + self.before > 0 and token in self.newlines)
+        return token in self.tokens or (index + self.visible_before > 0 and token in self.newlines)
 
-    def after(self, hidden: int) -> StopCondition:
+    def after_stem(self, hidden: int) -> StopCondition:
         """Return the condition for a text that begins with ``hidden`` tokens of the stem.
 
         A newline in these tokens, or right after them, does not end the text.
         """
-        return replace(self, before=self.before - hidden)
+        return replace(self, visible_before=self.visible_before - hidden)
 
 
 def decode_block_diffusion(
-    passes: CachedModel,
-    tail: Sequence[int],
+    model: CachedModel,
+    prompt_tail: Sequence[int],
     mask: int,
     block: int,
     commit_rule: CommitRule,
-    ends: StopCondition,
+    stop: StopCondition,
     budget: DecodeBudget,
     on_progress: OnTokens,
     stem: Stem,
 ) -> DecodeResult:
     """Denoise block after block by ``commit_rule``, see `denoise`, after the causal rows have decoded the stem."""
-    last = passes.read(tail, budget.cancelled)
-    budget.prefill_ends()
+    hidden_row = model.extend(prompt_tail, budget.cancelled)
+    budget.mark_prefilled()
     tokens: list[int] = []
     logp: list[float] = []
-    whole = stem
-    while stem.open:
-        if len(tokens) >= budget.max_tokens or not budget.may_go_on():
+    full_stem = stem
+    while stem.is_open:
+        if len(tokens) >= budget.max_tokens or not budget.allows_pass():
             return DecodeResult(tokens, logp, budget.passes, False)
-        (token,), (sure,) = greedy(stem.restrict(passes.scores(last)), len(tokens))
+        (token,), (token_logp,) = greedy(stem.restrict(model.scores(hidden_row)), len(tokens))
         tokens.append(token)
-        logp.append(sure)
+        logp.append(token_logp)
         stem = stem.after([token])
         budget.passes += 1
-        last = passes.read([token], budget.cancelled)
+        hidden_row = model.extend([token], budget.cancelled)
     steps = budget.passes
-    ends = ends.after(whole.hidden(tokens))
+    stop = stop.after_stem(full_stem.count_hidden(tokens))
     while len(tokens) < budget.max_tokens:
         size = min(block, budget.max_tokens - len(tokens))
-        rows = TokenLayout.block(len(passes.ids), size)
-        anchor, before = passes.ids[-1], tuple(tokens)
+        rows = TokenLayout.block(len(model.ids), size)
+        anchor, committed = model.ids[-1], tuple(tokens)
 
         def predict(
             draft: Sequence[int | None], rows: TokenLayout = rows, anchor: int = anchor
         ) -> NDArray[np.float32]:
             budget.passes += 1
-            hidden = passes.run([anchor, *(mask if token is None else token for token in draft)], rows)
+            hidden = model.run([anchor, *(mask if token is None else token for token in draft)], rows)
             undecided = [i for i, token in enumerate(draft) if token is None]
-            return passes.scores(hidden[undecided])
+            return model.scores(hidden[undecided])
 
-        def ends_here(index: int, token: int, before: Sequence[int] = before) -> bool:
-            return ends(len(before) + index, token)
+        def is_stop(index: int, token: int, committed: Sequence[int] = committed) -> bool:
+            return stop(len(committed) + index, token)
 
         def report(
-            draft: Sequence[int | None], before: Sequence[int] = before, sure: Sequence[float] = tuple(logp)
+            draft: Sequence[int | None],
+            committed: Sequence[int] = committed,
+            committed_logp: Sequence[float] = tuple(logp),
         ) -> None:
-            on_progress(before, draft, sure)
+            on_progress(committed, draft, committed_logp)
 
-        done = denoise(predict, size, ends_here, commit_rule, budget.may_go_on, stem, report)
-        tokens += done.tokens
-        logp += done.logp
-        steps += done.passes
-        if done.ended or not done.full or not budget.may_go_on():
-            return DecodeResult(tokens, logp, steps, done.ended)
+        denoised = denoise(predict, size, is_stop, commit_rule, budget.allows_pass, stem, report)
+        tokens += denoised.tokens
+        logp += denoised.logp
+        steps += denoised.passes
+        if denoised.ended or not denoised.full or not budget.allows_pass():
+            return DecodeResult(tokens, logp, steps, denoised.ended)
         if len(tokens) < budget.max_tokens:
             budget.passes += 1
-            passes.read(done.tokens, budget.cancelled)
+            model.extend(denoised.tokens, budget.cancelled)
     return DecodeResult(tokens, logp, steps, False)
 
 
 def decode_autoregressive(
-    passes: CachedModel,
-    tail: Sequence[int],
-    ends: StopCondition,
+    model: CachedModel,
+    prompt_tail: Sequence[int],
+    stop: StopCondition,
     budget: DecodeBudget,
     on_progress: OnTokens,
     stem: Stem,
@@ -163,25 +165,25 @@ def decode_autoregressive(
     memory: MemoryView | None = None,
 ) -> DecodeResult:
     """Decode one token a pass, from left to right. The prompt's last row predicts the first token."""
-    last = passes.read(tail, budget.cancelled)
-    budget.prefill_ends()
+    hidden_row = model.extend(prompt_tail, budget.cancelled)
+    budget.mark_prefilled()
     tokens: list[int] = []
     logp: list[float] = []
-    opening: NDArray[np.float32] | None = None
+    first_scores: NDArray[np.float32] | None = None
     while True:
-        scores = passes.scores(last)
-        if opening is None:
-            opening = scores.copy()
-        left = stem.after(tokens)
+        scores = model.scores(hidden_row)
+        if first_scores is None:
+            first_scores = scores.copy()
+        remaining_stem = stem.after(tokens)
         if memory is not None:
             scores = memory.mix(scores, tokens)
-        (token,), (sure,) = pick(left.restrict(scores), len(tokens))
-        if ends.after(stem.hidden(tokens))(len(tokens), token):
-            return DecodeResult(tokens, [*logp, sure], budget.passes, True, opening)
-        if len(tokens) >= budget.max_tokens or not budget.may_go_on():
-            return DecodeResult(tokens, logp, budget.passes, False, opening)
+        (token,), (token_logp,) = pick(remaining_stem.restrict(scores), len(tokens))
+        if stop.after_stem(stem.count_hidden(tokens))(len(tokens), token):
+            return DecodeResult(tokens, [*logp, token_logp], budget.passes, True, first_scores)
+        if len(tokens) >= budget.max_tokens or not budget.allows_pass():
+            return DecodeResult(tokens, logp, budget.passes, False, first_scores)
         tokens.append(token)
-        logp.append(sure)
+        logp.append(token_logp)
         budget.passes += 1
-        last = passes.read([token], budget.cancelled)
+        hidden_row = model.extend([token], budget.cancelled)
         on_progress(tokens, (), logp)

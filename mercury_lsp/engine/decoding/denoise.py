@@ -22,10 +22,10 @@ Predict = Callable[[Sequence[int | None]], NDArray[np.float32]]
 right. Forbidden tokens have -inf.
 """
 
-Enough = Callable[[Sequence[float]], int]
+CommitCount = Callable[[Sequence[float]], int]
 """Takes the uncertainties of positions in nats, ascending; returns how many of them may be committed together."""
 
-EndsText = Callable[[int, int], bool]
+IsStop = Callable[[int, int], bool]
 """Takes an index in the block and a token; returns whether the token would end the text there."""
 
 
@@ -33,10 +33,10 @@ EndsText = Callable[[int, int], bool]
 class CommitRule:
     """Limits the number of positions that a pass commits.
 
-    ``enough``: takes the entropies with ``by_entropy``, or else the likeliest tokens' negative log-probabilities.
+    ``commit_count``: takes the entropies with ``by_entropy``, or else the likeliest tokens' negative log-probabilities.
     """
 
-    enough: Enough
+    commit_count: CommitCount
     by_entropy: bool = True
 
 
@@ -73,15 +73,15 @@ def entropy(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def denoise(
     predict: Predict,
     size: int,
-    ends: EndsText,
+    is_stop: IsStop,
     commit_rule: CommitRule,
-    may_go_on: Callable[[], bool],
+    allows_pass: Callable[[], bool],
     stem: Stem,
     on_draft: Callable[[Sequence[int | None]], None] | None = None,
 ) -> Block:
     """Denoise a block of ``size`` masked tokens.
 
-    commit_rule: how many tokens a pass may commit. may_go_on: called before each pass; False ends the loop with the
+    commit_rule: how many tokens a pass may commit. allows_pass: called before each pass; False ends the loop with the
     tokens committed so far, and exceptions (`Cancelled`) propagate. stem: the start of the block; until the stem is
     complete, tokens are committed from the left, one a pass. on_draft: called with the block after each pass.
     """
@@ -89,22 +89,24 @@ def denoise(
     logp = [0.0] * size
     passes = 0
     end = None
-    while end is None and None in tokens and may_go_on():
+    while end is None and None in tokens and allows_pass():
         undecided = [i for i, token in enumerate(tokens) if token is None]
         scores = predict(tokens)  # (n, V)
         passes += 1
-        begun = [token for token in tokens[: undecided[0]] if token is not None]
-        open_stem = stem.after(begun)
-        if open_stem.open:
-            scores, undecided = open_stem.restrict(scores[:1]), undecided[:1]
-        hidden = stem.hidden(begun)
-        chosen_ids, surety = likeliest(scores)
-        doubt = entropy(scores).tolist() if commit_rule.by_entropy else [-logp for logp in surety]
-        is_end = [ends(i - hidden, token) for i, token in zip(undecided, chosen_ids, strict=True)]
-        for j in positions_to_commit(doubt, is_end, commit_rule.enough):
+        committed_start = [token for token in tokens[: undecided[0]] if token is not None]
+        remaining_stem = stem.after(committed_start)
+        if remaining_stem.is_open:
+            scores, undecided = remaining_stem.restrict(scores[:1]), undecided[:1]
+        hidden = stem.count_hidden(committed_start)
+        chosen_ids, chosen_logp = likeliest(scores)
+        uncertainty = (
+            entropy(scores).tolist() if commit_rule.by_entropy else [-value for value in chosen_logp]
+        )
+        ends_here = [is_stop(i - hidden, token) for i, token in zip(undecided, chosen_ids, strict=True)]
+        for j in positions_to_commit(uncertainty, ends_here, commit_rule.commit_count):
             i = undecided[j]
-            tokens[i], logp[i] = chosen_ids[j], surety[j]
-            if is_end[j]:
+            tokens[i], logp[i] = chosen_ids[j], chosen_logp[j]
+            if ends_here[j]:
                 end = i
         if on_draft is not None:
             on_draft(tokens)
@@ -114,44 +116,47 @@ def denoise(
     return Block(text, tuple(logp[: committed + ended]), passes, ended, None not in tokens)
 
 
-def entropy_bound(bound: float) -> Enough:
+def entropy_bound(bound: float) -> CommitCount:
     """Return a rule that commits the most positions whose entropies, without the largest, sum to at most ``bound``.
 
     ``bound`` is in nats. The sum bounds the dependence between the tokens that is ignored when they are committed
     together (entropy-bounded sampler, Ben-Hamu et al. 2025).
     """
 
-    def enough(doubt: Sequence[float]) -> int:
+    def commit_count(uncertainty: Sequence[float]) -> int:
         total = 0.0
-        for count, nats in enumerate(doubt):
+        for count, nats in enumerate(uncertainty):
             # The last of the first `count` entropies is the largest, and is not part of the sum.
             if total > bound:
                 return count
             total += nats
-        return len(doubt)
+        return len(uncertainty)
 
-    return enough
+    return commit_count
 
 
-def threshold(least: float) -> Enough:
-    """Return a rule that commits the positions whose likeliest token has at least the probability ``least``.
+def threshold(min_probability: float) -> CommitCount:
+    """Return a rule that commits the positions whose likeliest token has at least the probability ``min_probability``.
 
     The uncertainty of a position is the negative log-probability in nats. Source: Fast-dLLM, Wu et al. 2025.
     """
-    max_nats = -math.log(least)
-    return lambda doubt: sum(nats <= max_nats for nats in doubt)
+    max_nats = -math.log(min_probability)
+    return lambda uncertainty: sum(nats <= max_nats for nats in uncertainty)
 
 
-def positions_to_commit(doubt: Sequence[float], ends: Sequence[bool], enough: Enough) -> list[int]:
+def positions_to_commit(
+    uncertainty: Sequence[float], is_stop: Sequence[bool], commit_count: CommitCount
+) -> list[int]:
     """Return the indices of the undecided positions to commit, ascending; at least one.
 
-    doubt: the uncertainty in nats of each undecided position, left to right. ends: whether the likeliest token there
-    would end the text. Positions after the first end wait, because they may not be needed. Of the others, the surest
-    are committed, as many as ``enough`` allows. An end is committed only with or after all positions to its left.
+    uncertainty: the uncertainty in nats of each undecided position, left to right. is_stop: whether the likeliest token
+    there would end the text. Positions after the first end wait, because they may not be needed. Of the others, the
+    surest are committed, as many as ``commit_count`` allows. An end is committed only with or after all positions to
+    its left.
     """
-    first_end = next((i for i, is_end in enumerate(ends) if is_end), len(doubt) - 1)
-    surest = sorted(range(first_end + 1), key=lambda i: doubt[i])
-    taken = set(surest[: max(1, enough([doubt[i] for i in surest]))])
-    if ends[first_end] and first_end in taken and len(taken) <= first_end:
-        taken.discard(first_end)
-    return sorted(taken) or [surest[0] if surest[0] != first_end or first_end == 0 else surest[1]]
+    first_stop = next((i for i, stops in enumerate(is_stop) if stops), len(uncertainty) - 1)
+    surest = sorted(range(first_stop + 1), key=lambda i: uncertainty[i])
+    chosen = set(surest[: max(1, commit_count([uncertainty[i] for i in surest]))])
+    if is_stop[first_stop] and first_stop in chosen and len(chosen) <= first_stop:
+        chosen.discard(first_stop)
+    return sorted(chosen) or [surest[0] if surest[0] != first_stop or first_stop == 0 else surest[1]]

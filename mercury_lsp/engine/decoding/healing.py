@@ -37,35 +37,37 @@ class TokenBytes:
         self.vocabulary = vocabulary
         self.newlines = vocabulary.newlines()
         """Ids of the tokens that contain a newline."""
-        self.of = vocabulary.token_bytes()
-        order = sorted(range(len(self.of)), key=self.of.__getitem__)
+        self.bytes_of = vocabulary.token_bytes()
+        order = sorted(range(len(self.bytes_of)), key=self.bytes_of.__getitem__)
         # Special tokens have no bytes.
-        first = bisect_left(order, b"\0", key=self.of.__getitem__)
+        first = bisect_left(order, b"\0", key=self.bytes_of.__getitem__)
         self._order = np.array(order[first:], np.int64)
-        self.without_text = np.array(order[:first], np.int64)
+        self.special_ids = np.array(order[:first], np.int64)
         """Ids of the special tokens."""
-        self._sorted = [self.of[i] for i in order[first:]]
+        self._sorted = [self.bytes_of[i] for i in order[first:]]
         self.allowed = lru_cache(maxsize=256)(self._allowed)
 
-    def _allowed(self, left: bytes) -> NDArray[np.int64]:
-        """Return the ids (k,) of the tokens that may come next while ``left`` is still to be generated.
+    def _allowed(self, remaining: bytes) -> NDArray[np.int64]:
+        """Return the ids (k,) of the tokens that may come next while ``remaining`` is still to be generated.
 
-        These are the tokens that begin with ``left``, and the proper prefixes of ``left`` with which BPE begins some
-        text that starts with ``left``. Other prefixes occur in no encoded text.
+        These are the tokens that begin with ``remaining``, and the proper prefixes of ``remaining`` with which BPE
+        begins some text that starts with ``remaining``. Other prefixes occur in no encoded text.
         """
-        low = bisect_left(self._sorted, left)
-        high = bisect_left(self._sorted, left + b"\xff" * 8)
-        beginnings = {i for i in self._first_tokens(left) if len(self.of[i]) < len(left)}
+        low = bisect_left(self._sorted, remaining)
+        high = bisect_left(self._sorted, remaining + b"\xff" * 8)
+        beginnings = {i for i in self._first_tokens(remaining) if len(self.bytes_of[i]) < len(remaining)}
         return np.concatenate([self._order[low:high], np.array(sorted(beginnings), np.int64)])
 
-    def _first_tokens(self, left: bytes) -> list[int]:
+    def _first_tokens(self, remaining: bytes) -> list[int]:
         try:
-            text = left.decode()
+            text = remaining.decode()
         except UnicodeDecodeError:
-            # `left` begins inside a character, after a token with the first bytes of that character.
-            return [i for i in map(self._id, (left[:n] for n in range(1, len(left)))) if i is not None]
+            # `remaining` begins inside a character, after a token with the first bytes of that character.
+            return [
+                i for i in map(self._id, (remaining[:n] for n in range(1, len(remaining)))) if i is not None
+            ]
         encoded = (self.vocabulary.encode(text + more) for more in _CONTINUATIONS)
-        return [ids[0] for ids in encoded if left.startswith(self.of[ids[0]])]
+        return [ids[0] for ids in encoded if remaining.startswith(self.bytes_of[ids[0]])]
 
     def _id(self, text: bytes) -> int | None:
         at = bisect_left(self._sorted, text)
@@ -76,77 +78,77 @@ class TokenBytes:
 class Stem:
     """The text with which a middle must begin; the bytes ``remaining`` are still to be generated.
 
-    ``goes_on``: the middle must not end right after the stem. In training data a middle may end at the end of the
+    ``must_continue``: the middle must not end right after the stem. In training data a middle may end at the end of the
     cursor's line, but an empty suggestion does not help where a block may follow.
     """
 
     tokens: TokenBytes
     remaining: bytes
-    goes_on: bool = False
+    must_continue: bool = False
 
     @classmethod
-    def of(cls, tokens: TokenBytes, text: str, goes_on: bool = False) -> Stem:
+    def of(cls, tokens: TokenBytes, text: str, must_continue: bool = False) -> Stem:
         """Make the complete stem of a prompt from its text."""
-        return cls(tokens, text.encode(errors="replace"), goes_on)
+        return cls(tokens, text.encode(errors="replace"), must_continue)
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the next token is restricted."""
-        return bool(self.remaining) or self.goes_on
+        return bool(self.remaining) or self.must_continue
 
-    def step(self, token: int) -> Stem | None:
+    def advance(self, token: int) -> Stem | None:
         """Return the stem after one token; None if the token contradicts the stem."""
-        text = self.tokens.of[token]
+        text = self.tokens.bytes_of[token]
         if text.startswith(self.remaining):
-            return Stem(self.tokens, b"", self.goes_on and text == self.remaining)
+            return Stem(self.tokens, b"", self.must_continue and text == self.remaining)
         if text and self.remaining.startswith(text):
-            return Stem(self.tokens, self.remaining[len(text) :], self.goes_on)
+            return Stem(self.tokens, self.remaining[len(text) :], self.must_continue)
         return None
 
-    def after(self, path: Sequence[int]) -> Stem:
-        """Return the stem after the tokens of ``path``, which must not contradict the stem."""
+    def after(self, tokens: Sequence[int]) -> Stem:
+        """Return the stem after ``tokens``, which must not contradict the stem."""
         stem = self
-        for token in path:
-            if not stem.open:
+        for token in tokens:
+            if not stem.is_open:
                 break
-            following = stem.step(token)
+            following = stem.advance(token)
             assert following is not None, "only tokens that the stem allows are committed"
             stem = following
         return stem
 
-    def hidden(self, path: Sequence[int]) -> int:
+    def count_hidden(self, tokens: Sequence[int]) -> int:
         """Return how many tokens at the start lie entirely in the stem, and are hidden from the user."""
         if not self.remaining:
             return 0
-        left = len(self.remaining)
-        for i, token in enumerate(path):
-            left -= len(self.tokens.of[token])
-            if left < 0:
+        bytes_left = len(self.remaining)
+        for i, token in enumerate(tokens):
+            bytes_left -= len(self.tokens.bytes_of[token])
+            if bytes_left < 0:
                 return i
-        return len(path)
+        return len(tokens)
 
-    def restrict(self, scores: Scores, path: Sequence[int] = ()) -> Scores:
+    def restrict(self, scores: Scores, tokens: Sequence[int] = ()) -> Scores:
         """Return the log-probabilities given the stem, (n, V) in and out; a copy if the stem is open.
 
-        Row i predicts the token after ``path[:i]``. Rows after a token that contradicts the stem, or after the end of
-        the path, do not change.
+        Row i predicts the token after ``tokens[:i]``. Rows after a token that contradicts the stem, or after the last
+        of the tokens, do not change.
         """
-        if not self.open:
+        if not self.is_open:
             return scores
         scores = scores.copy()
         stem: Stem | None = self
-        for row, token in zip(scores, (*path, None), strict=False):
-            if stem is None or not stem.open:
+        for row, token in zip(scores, (*tokens, None), strict=False):
+            if stem is None or not stem.is_open:
                 break
             stem._restrict(row)
-            stem = None if token is None else stem.step(token)
+            stem = None if token is None else stem.advance(token)
         return scores
 
     def _restrict(self, row: NDArray[np.float32]) -> None:
         if not self.remaining:
-            ends = min(float(np.exp(row[self.tokens.without_text]).sum()), 0.999)
-            row[self.tokens.without_text] = -np.inf
-            row -= np.float32(np.log1p(-ends))
+            special_mass = min(float(np.exp(row[self.tokens.special_ids]).sum()), 0.999)
+            row[self.tokens.special_ids] = -np.inf
+            row -= np.float32(np.log1p(-special_mass))
             return
         ids = self.tokens.allowed(self.remaining)
         allowed = row[ids]
@@ -166,4 +168,4 @@ class Stem:
             return []
         text = self.remaining.decode(errors="replace")
         ids = self.tokens.vocabulary.encode(text + "a" * text.isspace())[:-1]
-        return ids if self.remaining.startswith(b"".join(self.tokens.of[i] for i in ids)) else []
+        return ids if self.remaining.startswith(b"".join(self.tokens.bytes_of[i] for i in ids)) else []

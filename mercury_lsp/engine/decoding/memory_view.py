@@ -11,7 +11,7 @@ from mercury_lsp.engine.decoding.mixture import CONTEXT_TOKENS, Memory, Mixture
 
 Scores = NDArray[np.float32]
 
-SOURCE_NATS = 1.0
+MIN_SOURCE_GAIN_NATS = 1.0
 """A file counts as a middle's source if it raises the middle's log-likelihood by at least this much."""
 
 
@@ -37,9 +37,9 @@ class MemoryView:
         if not self._mixes:
             return scores
         first = len(tokens) - len(scores) + 1
-        whole = [*self._before, *tokens]
-        ends = range(len(whole) - len(scores) + 1, len(whole) + 1)
-        contexts = [whole[max(0, end - CONTEXT_TOKENS) : end] for end in ends]
+        context = [*self._before, *tokens]
+        context_ends = range(len(context) - len(scores) + 1, len(context) + 1)
+        contexts = [context[max(0, end - CONTEXT_TOKENS) : end] for end in context_ends]
         mixed, matches = self._mixture.mix(scores, contexts, self._memory)
         for i, match in enumerate(matches):
             ids = list(match.ids)
@@ -47,24 +47,24 @@ class MemoryView:
             self._gains[first + i] = match.path, dict(zip(ids, nats, strict=True))
         return mixed
 
-    def draft(self, tokens: Sequence[int], most: int) -> tuple[list[int], list[float]]:
-        """Return the memory's likeliest continuation of ``tokens``, at most ``most`` tokens, and their probabilities.
+    def draft(self, tokens: Sequence[int], max_tokens: int) -> tuple[list[int], list[float]]:
+        """Return the memory's likeliest continuation of ``tokens``, and the probabilities of its tokens.
 
         Each token's probability is given that the drafted tokens before it are right.
         """
-        steps = self._memory.foretell([*self._before, *tokens][-CONTEXT_TOKENS:], most)
-        return [step.token for step in steps], self._mixture.odds(steps)
+        steps = self._memory.predict_continuation([*self._before, *tokens][-CONTEXT_TOKENS:], max_tokens)
+        return [step.token for step in steps], self._mixture.continuation_probabilities(steps)
 
     def after(self, tokens: Sequence[int]) -> MemoryView:
         """Return a view of the same memory from the position after ``tokens``."""
         return MemoryView(self._mixture, self._memory, [*self._before, *tokens], self._mixes)
 
     def source(self, tokens: Sequence[int]) -> str:
-        """Return the path of the file that makes a middle likeliest; empty if the gain is below `SOURCE_NATS`."""
+        """Return the path of the file that makes a middle likeliest; empty below `MIN_SOURCE_GAIN_NATS`."""
         gains: dict[str, float] = {}
         for index, token in enumerate(tokens):
             path, nats = self._gains.get(index, ("", {}))
             if path:
                 gains[path] = gains.get(path, 0.0) + nats.get(token, 0.0)
         path = max(gains, key=gains.__getitem__, default="")
-        return path if path and gains[path] >= SOURCE_NATS else ""
+        return path if path and gains[path] >= MIN_SOURCE_GAIN_NATS else ""

@@ -86,11 +86,11 @@ class Step(NamedTuple):
 class Memory(Protocol):
     """The project's tokens, looked up by a context: the tokens before a position, at most `CONTEXT_TOKENS`."""
 
-    def follow(self, context: Sequence[int]) -> Match:
+    def find_match(self, context: Sequence[int]) -> Match:
         """Return the matches of the longest ends of a context that occur in the project."""
 
-    def foretell(self, context: Sequence[int], most: int) -> list[Step]:
-        """Return the likeliest continuation of a context, at most ``most`` tokens, with the evidence for each token."""
+    def predict_continuation(self, context: Sequence[int], max_tokens: int) -> list[Step]:
+        """Return the likeliest continuation of a context, with the evidence for each token."""
 
 
 LEVELS = ("project", "project, shorter", "document", "document, shorter")
@@ -111,24 +111,24 @@ MIN_LOGP = -12.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class GateInput:
     """The gate's ``features`` (F,) for one predicted token, and the memory's distributions to mix.
 
-    ``known``: ids and probabilities for each of `LEVELS`, None if the level has no match; ``ending``: whether the end
+    ``known``: ids and probabilities for each of `LEVELS`, None if the level has no match; ``may_end``: whether the end
     of the middle is one of the distributions.
     """
 
     features: list[float]
     known: list[tuple[Sequence[int], NDArray[np.float32]] | None]
-    ending: bool
+    may_end: bool
 
     @property
     def present(self) -> list[bool]:
         """Whether each of `EXPERTS` is present, in their order."""
-        return [True, *(own is not None for own in self.known), self.ending]
+        return [True, *(own is not None for own in self.known), self.may_end]
 
     @classmethod
-    def of(cls, match: Match, logp: Mapping[int, float], best: int, end: int) -> Row:
+    def of(cls, match: Match, logp: Mapping[int, float], best: int, end: int) -> GateInput:
         """Make a row from a match and the model's ``logp`` of the match's ids, of ``best`` and of ``end``.
 
         best: the model's likeliest token. end: the stop token. Forbidden tokens, which have -inf, are left out.
@@ -179,7 +179,8 @@ class Mixture:
     """The fitted weights. ``end``: the id of the stop token.
 
     ``mean``, ``scale`` (F,): normalize the features. ``hidden`` (F, H), ``hidden_bias`` (H,), ``out`` (H, E),
-    ``out_bias`` (E,): the gate's two layers. ``step`` (S + 1,): the weights of `odds`, the bias last.
+    ``out_bias`` (E,): the gate's two layers. ``step`` (S + 1,): the weights of `continuation_probabilities`, the bias
+    last.
     """
 
     end: int
@@ -202,28 +203,32 @@ class Mixture:
         Raises ``OSError`` and ``ValueError``.
         """
         file = folder / cls.FILE
-        return cls.of(read_object(file), end) if file.is_file() else None
+        return cls.from_json(read_object(file), end) if file.is_file() else None
 
     @classmethod
-    def of(cls, kept: Mapping[str, Any], end: int) -> Mixture:
-        """Make a mixture from the object of `kept`. Raises ``ValueError`` if an entry is missing or invalid."""
-        names = kept.get("features"), kept.get("experts"), kept.get("steps")
-        if kept.get("format") != cls.FORMAT or names != (list(FEATURES), list(EXPERTS), list(STEP_FEATURES)):
+    def from_json(cls, values: Mapping[str, Any], end: int) -> Mixture:
+        """Make a mixture from the object of `to_json`. Raises ``ValueError`` if an entry is missing or invalid."""
+        names = values.get("features"), values.get("experts"), values.get("steps")
+        if values.get("format") != cls.FORMAT or names != (
+            list(FEATURES),
+            list(EXPERTS),
+            list(STEP_FEATURES),
+        ):
             raise ValueError(f"{cls.FILE} is of another version")
         try:
-            arrays = {name: np.array(kept.get(name), np.float32) for name in cls.ARRAYS}
+            arrays = {name: np.array(values.get(name), np.float32) for name in cls.ARRAYS}
         except (TypeError, ValueError) as error:
             raise ValueError(f"{cls.FILE} has something else than numbers") from error
         units = arrays["hidden_bias"].size
         shapes = {"mean": (len(FEATURES),), "scale": (len(FEATURES),), "hidden": (len(FEATURES), units)}
         shapes |= {"hidden_bias": (units,), "out": (units, len(EXPERTS)), "out_bias": (len(EXPERTS),)}
         shapes |= {"step": (len(STEP_FEATURES) + 1,)}
-        for name, own in arrays.items():
-            if own.shape != shapes[name] or not np.isfinite(own).all():
+        for name, array in arrays.items():
+            if array.shape != shapes[name] or not np.isfinite(array).all():
                 raise ValueError(f"{cls.FILE} has wrong numbers: {name}")
         return cls(end, **arrays)
 
-    def kept(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the weights as a JSON object."""
         arrays = {name: np.round(getattr(self, name).astype(float), 5).tolist() for name in self.ARRAYS}
         names = {"features": list(FEATURES), "experts": list(EXPERTS), "steps": list(STEP_FEATURES)}
@@ -237,19 +242,21 @@ class Mixture:
         contexts: for each row, the tokens before the token that it predicts. -inf stays -inf. Rows without a match do
         not change.
         """
-        matches = [memory.follow(context) for context in contexts]
+        matches = [memory.find_match(context) for context in contexts]
         matching = [i for i, match in enumerate(matches) if match.length]
         if not matching:
             return scores.copy(), matches
         mixed = np.empty_like(scores)
         for i in set(range(len(matches))).difference(matching):
             mixed[i] = scores[i]
-        rows = [self._row(scores[i], matches[i]) for i in matching]
+        rows = [self._gate_input(scores[i], matches[i]) for i in matching]
         weights = self.weights([row.features for row in rows], [row.present for row in rows])  # (f, E)
-        for i, row, own in zip(matching, rows, weights, strict=True):
-            np.add(scores[i], np.float32(math.log(max(float(own[0]), MIN_MODEL_WEIGHT))), out=mixed[i])
-            added: dict[int, float] = {self.end: float(own[-1])} if row.ending else {}
-            for weight, known in zip(own[1:-1].tolist(), row.known, strict=True):
+        for i, row, row_weights in zip(matching, rows, weights, strict=True):
+            np.add(
+                scores[i], np.float32(math.log(max(float(row_weights[0]), MIN_MODEL_WEIGHT))), out=mixed[i]
+            )
+            added: dict[int, float] = {self.end: float(row_weights[-1])} if row.may_end else {}
+            for weight, known in zip(row_weights[1:-1].tolist(), row.known, strict=True):
                 if known is not None:
                     for token, share in zip(known[0], (known[1] * weight).tolist(), strict=True):
                         added[token] = added.get(token, 0.0) + share
@@ -259,12 +266,12 @@ class Mixture:
                 mixed[i, ids] = np.logaddexp(mixed[i, ids], np.log(shares))
         return mixed, matches
 
-    def _row(self, scores: NDArray[np.float32], match: Match) -> Row:
+    def _gate_input(self, scores: NDArray[np.float32], match: Match) -> GateInput:
         best = int(scores.argmax())
         ids = [best, self.end]
         for level in (*match.project, *match.document):
             ids += level.ids
-        return Row.of(match, dict(zip(ids, scores[ids].tolist(), strict=True)), best, self.end)
+        return GateInput.of(match, dict(zip(ids, scores[ids].tolist(), strict=True)), best, self.end)
 
     def weights(
         self,
@@ -278,17 +285,17 @@ class Mixture:
         weights = np.exp(logits - logits.max(1, keepdims=True))
         return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)
 
-    def odds(self, steps: Sequence[Step]) -> list[float]:
+    def continuation_probabilities(self, steps: Sequence[Step]) -> list[float]:
         """Return the probability that each token of a continuation is right if the tokens before it are."""
         if not steps:
             return []
         features = np.array([step_features(step) for step in steps], np.float32)
         logits = features @ self.step[:-1] + self.step[-1]
-        return [float(chance) for chance in 1 / (1 + np.exp(-logits))]
+        return [float(probability) for probability in 1 / (1 + np.exp(-logits))]
 
 
 def step_features(step: Step) -> list[float]:
-    """Return the inputs of `Mixture.odds`, in the order of `STEP_FEATURES`."""
+    """Return the inputs of `Mixture.continuation_probabilities`, in the order of `STEP_FEATURES`."""
     share = step.agreeing / step.total
     evidence = math.log((step.agreeing + 0.5) / (step.total + 1))
     return [math.log1p(step.length), math.log1p(step.total), share, evidence, float(step.document)]

@@ -19,18 +19,17 @@ from mercury_lsp.engine.tokenizer import Vocabulary
 class ResultBuilder:
     """Builds the `Infill` and the `Progress` values of one infilling.
 
-    ``tokens``: the bytes of the vocabulary's tokens. ``ends``: the stop tokens. ``began``: `time.perf_counter` at the
-    start, in seconds. ``cached``, ``read``: how many of the prompt's tokens were in the cache, and how many there are.
-    ``stem``: the text with which the decoded tokens begin, and which is not part of the middle. ``memory``: names the
-    source of a middle.
+    ``tokens``: the bytes of the vocabulary's tokens. ``started``: `time.perf_counter` at the start, in seconds.
+    ``cached_tokens``: how many of the ``prompt_tokens`` were in the cache. ``stem``: the text with which the decoded
+    tokens begin, and which is not part of the middle. ``memory``: names the source of a middle.
     """
 
     tokens: TokenBytes
-    ends: Container[int]
+    stop_tokens: Container[int]
     budget: DecodeBudget
-    began: float
-    cached: int
-    read: int
+    started: float
+    cached_tokens: int
+    prompt_tokens: int
     stem: str = ""
     memory: MemoryView | None = None
 
@@ -38,20 +37,20 @@ class ResultBuilder:
         """Return the infill for a middle; its times end now."""
         now = time.perf_counter()
         text = self._after_stem(self.tokens.vocabulary.decode(middle.tokens))
-        texts, stem = self.tokens.of, len(self.stem)
+        texts, stem = self.tokens.bytes_of, len(self.stem)
         return Infill(
             text=text,
             tokens=len(middle.logp),
             steps=middle.steps,
             forward_passes=self.budget.passes,
-            ms=(now - self.began) * 1e3,
-            ms_prefill=(self.budget.prefilled - self.began) * 1e3,
+            ms=(now - self.started) * 1e3,
+            ms_prefill=(self.budget.prefilled - self.started) * 1e3,
             ms_denoise=(now - self.budget.prefilled) * 1e3,
-            cached_tokens=self.cached,
-            prompt_tokens=self.read,
+            cached_tokens=self.cached_tokens,
+            prompt_tokens=self.prompt_tokens,
             confidence=math.exp(sum(middle.logp) / len(middle.logp)) if middle.logp else 0.0,
             finished=middle.finished,
-            lines=lines_of(texts, self.tokens.newlines, stem, middle.tokens, middle.logp),
+            lines=complete_lines(texts, self.tokens.newlines, stem, middle.tokens, middle.logp),
             source=self.memory.source(middle.tokens) if self.memory else "",
             scored=scored_tokens(texts, stem, len(text), middle.tokens, middle.logp),
         )
@@ -63,7 +62,9 @@ class ResultBuilder:
             if on_progress is not None:
                 decided = len(committed) + sum(token is not None for token in draft)
                 so_far = self.infill(DecodeResult([*committed], [*logp], self.budget.passes, False))
-                text = self._after_stem(draft_text(self.tokens.vocabulary, self.ends, committed, draft))
+                text = self._after_stem(
+                    draft_text(self.tokens.vocabulary, self.stop_tokens, committed, draft)
+                )
                 on_progress(Progress(text, decided, len(committed) + len(draft), self.budget.passes, so_far))
 
         return report
@@ -80,7 +81,7 @@ def commit_rule(sampling: Sampling) -> CommitRule:
     return CommitRule(entropy_bound(sampling.entropy_bound))
 
 
-def lines_of(
+def complete_lines(
     token_bytes: Sequence[bytes],
     newlines: Container[int],
     stem: int,
@@ -108,14 +109,14 @@ def scored_tokens(
     A token within the stem, or with only a part of a character, is merged with the next token.
     """
     scored: list[ScoredToken] = []
-    written, together, last = b"", 0.0, 0
-    for token, own in zip(tokens, logp, strict=False):
+    written, joint_logp, last = b"", 0.0, 0
+    for token, token_logp in zip(tokens, logp, strict=False):
         written += token_bytes[token]
-        together += own
+        joint_logp += token_logp
         end = min(_characters(written) - stem, length)
         if end > last:
-            scored.append(ScoredToken(end, together))
-            together, last = 0.0, end
+            scored.append(ScoredToken(end, joint_logp))
+            joint_logp, last = 0.0, end
     return tuple(scored)
 
 
@@ -125,14 +126,14 @@ def _characters(text: bytes) -> int:
 
 
 def draft_text(
-    vocabulary: Vocabulary, ends: Container[int], committed: Sequence[int], draft: Sequence[int | None]
+    vocabulary: Vocabulary, stop_tokens: Container[int], committed: Sequence[int], draft: Sequence[int | None]
 ) -> str:
     """Return a draft's text up to its first stop token, with `UNDECIDED` for each mask."""
     text, run = "", list(committed)
     for token in draft:
         if token is None:
             text, run = text + vocabulary.decode(run) + UNDECIDED, []
-        elif token in ends:
+        elif token in stop_tokens:
             break
         else:
             run.append(token)

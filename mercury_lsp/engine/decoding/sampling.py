@@ -16,7 +16,7 @@ Pick = Callable[[NDArray[np.float32], int], tuple[list[int], list[float]]]
 _SEEDS = 1 << 64
 # Only the first tokens have branches, because texts that differ late offer the user no real choice.
 BRANCH_TOKENS = 24
-TOKENS_PER_PLACE = 4
+TOKENS_PER_POSITION = 4
 
 
 def greedy(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[float]]:
@@ -35,10 +35,10 @@ def sampled(temperature: float, seed: int) -> Pick:
     def pick(scores: NDArray[np.float32], first: int) -> tuple[list[int], list[float]]:
         ids = []
         for index, row in enumerate(scores, first):
-            waits = np.random.Generator(np.random.Philox(key=[seed % _SEEDS, index])).standard_exponential(
-                len(row), np.float32
-            )
-            noise = -np.log(np.maximum(waits, np.finfo(np.float32).tiny))
+            exponential = np.random.Generator(
+                np.random.Philox(key=[seed % _SEEDS, index])
+            ).standard_exponential(len(row), np.float32)
+            noise = -np.log(np.maximum(exponential, np.finfo(np.float32).tiny))
             ids.append(int((row / np.float32(temperature) + noise).argmax()))
         return ids, scores[np.arange(len(ids)), ids].tolist() if ids else []
 
@@ -59,20 +59,20 @@ def branches(scores: NDArray[np.float32], tokens: Sequence[int]) -> list[Branch]
 
     scores: (n, V), row i predicts token i; a row after the last token predicts alternatives to the stop token.
     """
-    left = scores.copy()
-    for i, token in enumerate(tokens[: len(left)]):
-        left[i, token] = -np.inf
-    if len(left) > len(tokens):
+    remaining = scores.copy()
+    for i, token in enumerate(tokens[: len(remaining)]):
+        remaining[i, token] = -np.inf
+    if len(remaining) > len(tokens):
         # The token that was chosen after the text is its stop token.
-        left[-1, int(left[-1].argmax())] = -np.inf
-    rows = np.arange(len(left))
-    before = np.concatenate([[0.0], np.cumsum([scores[i, token] for i, token in enumerate(tokens)])])
+        remaining[-1, int(remaining[-1].argmax())] = -np.inf
+    rows = np.arange(len(remaining))
+    logp_before = np.concatenate([[0.0], np.cumsum([scores[i, token] for i, token in enumerate(tokens)])])
     scored: list[tuple[float, Branch]] = []
-    for _ in range(TOKENS_PER_PLACE):
-        best = left.argmax(-1)  # (n,)
-        sure = left[rows, best]
-        for i in np.flatnonzero(np.isfinite(sure)).tolist():
-            logp = float(sure[i])
-            scored.append((float(before[i]) + logp, Branch(i, int(best[i]), logp)))
-        left[rows, best] = -np.inf
+    for _ in range(TOKENS_PER_POSITION):
+        best = remaining.argmax(-1)  # (n,)
+        best_logp = remaining[rows, best]
+        for i in np.flatnonzero(np.isfinite(best_logp)).tolist():
+            logp = float(best_logp[i])
+            scored.append((float(logp_before[i]) + logp, Branch(i, int(best[i]), logp)))
+        remaining[rows, best] = -np.inf
     return [branch for _, branch in sorted(scored, key=lambda pair: -pair[0])]

@@ -61,7 +61,7 @@ class Hook(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile the library, and set the wheel's tag. Without a kernel for the machine, users need PyTorch."""
-        system, machine = chosen()
+        system, machine = target_platform()
         if machine not in SETS or system not in SYSTEMS:
             if os.environ.get(TARGET):
                 known = ", ".join(f"{system}-{machine}" for system in SYSTEMS for machine in SETS)
@@ -75,10 +75,10 @@ class Hook(BuildHookInterface):
         build_data["tag"] = f"py3-none-{tag.format(machine=_TAGGED.get((system, machine), machine))}"
 
 
-def chosen() -> tuple[str, str]:
+def target_platform() -> tuple[str, str]:
     """Return the target system and machine, by the names of `SYSTEMS` and `SETS`; others have no kernel."""
-    if wanted := os.environ.get(TARGET):
-        system, _, machine = wanted.partition("-")
+    if target := os.environ.get(TARGET):
+        system, _, machine = target.partition("-")
         return system, machine
     machine = platform.machine().lower()
     system = {"darwin": "macos", "win32": "windows"}.get(sys.platform, sys.platform)
@@ -99,8 +99,8 @@ def build(machine: str, system: str) -> None:
                 [sys.executable, "-m", "ziglang", "cc", *target, *arguments], check=True, env=environment
             )
 
-        def compiled(name: str) -> str:
-            made = str(Path(folder, f"{name}.o"))
+        def compile_kernel(name: str) -> str:
+            object_file = str(Path(folder, f"{name}.o"))
             cc(
                 *FLAGS,
                 f"-mcpu={SETS[machine][name]}",
@@ -108,15 +108,15 @@ def build(machine: str, system: str) -> None:
                 "-c",
                 str(HERE / "kernel.c"),
                 "-o",
-                made,
+                object_file,
             )
-            return made
+            return object_file
 
         with ThreadPoolExecutor() as pool:
-            objects = list(pool.map(compiled, SETS[machine]))
-        made = Path(folder, LIBRARY.name)
+            objects = list(pool.map(compile_kernel, SETS[machine]))
+        library = Path(folder, LIBRARY.name)
         libraries = () if system.startswith("windows") else ("-lm",)
-        cc(*FLAGS, "-shared", "-s", str(HERE / "sets.c"), *objects, "-o", str(made), *libraries)
+        cc(*FLAGS, "-shared", "-s", str(HERE / "sets.c"), *objects, "-o", str(library), *libraries)
         # Unlink first, so that a running server keeps the library that it has loaded.
         LIBRARY.unlink(missing_ok=True)
-        LIBRARY.write_bytes(made.read_bytes())
+        LIBRARY.write_bytes(library.read_bytes())

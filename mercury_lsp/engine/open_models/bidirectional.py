@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.backends.attention import TokenLayout
 from mercury_lsp.engine.backends.base import Executor
 from mercury_lsp.engine.decoding.decode import DecodeBudget, DecodeResult, OnTokens
-from mercury_lsp.engine.decoding.denoise import CommitRule, EndsText, denoise, entropy, likeliest
+from mercury_lsp.engine.decoding.denoise import CommitRule, IsStop, denoise, entropy, likeliest
 from mercury_lsp.engine.decoding.healing import Stem
 
 AFTER_ALL_POSITIONS = 1 << 30
@@ -43,27 +43,27 @@ class BidirectionalCanvas:
         self._executor, self._mask, self._shift, self._refresh = executor, mask, shift, refresh
         self._context, self._anchor = [*before[:-1], *after], before[-1]
         self._first, self._after = len(before) - 1, len(after)
-        self._size = self._age = 0
+        self._size = self._passes_since_refresh = 0
 
     def scores(self, canvas: Sequence[int | None]) -> NDArray[np.float32]:
         """Run one pass; return the log-probabilities (n, V) of the positions that are None, left to right."""
         size, context = len(canvas), len(self._context)
         ids = [self._anchor, *(self._mask if token is None else token for token in canvas)]
         position = np.arange(self._first, self._first + size + 1)
-        if size != self._size or self._age >= self._refresh:
+        if size != self._size or self._passes_since_refresh >= self._refresh:
             after = np.arange(position[-1] + 1, position[-1] + 1 + self._after)
             position = np.concatenate([np.arange(self._first), after, position])
-            hidden = self._executor.run([*self._context, *ids], _all_visible(position), 0)[context:]
-            self._size, self._age = size, 0
+            hidden = self._executor.run([*self._context, *ids], _bidirectional_layout(position), 0)[context:]
+            self._size, self._passes_since_refresh = size, 0
         else:
-            hidden = self._executor.run(ids, _all_visible(position), context)
-        self._age += 1
+            hidden = self._executor.run(ids, _bidirectional_layout(position), context)
+        self._passes_since_refresh += 1
         # With the shift, the row before a position predicts its token.
         rows = [i + (not self._shift) for i, token in enumerate(canvas) if token is None]
         return self._executor.scores(hidden[rows])
 
 
-def _all_visible(position: NDArray[np.int64]) -> TokenLayout:
+def _bidirectional_layout(position: NDArray[np.int64]) -> TokenLayout:
     """Return rows that see one another and all kept rows."""
     zero = np.zeros_like(position)
     far = np.full_like(position, AFTER_ALL_POSITIONS)
@@ -71,9 +71,9 @@ def _all_visible(position: NDArray[np.int64]) -> TokenLayout:
 
 
 def denoise_fixed(
-    between: BidirectionalCanvas,
+    model: BidirectionalCanvas,
     size: int,
-    ends: EndsText,
+    is_stop: IsStop,
     commit_rule: CommitRule,
     budget: DecodeBudget,
     stem: Stem,
@@ -86,14 +86,16 @@ def denoise_fixed(
 
     def predict(canvas: Sequence[int | None]) -> NDArray[np.float32]:
         budget.passes += 1
-        return between.scores(canvas)
+        return model.scores(canvas)
 
-    done = denoise(predict, size, ends, commit_rule, budget.may_go_on, stem, on_draft)
-    return DecodeResult([*done.tokens], [*done.logp], done.passes, done.ended or done.full)
+    denoised = denoise(predict, size, is_stop, commit_rule, budget.allows_pass, stem, on_draft)
+    return DecodeResult(
+        [*denoised.tokens], [*denoised.logp], denoised.passes, denoised.ended or denoised.full
+    )
 
 
 def denoise_expandable(
-    between: BidirectionalCanvas,
+    model: BidirectionalCanvas,
     expand: int,
     deletes: frozenset[int],
     newlines: frozenset[int],
@@ -111,17 +113,17 @@ def denoise_expandable(
     logp = [0.0] * len(canvas)
     # The limit ends the loop if the canvas keeps growing and shrinking.
     expansions_left = 2 * budget.max_tokens
-    begun = budget.passes
-    while None in canvas and budget.may_go_on():
+    passes_before = budget.passes
+    while None in canvas and budget.allows_pass():
         budget.passes += 1
-        scores = between.scores(canvas).copy()
+        scores = model.scores(canvas).copy()
         if len(canvas) >= budget.max_tokens or not expansions_left:
             scores[:, expand] = -np.inf
             scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
-        rest = stem.after(_committed_start(canvas))
-        if rest.open:
-            scores = rest.restrict(scores[:1])
-        chosen, sure = likeliest(scores)
+        remaining_stem = stem.after(_committed_start(canvas))
+        if remaining_stem.is_open:
+            scores = remaining_stem.restrict(scores[:1])
+        chosen, chosen_logp = likeliest(scores)
         surest = int(entropy(scores).argmin())
         at = [i for i, token in enumerate(canvas) if token is None][surest]
         token = chosen[surest]
@@ -131,16 +133,22 @@ def denoise_expandable(
         elif token in deletes:
             del canvas[at], logp[at]
         else:
-            canvas[at], logp[at] = token, sure[surest]
-        line = _line(canvas, newlines, stem.hidden(_committed_start(canvas)))
+            canvas[at], logp[at] = token, chosen_logp[surest]
+        newline = _first_newline(canvas, newlines, stem.count_hidden(_committed_start(canvas)))
         # Drop all positions after the newline, decided or not.
-        if line is not None:
-            canvas, logp = canvas[: line + 1], logp[: line + 1]
-        decided = _committed_start(canvas)
-        on_progress(decided, canvas[len(decided) :], logp[: len(decided)])
-    decided, steps = _committed_start(canvas), budget.passes - begun
-    ended = bool(decided) and decided[-1] in newlines and len(decided) > 1 + stem.hidden(decided[:-1])
-    return DecodeResult(decided[:-1] if ended else decided, logp[: len(decided)], steps, None not in canvas)
+        if newline is not None:
+            canvas, logp = canvas[: newline + 1], logp[: newline + 1]
+        committed = _committed_start(canvas)
+        on_progress(committed, canvas[len(committed) :], logp[: len(committed)])
+    committed, steps = _committed_start(canvas), budget.passes - passes_before
+    ended = (
+        bool(committed)
+        and committed[-1] in newlines
+        and len(committed) > 1 + stem.count_hidden(committed[:-1])
+    )
+    return DecodeResult(
+        committed[:-1] if ended else committed, logp[: len(committed)], steps, None not in canvas
+    )
 
 
 def _committed_start(canvas: Sequence[int | None]) -> list[int]:
@@ -152,6 +160,6 @@ def _committed_start(canvas: Sequence[int | None]) -> list[int]:
     return start
 
 
-def _line(canvas: Sequence[int | None], newlines: frozenset[int], hidden: int) -> int | None:
+def _first_newline(canvas: Sequence[int | None], newlines: frozenset[int], hidden: int) -> int | None:
     """Return the index of the first newline after the first visible token; None without any."""
     return next((i for i, token in enumerate(canvas) if i > hidden and token in newlines), None)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mercury_lsp.engine.checkpoints.json_values import object_field, positive_number, whole_number
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.open_models.families import MAX_POSITIONS, Config, Family, Unsupported, word
+from mercury_lsp.engine.open_models.families import MAX_POSITIONS, Config, Family, Unsupported, format_value
 
 MIN_POSITIONS = 512
 """The shortest sequence in which the longest suggestion, two blocks and some text around them fit."""
@@ -16,20 +16,20 @@ MIN_POSITIONS = 512
 
 def shape_of(family: Family, config: Config) -> Shape:
     """Read the shape of a configuration. Raises ``ValueError``, or ``KeyError`` for a missing size."""
-    _refuse(config)
-    shape = _olmo(config) if family.names == "olmo" else _usual(family, config)
+    _check_supported(config)
+    shape = _olmo_shape(config) if family.weight_names == "olmo" else _llama_shape(family, config)
     shape.check()
     if shape.positions < MIN_POSITIONS:
         raise Unsupported(f"it has {shape.positions} positions, and at least {MIN_POSITIONS} are needed")
     return shape
 
 
-def _usual(family: Family, config: Config) -> Shape:
+def _llama_shape(family: Family, config: Config) -> Shape:
     """Read the shape of a configuration with the field names of Llama and Qwen."""
     heads, width = whole_number(config, "num_attention_heads"), whole_number(config, "hidden_size")
     theta = positive_number(object_field(config, "rope_parameters"), "rope_theta", 10_000.0)
     theta = positive_number(config, "rope_theta", theta)
-    head_width = _or(config, "head_dim", width // heads)
+    head_width = _whole_number_or(config, "head_dim", width // heads)
     factors, magnitude = rope_factors(config, head_width, theta)
     if config.get("attention_bias") and not family.qkv_bias:
         raise Unsupported("its attention has biases")
@@ -40,12 +40,12 @@ def _usual(family: Family, config: Config) -> Shape:
         width=width,
         layers=whole_number(config, "num_hidden_layers"),
         heads=heads,
-        kv_heads=_or(config, "num_key_value_heads", heads),
+        kv_heads=_whole_number_or(config, "num_key_value_heads", heads),
         head_width=head_width,
         hidden=whole_number(config, "intermediate_size"),
         rope_theta=theta,
         norm_eps=positive_number(config, "rms_norm_eps", 1e-6),
-        positions=min(_or(config, "max_position_embeddings", MAX_POSITIONS), family.positions),
+        positions=min(_whole_number_or(config, "max_position_embeddings", MAX_POSITIONS), family.positions),
         qkv_bias=family.qkv_bias,
         head_norms=family.head_norms,
         tied=bool(config.get("tie_word_embeddings", False)),
@@ -65,12 +65,12 @@ def rope_factors(config: Config, head_width: int, theta: float) -> tuple[tuple[f
     if kind in ("default", "none"):
         return (), 1.0
     if kind not in ("linear", "llama3", "yarn"):
-        raise Unsupported(f"its positions are scaled ({word(kind)})")
+        raise Unsupported(f"its positions are scaled ({format_value(kind)})")
     factor = positive_number(scaling, "factor", 1.0)
     if kind == "linear":
         return (factor,) * (head_width // 2), 1.0
     frequency = theta ** -(np.arange(0, head_width, 2) / head_width)
-    learnt = positive_number(
+    trained_positions = positive_number(
         scaling,
         "original_max_position_embeddings",
         positive_number(config, "max_position_embeddings", MAX_POSITIONS),
@@ -79,22 +79,24 @@ def rope_factors(config: Config, head_width: int, theta: float) -> tuple[tuple[f
         # Frequencies with few turns over the original context are interpolated, those with many turns stay.
         low = positive_number(scaling, "low_freq_factor", 1.0)
         high = positive_number(scaling, "high_freq_factor", 4.0)
-        kept = np.clip((learnt * frequency / (2 * math.pi) - low) / max(high - low, 1e-9), 0, 1)
-        return tuple((1 / (kept + (1 - kept) / factor)).tolist()), 1.0
+        unscaled = np.clip(
+            (trained_positions * frequency / (2 * math.pi) - low) / max(high - low, 1e-9), 0, 1
+        )
+        return tuple((1 / (unscaled + (1 - unscaled) / factor)).tolist()), 1.0
     if any(scaling.get(name) is not None for name in ("mscale", "mscale_all_dim")):
         raise Unsupported("its positions are scaled (yarn with mscale)")
 
     def dimension(turns: float) -> float:
         """Return the index of the rotary pair that makes ``turns`` turns over the original context."""
-        return head_width * math.log(learnt / (turns * 2 * math.pi)) / (2 * math.log(theta))
+        return head_width * math.log(trained_positions / (turns * 2 * math.pi)) / (2 * math.log(theta))
 
     first = max(math.floor(dimension(positive_number(scaling, "beta_fast", 32.0))), 0)
     last = min(math.ceil(dimension(positive_number(scaling, "beta_slow", 1.0))), head_width - 1)
-    kept = 1 - np.clip((np.arange(head_width // 2) - first) / max(last - first, 1e-3), 0, 1)
+    unscaled = 1 - np.clip((np.arange(head_width // 2) - first) / max(last - first, 1e-3), 0, 1)
     magnitude = positive_number(
         scaling, "attention_factor", 0.1 * math.log(factor) + 1 if factor > 1 else 1.0
     )
-    return tuple((1 / (kept + (1 - kept) / factor)).tolist()), magnitude
+    return tuple((1 / (unscaled + (1 - unscaled) / factor)).tolist()), magnitude
 
 
 def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
@@ -105,18 +107,18 @@ def weight_factors(config: Config, shape: Shape) -> dict[str, float]:
     none of these, so the weights are multiplied instead; `QUERY` is the factor of the rows of the queries. Raises
     ``ValueError`` for implausible multipliers.
     """
-    given = {
+    multipliers = {
         name: positive_number(config, name, 1.0) for name in _MULTIPLIERS if config.get(name) is not None
     }
-    for name, value in given.items():
+    for name, value in multipliers.items():
         if not 1 / MAX_MULTIPLIER <= value <= MAX_MULTIPLIER:
             raise ValueError(f"its {name} must be from {1 / MAX_MULTIPLIER:g} to {MAX_MULTIPLIER:g}")
-    embedding, attention, residual, logits = (given.get(name, 1.0) for name in _MULTIPLIERS)
-    if "attention_multiplier" in given and shape.head_norms:
+    embedding, attention, residual, logits = (multipliers.get(name, 1.0) for name in _MULTIPLIERS)
+    if "attention_multiplier" in multipliers and shape.head_norms:
         raise Unsupported("its attention has norms of the heads and a multiplier")
     factors = {
         "embedding.weight": embedding,
-        QUERY: attention * math.sqrt(shape.head_width) if "attention_multiplier" in given else 1.0,
+        QUERY: attention * math.sqrt(shape.head_width) if "attention_multiplier" in multipliers else 1.0,
         "attention.out.weight": residual,
         "down.weight": residual,
         # A tied output matrix also has the factor of the embedding.
@@ -137,49 +139,52 @@ _OLMO_REFUSED = (
 )  # fmt: skip
 
 
-def _olmo(config: Config) -> Shape:
+def _olmo_shape(config: Config) -> Shape:
     """Read the shape of a configuration with the field names of OLMo."""
     for name, needed in _OLMO_NEEDS.items():
         if config.get(name, needed) != needed:
-            raise Unsupported(f"its {name} is {word(config[name])}, not {needed}")
+            raise Unsupported(f"its {name} is {format_value(config[name])}, not {needed}")
     for name in _OLMO_REFUSED:
         if config.get(name):
-            raise Unsupported(f"its {name} is {word(config[name])}")
+            raise Unsupported(f"its {name} is {format_value(config[name])}")
     heads, width = whole_number(config, "n_heads"), whole_number(config, "d_model")
-    hidden = _or(config, "mlp_hidden_size", 0) or whole_number(config, "mlp_ratio", MAX_MLP_RATIO) * width
+    hidden = (
+        _whole_number_or(config, "mlp_hidden_size", 0)
+        or whole_number(config, "mlp_ratio", MAX_MLP_RATIO) * width
+    )
     return Shape(
-        vocabulary=_or(config, "embedding_size", 0) or whole_number(config, "vocab_size"),
+        vocabulary=_whole_number_or(config, "embedding_size", 0) or whole_number(config, "vocab_size"),
         width=width,
         layers=whole_number(config, "n_layers"),
         heads=heads,
-        kv_heads=_or(config, "n_kv_heads", heads),
+        kv_heads=_whole_number_or(config, "n_kv_heads", heads),
         head_width=width // heads,
         hidden=hidden,
         rope_theta=positive_number(config, "rope_theta", 10_000.0),
         norm_eps=positive_number(config, "rms_norm_eps", 1e-5),
-        positions=min(_or(config, "max_sequence_length", MAX_POSITIONS), MAX_POSITIONS),
+        positions=min(_whole_number_or(config, "max_sequence_length", MAX_POSITIONS), MAX_POSITIONS),
         tied=bool(config.get("weight_tying", False)),
     )
 
 
-def _or(config: Config, name: str, default: int) -> int:
+def _whole_number_or(config: Config, name: str, default: int) -> int:
     """Return the whole number ``name``; ``default`` if it is missing or null. Raises ``ValueError``."""
     return default if config.get(name) is None else whole_number(config, name)
 
 
-def _slides(layer_types: object) -> bool:
+def _has_sliding_windows(layer_types: object) -> bool:
     return isinstance(layer_types, list) and "sliding_attention" in layer_types
 
 
-def _refuse(config: Config) -> None:
+def _check_supported(config: Config) -> None:
     """Raise `Unsupported` for features that `Network` does not have."""
-    if config.get("use_sliding_window") or _slides(config.get("layer_types")):
+    if config.get("use_sliding_window") or _has_sliding_windows(config.get("layer_types")):
         raise Unsupported("its attention has sliding windows")
     if any(config.get(name) for name in ("num_experts", "num_local_experts", "n_routed_experts")):
         raise Unsupported("it is a mixture of experts")
     activation = config.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
-        raise Unsupported(f"its activation is {word(activation)}, not silu")
+        raise Unsupported(f"its activation is {format_value(activation)}, not silu")
     if config.get("quantization_config"):
         raise Unsupported("its weights are quantized in a format of another program")
 
@@ -225,7 +230,7 @@ _GGUF = {
     "gate_up.weight": ("ffn_gate.weight", "ffn_up.weight"),
     "down.weight": ("ffn_down.weight",),
 }
-# By `Family.names`: the names of the weights, and the prefix of the layers.
+# By `Family.weight_names`: the names of the weights, and the prefix of the layers.
 _NAMES = {
     "llama": (_LLAMA, "model.layers"),
     "olmo": (_OLMO, "model.transformer.blocks"),
@@ -235,7 +240,7 @@ _NAMES = {
 
 def checkpoint_weights(family: Family, name: str) -> tuple[str, ...]:
     """Return the names of the checkpoint's weights that, concatenated, are the network's weight ``name``."""
-    names, layers = _NAMES[family.names]
+    names, layers = _NAMES[family.weight_names]
     if not name.startswith("layers."):
         return names[name]
     _, index, rest = name.split(".", 2)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mercury_lsp.engine.backends.attention import TokenLayout
-from mercury_lsp.engine.backends.cpu.kernel import fits, instruction_sets
+from mercury_lsp.engine.backends.cpu.kernel import instruction_sets, supports_shape
 from mercury_lsp.engine.backends.cpu.layout import Matrix
 from mercury_lsp.engine.backends.cpu.network import NativeExecutor, NativeNetwork
-from mercury_lsp.engine.backends.cpu.sources import Put
+from mercury_lsp.engine.backends.cpu.sources import WriteWeight
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights, prepare_weights
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.shape import Shape
@@ -31,11 +31,11 @@ class _Zeros:
     def bits(self, name: str) -> int:
         return 8
 
-    def reader(self) -> Put:
-        def put(name: str, place: Matrix | NDArray[np.float32]) -> None:
+    def writer(self) -> WriteWeight:
+        def write(name: str, place: Matrix | NDArray[np.float32]) -> None:
             """Do nothing: the weights are zeros already."""
 
-        return put
+        return write
 
 
 def seconds_for(loaded: OpenCheckpoint) -> float | None:
@@ -44,7 +44,7 @@ def seconds_for(loaded: OpenCheckpoint) -> float | None:
     Such a model reads its whole prompt once for each canvas size that is tried, and more often for long middles.
     Returns None for models that decode from left to right, and if the kernel cannot run the model.
     """
-    if loaded.family.left_to_right or not (instruction_sets() and fits(loaded.shape)):
+    if loaded.family.left_to_right or not (instruction_sets() and supports_shape(loaded.shape)):
         return None
     reads = 1 if loaded.family.expand else len(CANVAS_SIZES)
     return reads * PROMPT_TOKENS * loaded.shape.parameters / _products_per_second()

@@ -55,18 +55,18 @@ class Family:
     ``block``: for block diffusion, the positions of a block, counted from the first position; each row sees its whole
     block and all earlier blocks. If it is 0, each row of a diffusion model sees every other row. ``shift``: row i
     predicts token i + 1, or else token i. ``masks``: names of the mask token, of which the first in the vocabulary is
-    used; ``mask``: its id if the vocabulary has none of them. ``ends``: names of the stop tokens. ``start``: the token
-    at the start of a text, or empty. ``closed``: a stop token follows the suffix. ``fim``: the prompt tokens of a
+    used; ``mask``: its id if the vocabulary has none of them. ``stop_tokens``: names of the stop tokens. ``start``: the
+    token at the start of a text, or empty. ``closed``: a stop token follows the suffix. ``fim``: the prompt tokens of a
     left-to-right model; the first ones in the vocabulary are used. ``file_sep``: the token before a file's path in a
     prompt of several files. ``expand``: the token that adds a mask; a stop token then removes a mask. ``positions``: a
-    limit for families that were trained on shorter sequences than their configuration says. ``names``: the naming
-    scheme of the weights, see `configurations`.
+    limit for families that were trained on shorter sequences than their configuration says. ``weight_names``: the
+    naming scheme of the weights, see `configurations`.
     """
 
     name: str
     shift: bool
     masks: tuple[str, ...]
-    ends: tuple[str, ...]
+    stop_tokens: tuple[str, ...]
     mask: int | None = None
     block: int = 0
     start: str = ""
@@ -77,7 +77,7 @@ class Family:
     qkv_bias: bool = False
     head_norms: bool = False
     causal: bool = False
-    names: str = "llama"
+    weight_names: str = "llama"
     positions: int = MAX_POSITIONS
 
     @property
@@ -91,9 +91,9 @@ class Family:
         return self.causal or self.block_causal
 
 
-_QWEN_ENDS = ("<|endoftext|>", "<|im_end|>")
+_QWEN_STOPS = ("<|endoftext|>", "<|im_end|>")
 DREAM = Family(
-    "dream", shift=True, masks=("<|mask|>",), mask=151_666, ends=_QWEN_ENDS, start="<|beginoftext|>",
+    "dream", shift=True, masks=("<|mask|>",), mask=151_666, stop_tokens=_QWEN_STOPS, start="<|beginoftext|>",
     file_sep="<|file_sep|>", qkv_bias=True, positions=2048,
 )  # fmt: skip
 """Dream, Dream-Coder (HKU NLP) and DiffuCoder (Apple): a bidirectional Qwen2.5 7B; mask 151666. The shift and the
@@ -103,13 +103,13 @@ DREAMON = replace(DREAM, name="dreamon", closed=True, expand="<|expand|>")
 """DreamOn (Wu et al. 2025): Dream-Coder with ``<|expand|>``, which becomes two masks; a stop token deletes its own
 position. In its README, a stop token closes the suffix, and decoding begins with four masks."""
 OPEN_DCODER = Family(
-    "open-dcoder", shift=True, masks=("<M>", "<|mask|>", "[MASK]", "<mask>"), ends=_QWEN_ENDS,
+    "open-dcoder", shift=True, masks=("<M>", "<|mask|>", "[MASK]", "<mask>"), stop_tokens=_QWEN_STOPS,
     file_sep="<|file_sep|>", qkv_bias=True,
 )  # fmt: skip
 """Open-dCoder 0.5B (Open-dLLM, Peng et al. 2025): a bidirectional Qwen2.5-Coder 0.5B with Qwen2's model type, so it is
 recognized by the mask token of its tokenizer. Its prompt is prefix, masks and suffix, as here."""
 A2D = Family(
-    "a2d-mdlm", shift=False, masks=("<|mask|>",), ends=_QWEN_ENDS, fim=(QWEN_FIM, STARCODER_FIM),
+    "a2d-mdlm", shift=False, masks=("<|mask|>",), stop_tokens=_QWEN_STOPS, fim=(QWEN_FIM, STARCODER_FIM),
     file_sep="<|file_sep|>",
 )  # fmt: skip
 """Models made with dLLM's A2D (Zhou et al. 2025) from Llama, SmolLM2, Qwen2.5 or Qwen3: no shift, ``<|mask|>``."""
@@ -117,14 +117,14 @@ A2D_BLOCKS = replace(A2D, name="a2d-bd3lm", block=32)
 """A2D models with block diffusion (Arriola et al. 2025). Their model type is the same, so they are recognized by a
 block size in the configuration, or by ``bd3lm`` in the folder's name; dLLM's published models have blocks of 32."""
 FAST_DLLM = Family(
-    "fast-dllm-v2", shift=True, masks=("|<MASK>|",), mask=151_665, block=32, ends=_QWEN_ENDS, fim=(QWEN_FIM,),
+    "fast-dllm-v2", shift=True, masks=("|<MASK>|",), mask=151_665, block=32, stop_tokens=_QWEN_STOPS, fim=(QWEN_FIM,),
     file_sep="<|file_sep|>", qkv_bias=True,
 )  # fmt: skip
 """Fast-dLLM v2 (Wu et al. 2025): Qwen2.5, blocks of 32 at absolute positions, mask 151665. The last row of a block
 predicts the first token of the next block. Its own sampler fills sub-blocks of 8 in turn; here the surest tokens of the
 whole block are committed first."""
 SDAR = Family(
-    "sdar", shift=False, masks=("<|MASK|>",), mask=151_669, block=4, ends=_QWEN_ENDS, fim=(QWEN_FIM,),
+    "sdar", shift=False, masks=("<|MASK|>",), mask=151_669, block=4, stop_tokens=_QWEN_STOPS, fim=(QWEN_FIM,),
     file_sep="<|file_sep|>", head_norms=True,
 )  # fmt: skip
 """SDAR (JetAstra 2025): Qwen3, blocks of 4 unless the configuration says otherwise, mask 151669, no shift, all from its
@@ -134,7 +134,7 @@ CODA = Family(
     shift=True,
     masks=("<|mask|>",),
     mask=151_669,
-    ends=_QWEN_ENDS,
+    stop_tokens=_QWEN_STOPS,
     file_sep="<|file_sep|>",
     head_norms=True,
 )
@@ -142,11 +142,11 @@ CODA = Family(
 logits are shifted at inference; the mask's id is from the configuration."""
 LLADA = Family(
     "llada", shift=False, masks=("<|mdm_mask|>",), mask=126_336, start="<|startoftext|>",
-    ends=("<|endoftext|>", "<|eot_id|>"), names="olmo",
+    stop_tokens=("<|endoftext|>", "<|eot_id|>"), weight_names="olmo",
 )  # fmt: skip
 """LLaDA 8B (Nie et al. 2025): Llama's shape with OLMo's names, bidirectional, no shift, mask 126336."""
 STABLE_DIFFCODER = Family(
-    "stable-diffcoder", shift=False, masks=("<[MASK_TOKEN]>",), mask=5, block=4, ends=("<[end▁of▁sentence]>",),
+    "stable-diffcoder", shift=False, masks=("<[MASK_TOKEN]>",), mask=5, block=4, stop_tokens=("<[end▁of▁sentence]>",),
     fim=(SEED_FIM,),
 )  # fmt: skip
 """Stable-DiffCoder 8B (ByteDance Seed 2026): Seed-Coder, a Llama; blocks of 4, no shift, mask 5, all from its README
@@ -154,8 +154,8 @@ and model code."""
 
 LLAMA = Family(
     "llama", shift=True, masks=(), causal=True, fim=(QWEN_FIM, STARCODER_FIM, DEEPSEEK_FIM, SEED_FIM),
-    ends=(
-        *_QWEN_ENDS, "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<fim_pad>", "<file_sep>", "<repo_name>",
+    stop_tokens=(
+        *_QWEN_STOPS, "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<fim_pad>", "<file_sep>", "<repo_name>",
         "<\uff5cend▁of▁sentence\uff5c>", "<[end▁of▁sentence]>", "<|end_of_text|>", "<|eot_id|>",
     ),
     file_sep="<|file_sep|>",
@@ -206,7 +206,8 @@ def family_of(config: Config, tokens: Mapping[str, int], named: str = "", mask_n
     if family is None:
         known = ", ".join(family.name for family in FAMILIES)
         raise Unsupported(
-            f"it is of type {word(kind) or 'unknown'} ({word(architecture) or 'no architecture'}), not {known}"
+            f"it is of type {format_value(kind) or 'unknown'} "
+            f"({format_value(architecture) or 'no architecture'}), not {known}"
         )
     if family.causal and family.file_sep not in tokens:
         family = replace(family, file_sep="<file_sep>")
@@ -242,6 +243,6 @@ def fim_of(family: Family, tokens: Mapping[str, int]) -> Fim:
     )
 
 
-def word(value: object) -> str:
+def format_value(value: object) -> str:
     """Format a value of a configuration for a message: short, and on one line."""
     return quote(value)[1:-1] if isinstance(value, str) else quote(value)

@@ -12,23 +12,23 @@ from mercury_lsp.engine.tokenizer import Prompt
 SUFFIX_SHARE = 4
 
 
-def canvas_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[list[int], list[int]]:
+def canvas_context(prompt: Prompt, loaded: OpenCheckpoint, max_tokens: int) -> tuple[list[int], list[int]]:
     """Return the tokens before and after a canvas, for bidirectional models.
 
-    They are ``[start] related, prefix`` and ``rest, following [end]``, together at most ``room`` tokens. At least one
-    token is before the canvas.
+    They are ``[start] related, prefix`` and ``rest, following [end]``, together at most ``max_tokens`` tokens. At least
+    one token is before the canvas.
     """
     family, added = loaded.family, loaded.tokenizer.added
     head = [added[family.start]] if family.start in added else []
-    tail = [loaded.end] if family.closed else []
-    before, after = _fitting_context(prompt, loaded, room - len(head) - len(tail) - 1)
-    related = _related_files(prompt, loaded, room - len(head) - len(tail) - len(before) - len(after))
+    tail = [loaded.end_token] if family.closed else []
+    before, after = _fitting_context(prompt, loaded, max_tokens - len(head) - len(tail) - 1)
+    related = _related_files(prompt, loaded, max_tokens - len(head) - len(tail) - len(before) - len(after))
     head = head + related + before
-    return head or [loaded.end], after + tail
+    return head or [loaded.end_token], after + tail
 
 
-def fim_prompt(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:
-    """Return the tokens, at most ``room``, after which a left-to-right model writes the middle.
+def fim_prompt(prompt: Prompt, loaded: OpenCheckpoint, max_tokens: int) -> list[int]:
+    """Return the tokens, at most ``max_tokens``, after which a left-to-right model writes the middle.
 
     They are ``start``, ``related``, then prefix and suffix in the base model's order. With related files, the path of
     the current file precedes the first of these, as for Qwen2.5-Coder.
@@ -37,26 +37,26 @@ def fim_prompt(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:
     assert fim is not None, "only a model that reads from left to right has this prompt"
     added = loaded.tokenizer.added
     head = [] if loaded.start is None else [loaded.start]
-    room -= len(head) + 3
-    before, after = _fitting_context(prompt, loaded, room)
-    related = _related_files(prompt, loaded, room - len(before) - len(after))
+    max_tokens -= len(head) + 3
+    before, after = _fitting_context(prompt, loaded, max_tokens)
+    related = _related_files(prompt, loaded, max_tokens - len(before) - len(after))
     prefix, suffix = [added[fim.prefix], *before], [added[fim.suffix], *after]
     parts = suffix + prefix if fim.suffix_first else prefix + suffix
     return [*head, *related, *parts, added[fim.middle]]
 
 
-def _fitting_context(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> tuple[list[int], list[int]]:
-    """Encode prefix and suffix, and cut their far ends if they have more than ``room`` tokens together."""
+def _fitting_context(prompt: Prompt, loaded: OpenCheckpoint, max_tokens: int) -> tuple[list[int], list[int]]:
+    """Encode prefix and suffix, and cut their far ends if they have more than ``max_tokens`` tokens together."""
     encode = loaded.tokenizer.encode
     before, after = encode(prompt.prefix), encode(prompt.rest + prompt.following)
-    after = after[: max(room // SUFFIX_SHARE, room - len(before))]
-    return before[max(0, len(before) + len(after) - room) :], after
+    after = after[: max(max_tokens // SUFFIX_SHARE, max_tokens - len(before))]
+    return before[max(0, len(before) + len(after) - max_tokens) :], after
 
 
-def _related_files(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[int]:
+def _related_files(prompt: Prompt, loaded: OpenCheckpoint, max_tokens: int) -> list[int]:
     """Encode the related files and the path of the current file, each after the token that separates files.
 
-    Empty if the model has no such token, if no file is related, or if the tokens do not fit into ``room``.
+    Empty if the model has no such token, if no file is related, or if the tokens do not fit into ``max_tokens``.
     """
     separator = loaded.tokenizer.added.get(loaded.family.file_sep)
     if separator is None or not prompt.related:
@@ -65,4 +65,4 @@ def _related_files(prompt: Prompt, loaded: OpenCheckpoint, room: int) -> list[in
     ids: list[int] = []
     for text in [*(text if text.endswith("\n") else f"{text}\n" for text in texts), f"{prompt.path}\n"]:
         ids += [separator, *loaded.tokenizer.encode(text)]
-    return ids if len(ids) <= room else []
+    return ids if len(ids) <= max_tokens else []

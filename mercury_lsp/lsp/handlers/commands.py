@@ -13,13 +13,13 @@ from typing import Protocol as Interface
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 
-from mercury_lsp.completion.pipeline import declined
+from mercury_lsp.completion.pipeline import decline_reason
 from mercury_lsp.completion.scheduler import CompletionScheduler
 from mercury_lsp.completion.types import Cause
 from mercury_lsp.lsp import convert
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
-from mercury_lsp.lsp.status import STATUS, Status, clock, explained
-from mercury_lsp.session.notebooks import moved
+from mercury_lsp.lsp.status import STATUS, Status, explain_outcome, local_time
+from mercury_lsp.session.notebooks import shift_reply
 from mercury_lsp.session.session import MAX_DOCUMENT_CHARACTERS, Session
 from mercury_lsp.telemetry import store
 from mercury_lsp.telemetry.requests import Request, RequestLog
@@ -34,10 +34,10 @@ SNOOZE, RESUME, STATS = "mercury.snooze", "mercury.resume", "mercury.stats"
 # The default and the longest snooze, in minutes.
 SNOOZE_MINUTES, MAX_SNOOZE_MINUTES = 10, 7 * 24 * 60
 
-L = TypeVar("L", bound=types.InlineCompletionList | types.CompletionList)
+ListT = TypeVar("ListT", bound=types.InlineCompletionList | types.CompletionList)
 
 
-class Served(Interface):
+class ServerContext(Interface):
     """The parts of a server that commands use."""
 
     session: Session
@@ -52,13 +52,13 @@ class Served(Interface):
         """The position encoding."""
 
 
-def experimental(capabilities: types.ClientCapabilities) -> frozenset[str]:
+def declared_extensions(capabilities: types.ClientCapabilities) -> frozenset[str]:
     """Return the names of our notifications that a client declares it can handle."""
-    ours = _part(capabilities.experimental, "mercury")
-    return frozenset(name for name in ("status", "drafts", "nextEdit") if _part(ours, name) is True)
+    ours = _field(capabilities.experimental, "mercury")
+    return frozenset(name for name in ("status", "drafts", "nextEdit") if _field(ours, name) is True)
 
 
-def commanded(list_: L, ids: Sequence[str]) -> L:
+def with_accept_command(list_: ListT, ids: Sequence[str]) -> ListT:
     """Add to each item of a list the command that reports its acceptance, and return the list."""
     items: Sequence[types.InlineCompletionItem | types.CompletionItem] = list_.items
     for item, id_ in zip(items, ids, strict=True):
@@ -66,7 +66,7 @@ def commanded(list_: L, ids: Sequence[str]) -> L:
     return list_
 
 
-def accepted(ls: Served, *arguments: object) -> None:
+def accepted(ls: ServerContext, *arguments: object) -> None:
     """Note that the item with the given id was accepted; an unknown id is ignored."""
     match arguments:
         case (str(id_),):
@@ -75,21 +75,21 @@ def accepted(ls: Served, *arguments: object) -> None:
             raise JsonRpcInvalidParams(f"{ACCEPTED} takes the id of an item.")
 
 
-async def explain(ls: Served, *arguments: object) -> str:
+async def explain(ls: ServerContext, *arguments: object) -> str:
     """Explain why nothing was, or would be, shown at a position, or by the last request if no position is given."""
     if not arguments:
         last = ls.journal.last
-        return "Nothing has been asked for yet." if last is None else explained(ls.session, last)
-    uri, position = _place(arguments)
+        return "Nothing has been asked for yet." if last is None else explain_outcome(ls.session, last)
+    uri, position = _uri_and_position(arguments)
     document, snapshot = ls.session.document(uri), ls.session.snapshot(uri)
     if document is None or snapshot is None:
         return f"The server does not have this document: it is closed, or above {MAX_DOCUMENT_CHARACTERS} characters."
     if ls.ignore_check.pending(uri):
-        snapshot = await ls.ignore_check.committed(snapshot)
+        snapshot = await ls.ignore_check.wait(snapshot)
     cursor = convert.offset(document, position, ls.encoding)
     request = Request(snapshot, cursor, document, cursor)
-    if quiet(ls, request):
-        return explained(ls.session, request)
+    if is_declined(ls, request):
+        return explain_outcome(ls.session, request)
     last = ls.journal.last
     if (
         last is not None
@@ -97,13 +97,13 @@ async def explain(ls: Served, *arguments: object) -> str:
         and last.cursor == cursor
         and last.cause is not Cause.SNOOZED
     ):
-        return explained(ls.session, last)
-    whole, start = ls.session.joined(snapshot)
-    request.record_reply(moved(await ls.scheduler.completion(whole, cursor + start), start))
-    return explained(ls.session, request)
+        return explain_outcome(ls.session, last)
+    whole, start = ls.session.join_notebook(snapshot)
+    request.record_reply(shift_reply(await ls.scheduler.complete(whole, cursor + start), start))
+    return explain_outcome(ls.session, request)
 
 
-def snooze(ls: Served, *arguments: object) -> str:
+def snooze(ls: ServerContext, *arguments: object) -> str:
     """Pause automatic suggestions for some minutes, and return the time of the end in ISO 8601 format."""
     match arguments:
         case ():
@@ -114,10 +114,10 @@ def snooze(ls: Served, *arguments: object) -> str:
             raise JsonRpcInvalidParams(f"{SNOOZE} takes a number of minutes, {MAX_SNOOZE_MINUTES} at most.")
     ls.session.snoozed_until = time.time() + 60 * minutes
     ls.status.changed()
-    return clock(ls.session.snoozed_until).isoformat(timespec="seconds")
+    return local_time(ls.session.snoozed_until).isoformat(timespec="seconds")
 
 
-def resume(ls: Served, *arguments: object) -> None:
+def resume(ls: ServerContext, *arguments: object) -> None:
     """End a snooze."""
     if arguments:
         raise JsonRpcInvalidParams(f"{RESUME} takes no arguments.")
@@ -125,7 +125,7 @@ def resume(ls: Served, *arguments: object) -> None:
     ls.status.changed()
 
 
-async def stats(ls: Served, *arguments: object) -> dict[str, Any]:
+async def stats(ls: ServerContext, *arguments: object) -> dict[str, Any]:
     """Return the figures of `mercury-lsp stats`, of the whole history or of the given number of days."""
     match arguments:
         case ():
@@ -151,20 +151,20 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
-def did_show(ls: Served, params: Any) -> None:
+def did_show(ls: ServerContext, params: Any) -> None:
     """Note that a client of Copilot shows an item."""
-    if (id_ := _id(params)) is not None:
+    if (id_ := _item_id(params)) is not None:
         ls.journal.on_shown(id_)
 
 
-def did_partially_accept(ls: Served, params: Any) -> None:
+def did_partially_accept(ls: ServerContext, params: Any) -> None:
     """Note that a client of Copilot reports acceptance of an item's first `acceptedLength` UTF-16 units."""
-    id_, units = _id(params), getattr(params, "acceptedLength", None)
+    id_, units = _item_id(params), getattr(params, "acceptedLength", None)
     if id_ is not None and isinstance(units, int) and units > 0:
         ls.journal.on_partial_acceptance(id_, units)
 
 
-def did_focus(ls: Served, params: Any) -> None:
+def did_focus(ls: ServerContext, params: Any) -> None:
     """Note that the user went to a document; some clients name it as Copilot's do, some as Cody's."""
     uri = getattr(getattr(params, "textDocument", params), "uri", None)
     if isinstance(uri, str):
@@ -179,7 +179,7 @@ NOTIFICATIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
+def document_digest(ls: ServerContext, params: Any) -> dict[str, object] | None:
     """Return version, character count and SHA-256 (of UTF-8) of the server's copy of a document, to debug a client."""
     uri = getattr(getattr(params, "textDocument", None), "uri", None)
     if not isinstance(uri, str):
@@ -194,43 +194,43 @@ def document_digest(ls: Served, params: Any) -> dict[str, object] | None:
 REQUESTS: dict[str, Callable[..., Any]] = {
     DIGEST: document_digest,
     # For debugging: the worker's finished and pending work.
-    WORK: lambda ls, _: ls.scheduler.work,
+    WORK: lambda ls, _: ls.scheduler.debug_state,
     STATUS: lambda ls, _: ls.status.value,
 }
 
 
-def quiet(ls: Served, request: Request) -> bool:
+def is_declined(ls: ServerContext, request: Request) -> bool:
     """Return whether a request is declined or snoozed, whatever the model would write; if so, note the cause."""
-    if reason := declined(request.snapshot):
+    if reason := decline_reason(request.snapshot):
         request.record_nothing(Cause.DECLINED, reason)
-    elif ls.session.snoozed and not request.snapshot.invoked:
+    elif ls.session.snoozed and not request.snapshot.manual:
         request.record_nothing(Cause.SNOOZED)
     else:
         return False
     return True
 
 
-def _place(arguments: Sequence[object]) -> tuple[str, types.Position]:
+def _uri_and_position(arguments: Sequence[object]) -> tuple[str, types.Position]:
     """Return a URI and a position from two arguments or from a request's parameters. Raises `JsonRpcInvalidParams`."""
     if len(arguments) == 1:
-        whole = arguments[0]
-        arguments = (_part(_part(whole, "textDocument") or whole, "uri"), _part(whole, "position"))
+        params = arguments[0]
+        arguments = (_field(_field(params, "textDocument") or params, "uri"), _field(params, "position"))
     if len(arguments) == 2 and isinstance(uri := arguments[0], str):
-        line, character = _part(arguments[1], "line"), _part(arguments[1], "character")
+        line, character = _field(arguments[1], "line"), _field(arguments[1], "character")
         if _is_count(line) and _is_count(character):
             return uri, types.Position(line, character)
     raise JsonRpcInvalidParams(f"{EXPLAIN} takes a URI and a position, or nothing.")
 
 
-def _part(whole: object, name: str) -> Any:
-    return whole.get(name) if isinstance(whole, dict) else getattr(whole, name, None)
+def _field(value: object, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else getattr(value, name, None)
 
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31
 
 
-def _id(params: Any) -> str | None:
+def _item_id(params: Any) -> str | None:
     """Return the id in the command of one of our items, or None."""
     arguments = getattr(getattr(getattr(params, "item", None), "command", None), "arguments", None)
     return (

@@ -16,14 +16,14 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 
 from mercury_lsp.completion.idle import when_idle
-from mercury_lsp.completion.pipeline import declined, question
+from mercury_lsp.completion.pipeline import build_prompt, decline_reason
 from mercury_lsp.completion.types import Snapshot
-from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.edits.candidates import find_candidates
 from mercury_lsp.edits.history import Edit, EditHistory
-from mercury_lsp.edits.judge import LEAST_GAIN, judged
+from mercury_lsp.edits.judge import MIN_GAIN, pick_candidate
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.lsp import convert
-from mercury_lsp.lsp.handlers.commands import Served, experimental
+from mercury_lsp.lsp.handlers.commands import ServerContext, declared_extensions
 from mercury_lsp.lsp.ignore_check import Guard
 from mercury_lsp.lsp.larger_model import LargerModel
 from mercury_lsp.syntax.tree import Syntax
@@ -63,7 +63,7 @@ class NextEdits:
         self._offers: dict[str, Offer] = {}
         self._numbers = count(1)
         self._searches: dict[str, asyncio.Task[Candidate | None]] = {}
-        self.larger = LargerModel()
+        self.larger_model = LargerModel()
 
     def changed(self, uri: str, start: int, removed: str, text: str) -> None:
         """Note a change of a document, and cancel a search in its old text."""
@@ -90,7 +90,7 @@ class NextEdits:
         """Note that the user accepted an offer."""
         self._offers.pop(id_, None)
 
-    def offered(self, offer: Offer) -> str:
+    def remember_offer(self, offer: Offer) -> str:
         """Return the id by which an offer can be accepted or dismissed."""
         id_ = f"edit-{next(self._numbers)}"
         self._offers[id_] = offer
@@ -119,10 +119,10 @@ class NextEdits:
         self, ls: Server, snapshot: Snapshot, cursor: int, edits: tuple[Edit, ...]
     ) -> Candidate | None:
         document, dismissed = snapshot.document, self._dismissed.get(snapshot.document.uri)
-        found = await asyncio.to_thread(lambda: candidates(Syntax.of(document), edits, dismissed))
-        if found and found[0].kind not in LEAST_GAIN:
+        found = await asyncio.to_thread(lambda: find_candidates(Syntax.of(document), edits, dismissed))
+        if found and found[0].kind not in MIN_GAIN:
             return found[0]
-        written = await self.larger.find(ls, snapshot, cursor, edits, dismissed)
+        written = await self.larger_model.find(ls, snapshot, cursor, edits, dismissed)
         if written is not None or not found:
             return written
 
@@ -130,14 +130,14 @@ class NextEdits:
             from mercury_lsp.engine.local_engine import LocalEngine
 
             local = engine if isinstance(engine, LocalEngine) else None
-            best = judged(document, found, edits, local, cancelled)
+            best = pick_candidate(document, found, edits, local, cancelled)
             if local is not None and snapshot.config.anticipate:
                 # The judge's prompt took the place of the completion's: prefill that one again.
-                engine.prefill(question(snapshot, cursor, engine), cancelled)
+                engine.prefill(build_prompt(snapshot, cursor, engine), cancelled)
             return best
 
         if ls.scheduler.worker is None or ls.scheduler.worker.engine is None:
-            return judged(document, found, edits, None)
+            return pick_candidate(document, found, edits, None)
         return await when_idle(ls.scheduler, judge)
 
     def _cancel(self, uri: str) -> None:
@@ -149,14 +149,14 @@ async def inline_edit(ls: Server, params: Any) -> dict[str, list[dict[str, Any]]
     """Return the next edit in Copilot's form, or none if the version is not that of the document."""
     nothing: dict[str, list[dict[str, Any]]] = {"edits": []}
     with ls.next_edits.guard("looking for the next edit"):
-        named = getattr(params, "textDocument", None)
-        uri, version = getattr(named, "uri", None), getattr(named, "version", None)
-        place = getattr(params, "position", None)
-        line, character = (_count(getattr(place, name, None)) for name in ("line", "character"))
+        identifier = getattr(params, "textDocument", None)
+        uri, version = getattr(identifier, "uri", None), getattr(identifier, "version", None)
+        position = getattr(params, "position", None)
+        line, character = (_to_count(getattr(position, name, None)) for name in ("line", "character"))
         invoked = getattr(getattr(params, "context", None), "triggerKind", AUTOMATIC) != AUTOMATIC
         if not isinstance(uri, str):
             return nothing
-        offer = await _offer(ls, uri, types.Position(line, character), version, invoked)
+        offer = await _find_offer(ls, uri, types.Position(line, character), version, invoked)
         if offer is None:
             return nothing
         range_ = _range(ls, offer)
@@ -170,7 +170,7 @@ async def inline_edit(ls: Server, params: Any) -> dict[str, list[dict[str, Any]]
             "command": {
                 "title": "Accept inline edit",
                 "command": EDIT_ACCEPTED,
-                "arguments": [ls.next_edits.offered(offer)],
+                "arguments": [ls.next_edits.remember_offer(offer)],
             },
         }
         return {"edits": [edit]}
@@ -184,11 +184,11 @@ async def code_action(ls: Server, params: types.CodeActionParams) -> list[types.
     if context.trigger_kind == types.CodeActionTriggerKind.Automatic or not wanted:
         return []
     with ls.next_edits.guard("looking for the next edit"):
-        offer = await _offer(ls, params.text_document.uri, params.range.start, None, True)
+        offer = await _find_offer(ls, params.text_document.uri, params.range.start, None, True)
         if offer is None:
             return []
         edit = types.TextEdit(_range(ls, offer), offer.candidate.text)
-        id_ = ls.next_edits.offered(offer)
+        id_ = ls.next_edits.remember_offer(offer)
         return [
             types.CodeAction(
                 title=_title(ls, offer),
@@ -200,7 +200,7 @@ async def code_action(ls: Server, params: types.CodeActionParams) -> list[types.
     return []
 
 
-async def _offer(
+async def _find_offer(
     ls: Server, uri: str, position: types.Position, version: object, invoked: bool
 ) -> Offer | None:
     snapshot = ls.session.snapshot(uri)
@@ -210,11 +210,11 @@ async def _offer(
     if (version is not None and version != document.version) or (ls.session.snoozed and not invoked):
         return None
     if ls.ignore_check.pending(uri):
-        snapshot = await ls.ignore_check.committed(snapshot)
-    if declined(snapshot):
+        snapshot = await ls.ignore_check.wait(snapshot)
+    if decline_reason(snapshot):
         return None
     cursor = convert.offset(document, position, ls.encoding)
-    candidate = await ls.next_edits.find(ls, replace(snapshot, invoked=invoked), cursor)
+    candidate = await ls.next_edits.find(ls, replace(snapshot, manual=invoked), cursor)
     known = ls.session.document(uri)
     if candidate is None or known is None or known.version != document.version or known != document:
         return None
@@ -234,34 +234,34 @@ def _title(ls: Server, offer: Offer) -> str:
     document, candidate = ls.session.document(offer.uri), offer.candidate
     assert document is not None
     line, _ = document.position(candidate.start)
-    old = _short(document.text[candidate.start : candidate.end])
-    return f"{TITLE} in line {line + 1}: {old or 'insert'} → {_short(candidate.text) or 'delete'}"
+    old = _shorten(document.text[candidate.start : candidate.end])
+    return f"{TITLE} in line {line + 1}: {old or 'insert'} → {_shorten(candidate.text) or 'delete'}"
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
 
 
-def _count(value: object) -> int:
+def _to_count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 31 else 0
 
 
-def did_show(ls: Served, params: Any) -> None:
+def did_show(ls: ServerContext, params: Any) -> None:
     """Accept the notification that a client of Copilot shows an edit; it has no effect."""
 
 
-def edit_accepted(ls: Served, *arguments: object) -> None:
+def edit_accepted(ls: ServerContext, *arguments: object) -> None:
     """Note that the user accepted the edit with the given id."""
-    ls.next_edits.accept(_id(EDIT_ACCEPTED, arguments))
+    ls.next_edits.accept(_edit_id(EDIT_ACCEPTED, arguments))
 
 
-def edit_dismissed(ls: Served, *arguments: object) -> None:
+def edit_dismissed(ls: ServerContext, *arguments: object) -> None:
     """Note that the user dismissed the edit with the given id."""
-    ls.next_edits.dismiss(_id(EDIT_DISMISSED, arguments))
+    ls.next_edits.dismiss(_edit_id(EDIT_DISMISSED, arguments))
 
 
-def _id(command: str, arguments: tuple[object, ...]) -> str:
+def _edit_id(command: str, arguments: tuple[object, ...]) -> str:
     match arguments:
         case (str(id_),):
             return id_
@@ -279,7 +279,7 @@ def register(ls: Server) -> None:
 def register_action(ls: Server, params: types.InitializeParams) -> None:
     """Offer the next edit as a code action to a client that supports code actions and does not declare `nextEdit`."""
     text = params.capabilities.text_document
-    if text is None or text.code_action is None or "nextEdit" in experimental(params.capabilities):
+    if text is None or text.code_action is None or "nextEdit" in declared_extensions(params.capabilities):
         return
     options = types.CodeActionOptions(code_action_kinds=[types.CodeActionKind.RefactorRewrite])
     ls.feature(types.TEXT_DOCUMENT_CODE_ACTION, options)(code_action)

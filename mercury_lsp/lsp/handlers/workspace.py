@@ -16,7 +16,7 @@ from lsprotocol import types
 from mercury_lsp.config import SECTION
 from mercury_lsp.lsp import client_quirks, convert
 from mercury_lsp.lsp.handlers import commands, next_edit
-from mercury_lsp.lsp.previews import DRAFT, Drafts
+from mercury_lsp.lsp.previews import DRAFT, Previews
 from mercury_lsp.lsp.status import STATUS
 from mercury_lsp.syntax.languages import LANGUAGES
 
@@ -41,23 +41,23 @@ def initialize(ls: Server, params: types.InitializeParams) -> None:
         ls.workspace.add_folder(types.WorkspaceFolder(root, ""))
     ls.journal.editor = params.client_info.name if params.client_info else ""
     ls.configure(params.initialization_options, first=True)
-    ls.client = client_quirks.client(params)
-    ls.scheduler.further = ls.client.further
+    ls.quirks = client_quirks.find_quirks(params)
+    ls.scheduler.alternatives_delay = ls.quirks.alternatives_delay
     next_edit.register_action(ls, params)
-    if not ls.client.ghost:
+    if not ls.quirks.ghost_text:
         options = types.CompletionOptions(trigger_characters=TRIGGERS)
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
 
 
 def initialized(ls: Server, _: types.InitializedParams) -> None:
     """Start the work that needs requests to the client, which the protocol allows from now on."""
-    takes = commands.experimental(ls.client_capabilities)
-    if "status" in takes:
+    declared = commands.declared_extensions(ls.client_capabilities)
+    if "status" in declared:
         ls.status.send = partial(ls.protocol.notify, STATUS)
         ls.status.changed()
-    if "drafts" in takes:
+    if "drafts" in declared:
         send = partial(ls.protocol.notify, DRAFT)
-        ls.scheduler.draft = Drafts(ls.session.document, send, ls.encoding).take
+        ls.scheduler.on_preview = Previews(ls.session.document, send, ls.encoding).update
     logging.getLogger("mercury_lsp").addHandler(ls.client_log)
     if ls.supports("workspace.did_change_configuration.dynamic_registration"):
         ls.register(
@@ -69,9 +69,9 @@ def initialized(ls: Server, _: types.InitializedParams) -> None:
             types.WORKSPACE_DID_CHANGE_WATCHED_FILES, types.DidChangeWatchedFilesRegistrationOptions(watchers)
         )
         ls.session.workspace.watched = True
-    ls.ignore_check.read()
+    ls.ignore_check.start_reading()
     if ls.supports("workspace.configuration"):
-        ls.ask_settings()
+        ls.request_settings()
         # In case the client never answers.
         ls.spawn(_load_later(ls))
     else:
@@ -87,7 +87,7 @@ async def _load_later(ls: Server) -> None:
 def did_change_configuration(ls: Server, params: types.DidChangeConfigurationParams) -> None:
     """Apply new settings; they are taken from the message if the client does not support `workspace/configuration`."""
     if ls.supports("workspace.configuration"):
-        ls.ask_settings()
+        ls.request_settings()
     else:
         ls.configure(params.settings)
         ls.load()
@@ -95,7 +95,7 @@ def did_change_configuration(ls: Server, params: types.DidChangeConfigurationPar
 
 def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
     """Apply the current workspace folders, on which the trust in settings depends."""
-    ls.committed()
+    ls.apply_settings()
     # Without a worker, the first load is still to come.
     if ls.scheduler.worker is not None:
         ls.load()
@@ -104,8 +104,8 @@ def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersP
 def did_change_watched_files(ls: Server, params: types.DidChangeWatchedFilesParams) -> None:
     """Reread files that have changed on disk; if rules have changed, check all documents again."""
     paths = [convert.path(change.uri) for change in params.changes if convert.is_local(change.uri)]
-    if ls.session.workspace.touch(paths):
-        ls.ignore_check.look()
+    if ls.session.workspace.reread(paths):
+        ls.ignore_check.check_all()
 
 
 async def inline_completion(ls: Server, params: types.InlineCompletionParams) -> types.InlineCompletionList:
@@ -113,12 +113,14 @@ async def inline_completion(ls: Server, params: types.InlineCompletionParams) ->
     context = params.context
     invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     nothing = types.InlineCompletionList([])
-    return await ls.suggest(params, context.selected_completion_info, convert.inline, nothing, invoked)
+    return await ls.suggest(
+        params, context.selected_completion_info, convert.inline_completion_list, nothing, invoked
+    )
 
 
 async def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList:
     """Return a suggestion as a menu entry, for clients without ghost text, which report each word as manual."""
-    render = partial(convert.plain, as_is=ls.client.as_is)
+    render = partial(convert.completion_list, as_is=ls.quirks.as_is)
     return await ls.suggest(params, None, render, types.CompletionList(True, []))
 
 

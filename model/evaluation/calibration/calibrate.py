@@ -33,7 +33,14 @@ from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
 from model.data.corpus import CorpusError, iter_documents
 from model.evaluation.bootstrap import interval, ratio
-from model.evaluation.calibration.calibration import beginnings, error, fit, reliability, token_surety, tokens
+from model.evaluation.calibration.calibration import (
+    beginnings,
+    calibrated_outcomes,
+    error,
+    fit,
+    reliability,
+    tokens,
+)
 from model.evaluation.calibration.keystrokes import Keystrokes, Rule, read, record, replay, write
 from model.evaluation.calibration.odds import IDENTITY, Calibration
 from model.evaluation.heldout.cursors import LANGUAGES, draw
@@ -50,13 +57,13 @@ HEADINGS = ("Keys spared (95%)", "Keys a request", "Requests shown", "Wrong of s
 SHOWN = ("keys_spared", "spared_per_request", "shown", "wrong_of_shown")
 
 
-def cutting(least: float, calibration: Calibration) -> Rule:
+def server_rule(least: float, calibration: Calibration) -> Rule:
     """Return the server's rule, with a `show_likelihood` and a calibration."""
     return lambda offer: offer.shown(least, calibration)
 
 
 RULES: Mapping[str, Rule] = {
-    "cut, before fitting": cutting(0.25, IDENTITY),
+    "cut, before fitting": server_rule(0.25, IDENTITY),
     "whole text if likely": lambda offer: offer.whole if offer.likelihood >= EARLIER else None,
     "no cut": lambda offer: offer.whole,
 }
@@ -109,7 +116,7 @@ def choose(lines: Sequence[Keystrokes], calibration: Calibration, bound: float) 
 
     If no threshold meets the bound, return the threshold with the smallest share of wrong suggestions.
     """
-    found = {least: list(accounts(lines, cutting(least, calibration)).values()) for least in THRESHOLDS}
+    found = {least: list(accounts(lines, server_rule(least, calibration)).values()) for least in THRESHOLDS}
     wrong = {least: share(own, "wrong_of_shown") for least, own in found.items() if any(a.shown for a in own)}
     within = [least for least in wrong if wrong[least] <= bound]
     if within:
@@ -127,7 +134,9 @@ def halves(lines: Sequence[Keystrokes]) -> tuple[list[Keystrokes], list[Keystrok
     return one, [line for line in lines if (line.language, line.package) not in first]
 
 
-def told(lines: Sequence[Keystrokes], rules: Mapping[str, Rule], calibration: Calibration) -> dict[str, Any]:
+def compare_rules(
+    lines: Sequence[Keystrokes], rules: Mapping[str, Rule], calibration: Calibration
+) -> dict[str, Any]:
     """Return the figures of lines with each rule, the differences to the first rule, and the calibration errors."""
     made = {name: accounts(lines, rule) for name, rule in rules.items()}
     first = next(iter(made.values()))
@@ -139,7 +148,7 @@ def told(lines: Sequence[Keystrokes], rules: Mapping[str, Rule], calibration: Ca
         "requests": sum(len(line.requests) for line in lines),
         "files": len(first),
         "tokens": {
-            when: _reliability(token_surety(seen, calibration)) for when, calibration in surety.items()
+            when: _reliability(calibrated_outcomes(seen, calibration)) for when, calibration in surety.items()
         },
         "beginnings": {
             when: _reliability(beginnings(lines, calibration)) for when, calibration in surety.items()
@@ -186,7 +195,7 @@ def report(lines: Sequence[Keystrokes], bound: float) -> dict[str, Any]:
         raise DetailsError("Too few projects were recorded: half of them must fit, and the other half tell.")
     calibration = fit(tokens(one))
     least, met = choose(one, calibration, bound)
-    rules = {FITTED: cutting(least, calibration), **RULES}
+    rules = {FITTED: server_rule(least, calibration), **RULES}
     exchanged = fit(tokens(other))
     return {
         "model": lines[0].model,
@@ -198,8 +207,8 @@ def report(lines: Sequence[Keystrokes], bound: float) -> dict[str, Any]:
             "calibration": exchanged,
             "show_likelihood": choose(other, exchanged, bound)[0],
         },
-        "chosen_on": told(one, rules, calibration),
-        "reported_on": told(other, rules, calibration),
+        "chosen_on": compare_rules(one, rules, calibration),
+        "reported_on": compare_rules(other, rules, calibration),
     }
 
 

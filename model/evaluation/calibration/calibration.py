@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mercury_lsp.completion.fitting.cutoff import words
+from mercury_lsp.completion.fitting.cutoff import word_probabilities
 from mercury_lsp.engine.api import ScoredToken
 from model.evaluation.calibration.keystrokes import Keystrokes
-from model.evaluation.calibration.odds import Calibration, calibrated, log_odds
+from model.evaluation.calibration.odds import Calibration, calibrated_probability, log_odds
 
 BINS = 10
 RIDGE = 1e-3
@@ -53,8 +53,9 @@ def beginnings(lines: Iterable[Keystrokes], calibration: Calibration) -> list[tu
     return [
         (probability, agrees(text, end, truth))
         for text, scored, truth in _texts(lines)
-        for end, probability in words(
-            text, [ScoredToken(end, math.log(calibrated(logp, calibration))) for end, logp in scored]
+        for end, probability in word_probabilities(
+            text,
+            [ScoredToken(end, math.log(calibrated_probability(logp, calibration))) for end, logp in scored],
         )
     ]
 
@@ -104,9 +105,9 @@ def _newton(
     return np.clip(step, -1, 1)
 
 
-def token_surety(outcomes: Outcomes, calibration: Calibration) -> list[tuple[float, bool]]:
+def calibrated_outcomes(outcomes: Outcomes, calibration: Calibration) -> list[tuple[float, bool]]:
     """Replace the tokens' log-probabilities by calibrated probabilities."""
-    return [(calibrated(logp, calibration), right) for logp, right in outcomes]
+    return [(calibrated_probability(logp, calibration), right) for logp, right in outcomes]
 
 
 def reliability(outcomes: Outcomes) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mercury_lsp.completion.pipeline import Kept
+from mercury_lsp.completion.pipeline import PipelineCache
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.memory.project import ProjectMemory
@@ -27,7 +27,15 @@ from model.evaluation.calibration.memory_rows import memories_of
 from model.evaluation.heldout.cursors import Cursor
 from model.evaluation.heldout.offers import Fit, Offer, written
 from model.evaluation.heldout.records import DetailsError
-from model.evaluation.typing.ideal_typist import Answer, Key, Line, Stand, Suggestion, by_hand, type_line
+from model.evaluation.typing.ideal_typist import (
+    Answer,
+    Key,
+    Line,
+    LineState,
+    Suggestion,
+    type_line,
+    type_manually,
+)
 
 EVERY = 3
 """Keys from one request to the next."""
@@ -77,7 +85,7 @@ def record(
     """Type the lines at cursors of the kind ``next``, and record the requests; ``minutes`` limits the time unless 0."""
     drawn = list(dict.fromkeys(cursors))
     memory_of_package = memories_of(sources, drawn, engine.tokenizer)
-    kept, began = Kept(), time.monotonic()
+    kept, began = PipelineCache(), time.monotonic()
     visits: dict[str, int] = defaultdict(int)
     for cursor in drawn:
         if minutes and time.monotonic() - began > 60 * minutes:
@@ -87,17 +95,19 @@ def record(
         visits[package] += 1
 
 
-def _typed(engine: LocalEngine, cursor: Cursor, memory: ProjectMemory, kept: Kept, below: bool) -> Keystrokes:
+def _typed(
+    engine: LocalEngine, cursor: Cursor, memory: ProjectMemory, kept: PipelineCache, below: bool
+) -> Keystrokes:
     source, config = cursor.source, Config(show_likelihood=0.0)
     text, there = cursor.hole.rstrip(), cursor.document()
     requests = []
     for at in range(0, len(text), EVERY):
-        stand = by_hand(Stand(), text[:at])
-        before = source.text[: cursor.start] + stand.left
-        after = stand.closers + (source.text[cursor.end :] if below else "")
+        state = type_manually(LineState(), text[:at])
+        before = source.text[: cursor.start] + state.left
+        after = state.closers + (source.text[cursor.end :] if below else "")
         document = Document(there.uri, there.path, there.language_id, 1, before + after)
         _, committed = written(Snapshot(document, config, memory=memory), len(before), engine, kept)
-        requests.append(Request(at, stand.closers, None if committed is None else Offer.of(committed)))
+        requests.append(Request(at, state.closers, None if committed is None else Offer.of(committed)))
     return Keystrokes(
         model=f"{engine.name} {engine.fingerprint[:12]}",
         language=source.language,

@@ -23,9 +23,9 @@ from mercury_lsp.context import prompt
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.context.memory.segment import Segment, dtype_for
 from mercury_lsp.context.memory.tokens import DocumentTokens
-from mercury_lsp.context.retrieval.ranking import choose
+from mercury_lsp.context.retrieval.ranking import choose_snippets
 from mercury_lsp.engine.backends import attention as layout
-from mercury_lsp.engine.decoding.mixture import Memory, Row, step_features
+from mercury_lsp.engine.decoding.mixture import GateInput, Memory, step_features
 from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt, Tokenizer, Vocabulary
 from model.data.corpus import Source
@@ -59,7 +59,7 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedHole:
     """A hole and its rows.
 
     ``tokens`` (n,): the right tokens, including the stop token. ``ids``, ``logp`` (n, KEPT): the model's likeliest
@@ -81,14 +81,14 @@ class Recorded:
         part.replace(folder / NAME.format(number))
 
 
-def read(folder: Path) -> list[Recorded]:
+def read(folder: Path) -> list[RecordedHole]:
     """Read the records of a folder."""
     found = []
     for file in sorted(folder.glob("*.npz")):
         with np.load(file) as arrays:
             hole = Hole(**json.loads(str(arrays["hole"])))
             found.append(
-                Recorded(hole, *(arrays[name] for name in ("tokens", "ids", "logp", "right", "ending")))
+                RecordedHole(hole, *(arrays[name] for name in ("tokens", "ids", "logp", "right", "ending")))
             )
     return found
 
@@ -98,7 +98,7 @@ def projects(sources: Iterable[Source], least: int = 8) -> dict[str, list[Source
     packages: dict[str, list[Source]] = {}
     for source in sources:
         packages.setdefault(source.package, []).append(source)
-    return {name: own for name, own in packages.items() if len(own) >= least}
+    return {name: files for name, files in packages.items() if len(files) >= least}
 
 
 def record(engine: LocalEngine, cursors: Iterable[Cursor], package_index: PackageIndex, folder: Path) -> None:
@@ -110,7 +110,7 @@ def record(engine: LocalEngine, cursors: Iterable[Cursor], package_index: Packag
             asked = question(engine, cursor, package_index, config)
             tokens = engine.tokenizer.encode(asked.stem + cursor.hole)
             if 0 < len(tokens) <= LONGEST:
-                _recorded(engine, cursor, asked, tokens).write(folder, number)
+                _record_hole(engine, cursor, asked, tokens).write(folder, number)
 
 
 def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, config: Config) -> Prompt:
@@ -127,15 +127,15 @@ def question(engine: LocalEngine, cursor: Cursor, package_index: PackageIndex, c
         stem_start=engine.tokenizer.stem_start,
     )
     library = package_index.library(cursor.source.package, cursor.source.path)
-    related = choose(document, cursor.start, shown, library, engine.count)
+    related = choose_snippets(document, cursor.start, shown, library, engine.count)
     return replace(shown, related=related)
 
 
-def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> Recorded:
-    passes, eot = engine.passes, min(engine.layout.ends)
+def _record_hole(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[int]) -> RecordedHole:
+    passes, eot = engine.cached_model, min(engine.layout.stop_tokens)
     ids = engine.layout.encode(asked)
     cached = passes.reuse(ids[:-1])
-    passes.read(ids[cached:-1], lambda: False)
+    passes.extend(ids[cached:-1], lambda: False)
     clean = [ids[-1], *tokens]
     scores = passes.scores(
         passes.run(clean, layout.TokenLayout.clean(len(ids) - 1, len(clean)))
@@ -151,7 +151,7 @@ def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[i
         end=cursor.end,
         stem=len(asked.stem),
     )
-    return Recorded(
+    return RecordedHole(
         hole,
         truth,
         likeliest.astype(np.int32),
@@ -162,7 +162,7 @@ def _recorded(engine: LocalEngine, cursor: Cursor, asked: Prompt, tokens: list[i
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TokenLayout:
+class MixtureRows:
     """Rows to fit or to measure, one for each token.
 
     ``features`` (n, F): the gate's inputs. ``present`` (n, E): whether each expert has a prediction. ``right`` (n, E):
@@ -177,7 +177,7 @@ class TokenLayout:
     steps: NDArray[np.float32]
     """(m, S + 1): the features of each token of a continuation, and whether the token was right."""
 
-    def of(self, keep: NDArray[np.bool_]) -> TokenLayout:
+    def of(self, keep: NDArray[np.bool_]) -> MixtureRows:
         """Return the rows that ``keep`` selects."""
         return replace(
             self,
@@ -194,37 +194,39 @@ class TokenLayout:
 
 
 def look_up(
-    recorded: Sequence[Recorded], sources: Iterable[Source], tokenizer: Tokenizer, console: Console
-) -> TokenLayout:
+    recorded: Sequence[RecordedHole], sources: Iterable[Source], tokenizer: Tokenizer, console: Console
+) -> MixtureRows:
     """Return the rows of records, with the predictions of the memory of each record's project."""
-    wanted = {own.hole.package for own in recorded}
+    wanted = {one.hole.package for one in recorded}
     files: dict[str, list[Source]] = defaultdict(list)
     for source in sources:
         if source.package in wanted:
             files[source.package].append(source)
     order = sorted(range(len(recorded)), key=lambda i: (recorded[i].hole.package, recorded[i].hole.path))
-    found: list[tuple[Row, list[float], int]] = []
+    found: list[tuple[GateInput, list[float], int]] = []
     steps: list[list[float]] = []
     package, memory, tokens = "", ProjectMemory(), DocumentTokens(tokenizer)
     for index in track(order, "looking up", console=console, transient=True):
-        own = recorded[index]
-        if own.hole.package != package:
-            package = own.hole.package
+        current = recorded[index]
+        if current.hole.package != package:
+            package = current.hole.package
             paths = {other.hole.path for other in recorded if other.hole.package == package}
             memory = memory_of(near(files[package], paths), tokenizer)
-        text = next(source.text for source in files[package] if source.path == own.hole.path)
-        before, after = text[: own.hole.start], text[own.hole.end :]
-        sides = tokens.sides(before, after, own.hole.stem)
-        beside = memory.beside(own.hole.path, *sides)
+        text = next(source.text for source in files[package] if source.path == current.hole.path)
+        before, after = text[: current.hole.start], text[current.hole.end :]
+        sides = tokens.encode_sides(before, after, current.hole.stem)
+        beside = memory.for_document(current.hole.path, *sides)
         context = [*sides[0][-64:].tolist()]
-        found += [(*pair, index) for pair in _looked_up(own, beside, context, tokenizer.specials.eot)]
-        steps += _continued(own, beside, context)
-    return TokenLayout(
+        found += [
+            (*pair, index) for pair in _look_up_tokens(current, beside, context, tokenizer.specials.eot)
+        ]
+        steps += _continuation_steps(current, beside, context)
+    return MixtureRows(
         np.array([row.features for row, _, _ in found], np.float32),
         np.array([row.present for row, _, _ in found]),
         np.array([right for _, right, _ in found], np.float32),
         np.array([index for _, _, index in found]),
-        [own.hole for own in recorded],
+        [one.hole for one in recorded],
         np.array(steps, np.float32),
     )
 
@@ -254,36 +256,45 @@ def near(sources: Sequence[Source], paths: Collection[str]) -> list[Source]:
     """Return the files of a package that fit into its memory: files with holes, then their folders, then others."""
     folders = {path.rpartition("/")[0] for path in paths}
     ranked = sorted(
-        sources, key=lambda own: (own.path not in paths, own.path.rpartition("/")[0] not in folders, own.path)
+        sources,
+        key=lambda source: (
+            source.path not in paths,
+            source.path.rpartition("/")[0] not in folders,
+            source.path,
+        ),
     )
     sizes = np.cumsum([len(source.text) for source in ranked])
     return ranked[: max(len(paths), int((sizes <= PROJECT).sum()))]
 
 
-def _looked_up(own: Recorded, memory: Memory, context: list[int], end: int) -> list[tuple[Row, list[float]]]:
+def _look_up_tokens(
+    recorded: RecordedHole, memory: Memory, context: list[int], end: int
+) -> list[tuple[GateInput, list[float]]]:
     """Return the gate's inputs at each token of a hole, and each expert's probability of the right token."""
     made = []
-    for i, token in enumerate(own.tokens.tolist()):
-        match = memory.follow([*context, *own.tokens[:i].tolist()])
+    for i, token in enumerate(recorded.tokens.tolist()):
+        match = memory.find_match([*context, *recorded.tokens[:i].tolist()])
         # All other tokens are less likely than the stored ones.
-        logp: dict[int, float] = defaultdict(partial(float, own.logp[i].min() - 1.0))
-        logp |= dict(zip(own.ids[i].tolist(), own.logp[i].tolist(), strict=True))
-        logp[end], logp[token] = float(own.ending[i]), float(own.right[i])
-        row = Row.of(match, logp, int(own.ids[i][own.logp[i].argmax()]), end)
+        logp: dict[int, float] = defaultdict(partial(float, recorded.logp[i].min() - 1.0))
+        logp |= dict(zip(recorded.ids[i].tolist(), recorded.logp[i].tolist(), strict=True))
+        logp[end], logp[token] = float(recorded.ending[i]), float(recorded.right[i])
+        row = GateInput.of(match, logp, int(recorded.ids[i][recorded.logp[i].argmax()]), end)
         shares = [
             0.0 if known is None or token not in known[0] else float(known[1][list(known[0]).index(token)])
             for known in row.known
         ]
-        made.append((row, [float(np.exp(own.right[i])), *shares, float(row.ending and token == end)]))
+        made.append((row, [float(np.exp(recorded.right[i])), *shares, float(row.may_end and token == end)]))
     return made
 
 
-def _continued(own: Recorded, memory: Memory, context: list[int]) -> list[list[float]]:
+def _continuation_steps(recorded: RecordedHole, memory: Memory, context: list[int]) -> list[list[float]]:
     """Return the features of the tokens of continuations, up to each first wrong token, and whether each is right."""
     made = []
-    tokens = own.tokens.tolist()
+    tokens = recorded.tokens.tolist()
     for i in range(len(tokens) - 1):
-        for step, token in zip(memory.foretell([*context, *tokens[:i]], AHEAD), tokens[i:], strict=False):
+        for step, token in zip(
+            memory.predict_continuation([*context, *tokens[:i]], AHEAD), tokens[i:], strict=False
+        ):
             made.append([*step_features(step), float(step.token == token)])
             if step.token != token:
                 break

@@ -29,17 +29,17 @@ from model.data.corpus import CorpusError, iter_documents
 from model.data.package_index import PackageIndex
 from model.evaluation import tables
 from model.evaluation.bootstrap import interval, ratio
-from model.evaluation.calibration.memory_rows import TokenLayout, look_up, projects, read, record
+from model.evaluation.calibration.memory_rows import MixtureRows, look_up, projects, read, record
 from model.evaluation.heldout.cursors import draw
 
 LANGUAGES = ("python", "javascript", "typescript", "go", "java", "c", "rust", "cpp", "php", "ruby")
 KINDS = ("rest", "next", "lines")
-UNITS = 8
+UNITS = 32
 """Hidden units of the gate."""
-DECAY = 3e-3
+DECAY = 1e-3
 STEPS = 300
 RATE = 0.02
-SHELVED = 40
+MAX_PACKAGE_FILES = 40
 """Files of a package that related text may come from at most."""
 
 
@@ -47,7 +47,7 @@ FOLDS = 3
 """Folds of the training packages for cross-validation."""
 
 
-def fit(own: TokenLayout, end: int, units: int = UNITS, decay: float = DECAY, seed: int = 0) -> Mixture:
+def fit(rows: MixtureRows, end: int, units: int = UNITS, decay: float = DECAY, seed: int = 0) -> Mixture:
     """Fit a mixture by maximum likelihood of the right tokens, with a penalty on the squared weights.
 
     It runs on one thread, since the matrices are small.
@@ -55,14 +55,14 @@ def fit(own: TokenLayout, end: int, units: int = UNITS, decay: float = DECAY, se
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _fit(own, end, units, decay, seed)
+        return _fit(rows, end, units, decay, seed)
     finally:
         torch.set_num_threads(threads)
 
 
-def _fit(own: TokenLayout, end: int, units: int, decay: float, seed: int) -> Mixture:
-    matched = own.present[:, 1:].any(1)
-    features, present, right = own.features[matched], own.present[matched], own.right[matched]
+def _fit(rows: MixtureRows, end: int, units: int, decay: float, seed: int) -> Mixture:
+    matched = rows.present[:, 1:].any(1)
+    features, present, right = rows.features[matched], rows.present[matched], rows.right[matched]
     mean, scale = features.mean(0), features.std(0) + 1e-3
     torch.manual_seed(seed)
     inputs = torch.from_numpy((features - mean) / scale)
@@ -91,7 +91,7 @@ def _fit(own: TokenLayout, end: int, units: int, decay: float, seed: int) -> Mix
         hidden_bias=hidden_bias.detach().numpy(),
         out=out.detach().numpy(),
         out_bias=out_bias.detach().numpy(),
-        step=_fit_steps(own.steps),
+        step=_fit_steps(rows.steps),
     )
 
 
@@ -107,35 +107,35 @@ def _fit_steps(steps: NDArray[np.float32]) -> NDArray[np.float32]:
     return weights.astype(np.float32)
 
 
-def nats(mixture: Mixture, own: TokenLayout) -> NDArray[np.float64]:
+def nats(mixture: Mixture, rows: MixtureRows) -> NDArray[np.float64]:
     """Return the nats of each right token under the mixture (n,)."""
-    gate = mixture.weights(own.features, own.present)
-    return np.asarray(-np.log(np.maximum((gate * own.right).sum(1, dtype=float), 1e-12)))
+    gate = mixture.weights(rows.features, rows.present)
+    return np.asarray(-np.log(np.maximum((gate * rows.right).sum(1, dtype=float), 1e-12)))
 
 
-def alone(own: TokenLayout) -> NDArray[np.float64]:
+def model_nats(rows: MixtureRows) -> NDArray[np.float64]:
     """Return the nats of each right token under the model alone (n,)."""
-    return np.asarray(-np.log(np.maximum(own.right[:, 0].astype(float), 1e-12)))
+    return np.asarray(-np.log(np.maximum(rows.right[:, 0].astype(float), 1e-12)))
 
 
-def folded(own: TokenLayout, end: int) -> NDArray[np.float64]:
+def cross_validate(rows: MixtureRows, end: int) -> NDArray[np.float64]:
     """Return the nats of each right token under a mixture that was fitted on other packages (n,)."""
-    names = sorted(set(own.packages))
-    found = np.zeros(len(own.features))
+    names = sorted(set(rows.packages))
+    found = np.zeros(len(rows.features))
     for fold in range(FOLDS):
-        left_out = np.isin(own.packages, names[fold::FOLDS])
-        found[left_out] = nats(fit(own.of(~left_out), end), own.of(left_out))
+        left_out = np.isin(rows.packages, names[fold::FOLDS])
+        found[left_out] = nats(fit(rows.of(~left_out), end), rows.of(left_out))
     return found
 
 
-def compared(own: TokenLayout, mixed: NDArray[np.float64], keep: NDArray[np.bool_]) -> dict[str, Any]:
+def compare(rows: MixtureRows, mixed: NDArray[np.float64], keep: NDArray[np.bool_]) -> dict[str, Any]:
     """Return the nats per token of some rows, for the model and the mixture, and the difference with its interval.
 
     The interval is over holes.
     """
-    before, holes = alone(own)[keep], own.hole[keep]
-    gained = np.bincount(holes, mixed[keep] - before, len(own.holes))
-    counts = np.bincount(holes, minlength=len(own.holes))
+    before, holes = model_nats(rows)[keep], rows.hole[keep]
+    gained = np.bincount(holes, mixed[keep] - before, len(rows.holes))
+    counts = np.bincount(holes, minlength=len(rows.holes))
     pairs = [pair for pair in zip(gained.tolist(), counts.tolist(), strict=True) if pair[1]]
     return {
         "tokens": int(keep.sum()),
@@ -146,39 +146,39 @@ def compared(own: TokenLayout, mixed: NDArray[np.float64], keep: NDArray[np.bool
     }
 
 
-def measured(own: TokenLayout, mixed: NDArray[np.float64]) -> dict[str, Any]:
+def measure(rows: MixtureRows, mixed: NDArray[np.float64]) -> dict[str, Any]:
     """Return the figures of all rows, of each package, and of each kind of hole."""
-    kinds = np.array([hole.kind for hole in own.holes])[own.hole]
+    kinds = np.array([hole.kind for hole in rows.holes])[rows.hole]
     return {
-        "all": compared(own, mixed, np.ones(len(mixed), bool)),
+        "all": compare(rows, mixed, np.ones(len(mixed), bool)),
         "projects": {
-            str(name): compared(own, mixed, own.packages == name) for name in sorted(set(own.packages))
+            str(name): compare(rows, mixed, rows.packages == name) for name in sorted(set(rows.packages))
         },
-        "kinds": {str(name): compared(own, mixed, kinds == name) for name in sorted(set(kinds))},
+        "kinds": {str(name): compare(rows, mixed, kinds == name) for name in sorted(set(kinds))},
     }
 
 
-def importance(mixture: Mixture, own: TokenLayout, seed: int = 0) -> dict[str, float]:
+def importance(mixture: Mixture, rows: MixtureRows, seed: int = 0) -> dict[str, float]:
     """Return the nats per token lost if a feature, at all levels, is permuted over rows, or an expert is missing."""
-    order = np.random.default_rng(seed).permutation(len(own.features))
-    base = nats(mixture, own).mean()
+    order = np.random.default_rng(seed).permutation(len(rows.features))
+    base = nats(mixture, rows).mean()
     lost = {}
     for name in (*LEVEL_FEATURES, *SHARED_FEATURES):
-        columns = [i for i, own_name in enumerate(FEATURES) if own_name.rpartition(": ")[2] == name]
-        shuffled = own.features.copy()
+        columns = [i for i, feature in enumerate(FEATURES) if feature.rpartition(": ")[2] == name]
+        shuffled = rows.features.copy()
         shuffled[:, columns] = shuffled[order][:, columns]
-        lost[name] = float(nats(mixture, replace(own, features=shuffled)).mean() - base)
+        lost[name] = float(nats(mixture, replace(rows, features=shuffled)).mean() - base)
     for number, name in enumerate(EXPERTS[1:], 1):
-        present = own.present.copy()
+        present = rows.present.copy()
         present[:, number] = False
-        lost[f"without: {name}"] = float(nats(mixture, replace(own, present=present)).mean() - base)
+        lost[f"without: {name}"] = float(nats(mixture, replace(rows, present=present)).mean() - base)
     return {name: round(value, 4) for name, value in sorted(lost.items(), key=lambda pair: -pair[1])}
 
 
-def calibration(mixture: Mixture, own: TokenLayout) -> list[dict[str, float]]:
+def calibration(mixture: Mixture, rows: MixtureRows) -> list[dict[str, float]]:
     """Return deciles of continuation tokens by predicted probability: its mean, and the share of right tokens."""
-    logits = own.steps[:, :-1] @ mixture.step[:-1] + mixture.step[-1]
-    odds, right = 1 / (1 + np.exp(-logits)), own.steps[:, -1]
+    logits = rows.steps[:, :-1] @ mixture.step[:-1] + mixture.step[-1]
+    odds, right = 1 / (1 + np.exp(-logits)), rows.steps[:, -1]
     tenths = np.array_split(np.argsort(odds), 10)
     return [
         {
@@ -191,7 +191,7 @@ def calibration(mixture: Mixture, own: TokenLayout) -> list[dict[str, float]]:
     ]
 
 
-def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayout:
+def gather(given: argparse.Namespace, split: str, console: Console) -> MixtureRows:
     """Return the rows of a split's holes; record them first unless a complete record of this model exists.
 
     Raises `CorpusError` if there is no hole to record.
@@ -199,8 +199,8 @@ def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayo
     loaded = checkpoint.read_checkpoint(checkpoint.find_model(given.model))
     drawn = f"{loaded.fingerprint[:12]}-{given.per_language}-{given.seed}"
     folder = given.records / drawn / split
-    own = projects(iter_documents(split, LANGUAGES, given.corpus))
-    sources = [source for files in own.values() for source in files]
+    packages = projects(iter_documents(split, LANGUAGES, given.corpus))
+    sources = [source for files in packages.values() for source in files]
     done = folder / "done"
     if not done.is_file():
         cursors = [
@@ -209,7 +209,7 @@ def gather(given: argparse.Namespace, split: str, console: Console) -> TokenLayo
             for cursor in place
         ]
         package_index = PackageIndex(
-            ((source.package, source.path, source.text) for source in sources), SHELVED
+            ((source.package, source.path, source.text) for source in sources), MAX_PACKAGE_FILES
         )
         engine = load_local_engine(given.model, "cpu", given.threads)
         record(engine, track(cursors, f"recording {split}", console=console), package_index, folder)
@@ -252,22 +252,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     mixture = fit(training, end)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / Mixture.FILE).write_text(json.dumps(mixture.kept()) + "\n", encoding="utf-8")
+    (folder / Mixture.FILE).write_text(json.dumps(mixture.to_json()) + "\n", encoding="utf-8")
     answer = {
-        "train": measured(training, folded(training, end)),
-        "heldout": measured(heldout, nats(mixture, heldout)),
+        "train": measure(training, cross_validate(training, end)),
+        "heldout": measure(heldout, nats(mixture, heldout)),
         "importance": importance(mixture, heldout),
         "continuations": calibration(mixture, heldout),
     }
     if given.json:
         print(json.dumps(answer))
     else:
-        for table in shown(answer):
+        for table in to_tables(answer):
             Console(width=None if sys.stdout.isatty() else tables.WIDE).print(table)
     return 0
 
 
-def shown(answer: dict[str, Any]) -> list[Any]:
+def to_tables(answer: dict[str, Any]) -> list[Any]:
     """Return the tables for a terminal."""
     headings = ("tokens", "model", "mixed", "difference")
     made = []
@@ -275,8 +275,10 @@ def shown(answer: dict[str, Any]) -> list[Any]:
         ("train", "Training packages, each left out of its fit"),
         ("heldout", "Held-out packages"),
     ):
-        own = answer[split]
-        lines = {"all": own["all"]} | (own["projects"] if split == "heldout" else {}) | own["kinds"]
+        section = answer[split]
+        lines = (
+            {"all": section["all"]} | (section["projects"] if split == "heldout" else {}) | section["kinds"]
+        )
         listed = [_line(name, line) for name, line in lines.items()]
         made.append(tables.table(f"Nats a token. {title}", ("", *headings), listed))
     lost = [[name, f"{value:+.4f}"] for name, value in answer["importance"].items()]

@@ -10,7 +10,7 @@ Calibration = tuple[float, float]
 IDENTITY: Calibration = (0.0, 1.0)
 
 
-def calibrated(logp: float, calibration: Calibration) -> float:
+def calibrated_probability(logp: float, calibration: Calibration) -> float:
     """Return the probability, above 0, that a token is right. logp: the natural log-probability by the model."""
     offset, slope = calibration
     return 1 / (1 + math.exp(-(offset + slope * log_odds(logp))))

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mercury_lsp.edits.history import Edit
-from mercury_lsp.edits.judge import LEAST_GAIN, gain, judged
+from mercury_lsp.edits.judge import MIN_GAIN, gain, pick_candidate
 from mercury_lsp.edits.search import Candidate
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
@@ -94,7 +94,7 @@ def judge_of(engine: LocalEngine | None, gains: list[dict[str, Any]] | None = No
         if gains is not None and found and (key := (document.text, found[0])) not in known:
             known[key] = gain(document, found[0], edits, engine)
             gains.append({"path": document.path, **asdict(found[0]), "gain": known[key]})
-        return judged(document, found, edits, engine)
+        return pick_candidate(document, found, edits, engine)
 
     return judge
 
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = {
         "part": given.part,
         "model": None if engine is None else f"{engine.name} {engine.fingerprint[:12]}",
-        "least_gain": None if engine is None else dict(LEAST_GAIN),
+        "least_gain": None if engine is None else dict(MIN_GAIN),
         **figures(replayed),
         "single_edits": {"n": len(lonely), "offered": len(offered)},
     }

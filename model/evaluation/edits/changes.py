@@ -165,7 +165,7 @@ def steps(old: str, new: str) -> tuple[Step, ...]:
     return tuple(made)
 
 
-def applied(text: str, done: tuple[Step, ...]) -> str:
+def apply_steps(text: str, done: tuple[Step, ...]) -> str:
     """Return the text after some steps."""
     pieces, at = [], 0
     for step in sorted(done, key=lambda step: step.start):
@@ -185,7 +185,7 @@ def change(source: str, path: str, old: str, new: str) -> Change | None:
         return None
     found = steps(old, new)
     changed = sum(step.before.count("\n") + 1 for step in found)
-    if not 1 <= len(found) <= MAX_EDITS or changed > MAX_CHANGED * lines or applied(old, found) != new:
+    if not 1 <= len(found) <= MAX_EDITS or changed > MAX_CHANGED * lines or apply_steps(old, found) != new:
         return None
     return Change(source, path, language, old, found)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.edits.candidates import find_candidates
 from mercury_lsp.edits.history import DocumentEdits, Edit
-from mercury_lsp.edits.search import USUAL, Candidate, Dismissals, Limits
+from mercury_lsp.edits.search import DEFAULT_LIMITS, Candidate, Dismissals, Limits
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
-from model.evaluation.edits.changes import Change, Step, applied
+from model.evaluation.edits.changes import Change, Step, apply_steps
 
 PATIENCE_SECONDS = 5.0
 """Long enough that the results do not depend on time."""
@@ -64,7 +64,7 @@ class Replay:
     dismissed.
     """
 
-    def __init__(self, change: Change, judge: Judge, limits: Limits = USUAL) -> None:
+    def __init__(self, change: Change, judge: Judge, limits: Limits = DEFAULT_LIMITS) -> None:
         self._change, self._judge, self._limits = change, judge, limits
         self._edits = DocumentEdits()
         self._done: list[Step] = []
@@ -78,11 +78,11 @@ class Replay:
         rest = list(self._change.steps)
         among: tuple[Step, ...] = ()
         for line in self._change.lines:
-            by_hand = [step for step in line if step in rest]
-            if not by_hand:
+            manual = [step for step in line if step in rest]
+            if not manual:
                 continue
-            self._make(by_hand, False, among)
-            rest = [step for step in rest if step not in by_hand]
+            self._make(manual, False, among)
+            rest = [step for step in rest if step not in manual]
             while rest:
                 taken, among = self.offered(rest)
                 if not taken:
@@ -106,9 +106,9 @@ class Replay:
 
     def offered(self, rest: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
         """Return the edits that the offer makes, none if it is wrong; and the edits that any candidate makes."""
-        text = applied(self._change.text, tuple(self._done))
+        text = apply_steps(self._change.text, tuple(self._done))
         syntax = Syntax.of(Document("", self._change.path, self._change.language, len(self._done), text))
-        found = candidates(syntax, self._edits.edits, self._dismissed, self._limits, PATIENCE_SECONDS)
+        found = find_candidates(syntax, self._edits.edits, self._dismissed, self._limits, PATIENCE_SECONDS)
         best = self._judge(syntax.document, found, self._edits.edits)
         among = tuple({step for one in found for step in self._steps_of(one, rest)})
         if best is None:
@@ -151,12 +151,12 @@ class Replay:
         return at
 
 
-def replay(change: Change, judge: Judge, limits: Limits = USUAL) -> Replayed:
+def replay(change: Change, judge: Judge, limits: Limits = DEFAULT_LIMITS) -> Replayed:
     """Make a change, see `Replay`."""
     return Replay(change, judge, limits).run()
 
 
-def alone(change: Change, number: int, judge: Judge, limits: Limits = USUAL) -> Offer | None:
+def alone(change: Change, number: int, judge: Judge, limits: Limits = DEFAULT_LIMITS) -> Offer | None:
     """Return the offer after the edits of only one line of a change are made in the old text."""
     made = Replay(change, judge, limits)
     made._make(change.lines[number], False, ())

@@ -24,7 +24,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from mercury_lsp.completion.pipeline import question
+from mercury_lsp.completion.pipeline import build_prompt
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library
@@ -101,8 +101,8 @@ def trials(
     told: dict[tuple[Cursor, tuple[Snippet, ...]], tuple[float, int, Record | None]] = {}
     for name, related in compared.items():
         for cursor in place:
-            snapshot = Snapshot(cursor.document(), Config(), invoked=True, library=library, related=related)
-            prompt = question(snapshot, cursor.start, engine)
+            snapshot = Snapshot(cursor.document(), Config(), manual=True, library=library, related=related)
+            prompt = build_prompt(snapshot, cursor.start, engine)
             key = cursor, prompt.related
             if key not in told:
                 record = measure(engine, cursor, seed, Config(), library, related=related)
@@ -117,9 +117,9 @@ def cost_of(engine: LocalEngine, prompt: Prompt, hole: str) -> tuple[float, int]
 
     Only the first `SCORED` tokens are measured.
     """
-    passes, ids = engine.passes, engine.layout.encode(prompt)
-    passes.read(ids[passes.reuse(ids[:-1]) : -1], never_cancelled)
-    told = [*engine.tokenizer.encode(hole), min(engine.layout.ends)][:SCORED]
+    passes, ids = engine.cached_model, engine.layout.encode(prompt)
+    passes.extend(ids[passes.reuse(ids[:-1]) : -1], never_cancelled)
+    told = [*engine.tokenizer.encode(hole), min(engine.layout.stop_tokens)][:SCORED]
     rows = [ids[-1], *told[:-1]]
     scores = passes.scores(passes.run(rows, TokenLayout.clean(len(passes.ids), len(rows))))
     return -sum(float(scores[i, token]) for i, token in enumerate(told)), len(told)
@@ -227,7 +227,7 @@ def _run(given: argparse.Namespace, compared: dict[str, Related], console: Conso
         if number <= TIMED:
             for name, related in compared.items():
                 snapshot = Snapshot(place[0].document(), Config(), library=library, related=related)
-                costs[name].append(cost(engine, question(snapshot, place[0].start, engine)))
+                costs[name].append(cost(engine, build_prompt(snapshot, place[0].start, engine)))
         console.print(f"{number} of {len(places)} places, {time.monotonic() - began:.0f} s", highlight=False)
     yield costs
 

@@ -36,8 +36,8 @@ BY_KIND = (
 def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
     """Return the figures of at least one record, with ``threshold`` as the server's ``show_likelihood``."""
     n, passes = len(records), sum(record.passes for record in records)
-    unasked = [record.unasked(threshold) for record in records]
-    seen = [record for record in unasked if record is not None]
+    automatic = [record.automatic(threshold) for record in records]
+    seen = [record for record in automatic if record is not None]
     keys = sum(record.keys for record in records)
     endings = {
         name: sum(record.ending == name for record in records) for name in ("right", "short", "over", "other")
@@ -48,7 +48,7 @@ def figures(records: Sequence[Record], threshold: float) -> dict[str, Any]:
         return {"share": found, "interval": bounds}
 
     def spared(keys: Callable[[Record], int]) -> dict[str, Any]:
-        values = (0 if record is None else keys(record) for record in unasked)
+        values = (0 if record is None else keys(record) for record in automatic)
         return share(values, (record.keys for record in records))
 
     return {

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mercury_lsp.completion import triggers
-from mercury_lsp.completion.committed import one_line
+from mercury_lsp.completion.committed import is_single_line
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.context.retrieval.index import EMPTY, Library
-from mercury_lsp.context.retrieval.ranking import USUAL, Related
+from mercury_lsp.context.retrieval.ranking import DEFAULT_RELATED, Related
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 from mercury_lsp.engine.load import load_local_engine
 from mercury_lsp.engine.local_engine import LocalEngine
@@ -44,22 +44,22 @@ def measure(
     seed: int,
     config: Config,
     library: Library = EMPTY,
-    unasked: bool = False,
-    related: Related = USUAL,
+    automatic: bool = False,
+    related: Related = DEFAULT_RELATED,
 ) -> Record | None:
     """Make a suggestion at a cursor, and return its record; None if the server declines.
 
-    unasked: make an automatic request, not a manual one. The record contains the whole fitting text; `Record.unasked`
-    computes the part that is shown automatically.
+    automatic: make an automatic request, not a manual one. The record contains the whole fitting text;
+    `Record.automatic` computes the part that is shown automatically.
     """
     document = cursor.document()
     uncut = replace(config, show_likelihood=0.0)
-    snapshot = Snapshot(document, uncut, invoked=not unasked, library=library, related=related)
+    snapshot = Snapshot(document, uncut, manual=not automatic, library=library, related=related)
     found, committed = written(snapshot, cursor.start, engine)
     if found is None:
         return None
     syntax = Syntax.of(document)
-    single, infill = one_line(config, syntax, cursor.start), found.infill
+    single, infill = is_single_line(config, syntax, cursor.start), found.infill
     replaced = document.text[found.start : found.end]
     verdict = judge(cursor.hole, found.shown, replaced, infill.text, infill.finished, single, cursor.fresh)
     return Record(
@@ -80,7 +80,7 @@ def measure(
         confidence=infill.confidence,
         ms=round(infill.ms, 1),
         **asdict(verdict),
-        refused=triggers.refused(syntax, cursor.start, config.in_strings_and_comments),
+        refused=triggers.refusal_reason(syntax, cursor.start, config.in_strings_and_comments),
         offer=None if committed is None else Offer.of(committed),
         behind=document.text[cursor.start :].partition("\n")[0],
         fresh=cursor.fresh,

@@ -29,8 +29,8 @@ from model.data.corpus import CorpusError
 from model.data.step_data import Cuts, Steps
 from model.evaluation import tables
 from model.evaluation.bootstrap import interval, ratio
-from model.training.heldout_middles import CONTEXTS, Cost, batches, costs, report
-from model.training.layout import Batch
+from model.training.batch import Batch
+from model.training.heldout_middles import CONTEXTS, HoleLoss, batches, hole_losses, report
 from model.training.objective import loss_of
 from model.training.recipe import Recipe
 
@@ -77,14 +77,14 @@ def row(name: str, made: dict[str, dict[str, Any]], first: bool) -> list[str]:
 def _middles(given: argparse.Namespace) -> int:
     """Run the command with ``--middles``; return the exit status."""
     made: dict[str, dict[str, Any]] = {}
-    first: list[Cost] | None = None
+    first: list[HoleLoss] | None = None
     try:
         loaded = {model: checkpoint.read_checkpoint(checkpoint.find_model(model)) for model in given.models}
         tokenizer = loaded[given.models[0]].tokenizer
         held = batches(tokenizer, given.contexts, given.corpus)
         for model, found in loaded.items():
             shown = track(held, model, console=Console(stderr=True), transient=True)
-            own = costs(Network.of(found), tokenizer, shown)
+            own = hole_losses(Network.of(found), tokenizer, shown)
             made[model] = report(own, first)
             first = first or own
     except (checkpoint.CheckpointError, CorpusError) as error:

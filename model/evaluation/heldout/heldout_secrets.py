@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mercury_lsp.arena.ratings import wilson_interval
-from mercury_lsp.context.secrets import without
+from mercury_lsp.context.secrets import blank_secrets
 from model.data.corpus import CorpusError, iter_documents
 
 MOST = 0.001
 """The largest share of lines that the filters may blank."""
 
 
-def blanked(text: str, strict: bool) -> list[str]:
+def blanked_lines(text: str, strict: bool) -> list[str]:
     """Return the lines of a text that the filter blanks."""
-    kept = without(text, strict).split("\n")
+    kept = blank_secrets(text, strict).split("\n")
     return [one for one, other in zip(text.split("\n"), kept, strict=True) if one != other]
 
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     total, held = sum(text.count("\n") + 1 for text in texts), True
     for name, strict in (("for context", False), ("for what leaves the machine", True)):
-        found = [line for text in texts for line in blanked(text, strict)]
+        found = [line for text in texts for line in blanked_lines(text, strict)]
         low, high = wilson_interval(len(found), total)
         print(
             f"{name}: {len(found):,} of {total:,} lines of {len(texts):,} files are blanked, "

@@ -1,6 +1,6 @@
 """Records the model's text at a place and its fitting parts, so that a server's suggestion can be replayed.
 
-`cutoff.worth_showing` chooses the part to show, for any threshold and calibration.
+`cutoff.choose_cut` chooses the part to show, for any threshold and calibration.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.fitting.cutoff import worth_showing
-from mercury_lsp.completion.pipeline import Job, Kept, complete
+from mercury_lsp.completion.committed import CommittedText, likelihood
+from mercury_lsp.completion.fitting.cutoff import choose_cut
+from mercury_lsp.completion.pipeline import Job, PipelineCache, complete
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.engine.api import Engine, Infill, ScoredToken
-from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated
+from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated_probability
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class Offer:
     fits: tuple[Fit, ...]
 
     @classmethod
-    def of(cls, committed: Committed) -> Offer:
+    def of(cls, committed: CommittedText) -> Offer:
         """Create an offer from the model's text, with each line ending as one character."""
         infill, eol = committed.infill, committed.snapshot.document.eol
         ends = [i for i, character in enumerate(infill.text) if character == "\n" and infill.text[:i].strip()]
-        found = [(end, committed.fitting(infill.until(end))) for end in (*ends, len(infill.text))]
+        found = [(end, committed.fit(infill.cut_at(end))) for end in (*ends, len(infill.text))]
         fits = [
             Fit(end, fit.shown.replace(eol, "\n"), fit.end - fit.start)
             for end, fit in found
@@ -80,18 +80,19 @@ class Offer:
         infill = self._infill()
         if calibration != IDENTITY:
             scored = (
-                ScoredToken(own.end, math.log(calibrated(own.logp, calibration))) for own in infill.scored
+                ScoredToken(own.end, math.log(calibrated_probability(own.logp, calibration)))
+                for own in infill.scored
             )
             infill = replace(infill, scored=tuple(scored))
 
         def fitting(part: Infill) -> Completion | None:
             return next((self._completion(fit) for fit in self.fits if fit.end == len(part.text)), None)
 
-        part = worth_showing(infill, self._completion(whole), fitting, least)
+        part = choose_cut(infill, self._completion(whole), fitting, least)
         return None if part is None else Fit(len(part.infill.text), part.shown or "", part.end)
 
     def _completion(self, fit: Fit) -> Completion:
-        return Completion(self.text, fit.shown, 0, fit.replaced, self._infill().until(fit.end))
+        return Completion(self.text, fit.shown, 0, fit.replaced, self._infill().cut_at(fit.end))
 
     def _infill(self) -> Infill:
         pieces = tuple(ScoredToken(*piece) for piece in self.scored)
@@ -100,14 +101,14 @@ class Offer:
 
 
 def written(
-    snapshot: Snapshot, offset: int, engine: Engine, kept: Kept | None = None
-) -> tuple[Completion | None, Committed | None]:
+    snapshot: Snapshot, offset: int, engine: Engine, kept: PipelineCache | None = None
+) -> tuple[Completion | None, CommittedText | None]:
     """Return a completion, and the model's committed text, None if the model was not asked. There is no deadline."""
-    told: list[Committed] = []
+    told: list[CommittedText] = []
 
-    def judge(committed: Committed) -> Completion:
+    def judge(committed: CommittedText) -> Completion:
         told.append(committed)
-        return committed.judged()
+        return committed.judge()
 
-    found = complete(snapshot, offset, engine, Job(kept=kept, judge=judge, patience=math.inf))
+    found = complete(snapshot, offset, engine, Job(cache=kept, judge=judge, search_seconds=math.inf))
     return found, told[0] if told else None

@@ -44,7 +44,7 @@ from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import for_document
 from model.data.corpus import CorpusError, Source, iter_documents
 from model.evaluation.heldout.heldout import setting_value
-from model.evaluation.heldout.soundness import repeats, repeats_left, worsened
+from model.evaluation.heldout.soundness import adds_syntax_errors, repeats, repeats_left
 from model.evaluation.typing.workspace import Contender, suggestion
 
 USUAL_DEADLINE_MS = 250
@@ -143,7 +143,7 @@ async def ask(
                 shown=ghost.text,
                 ms=round(ghost.ms, 1),
                 late=ghost.ms > LATE * times * deadline_ms,
-                worse=bool(ghost.text) and worsened(document, ghost.start, ghost.end, ghost.text),
+                worse=bool(ghost.text) and adds_syntax_errors(document, ghost.start, ghost.end, ghost.text),
                 again_left=found is not None and repeats_left(document, offset, found.text),
                 again_below=bool(ghost.text) and repeats(document, ghost.start, ghost.end, ghost.text),
             )

@@ -71,7 +71,7 @@ class Record:
         """The likelihood, as the server computes it."""
         return likelihood(self.confidence, self.tokens)
 
-    def unasked(self, least: float) -> Record | None:
+    def automatic(self, least: float) -> Record | None:
         """Return the record with the part that a server shows automatically; None if it shows nothing.
 
         least: the server's `show_likelihood`. A part that is right as far as it goes counts as a right first line, and

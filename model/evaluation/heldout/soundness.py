@@ -19,10 +19,10 @@ LEAST = 2
 LEAST_LEFT = 10
 
 
-def worsened(document: Document, start: int, end: int, shown: str) -> bool:
+def adds_syntax_errors(document: Document, start: int, end: int, shown: str) -> bool:
     """Return whether replacing the text from ``start`` to ``end`` by ``shown`` adds syntax errors to a document."""
     after = document.replace(start, end, shown, document.version)
-    return Syntax.of(after).errors() > Syntax.of(document).errors()
+    return Syntax.of(after).error_count() > Syntax.of(document).error_count()
 
 
 def repeats(document: Document, start: int, end: int, shown: str) -> bool:

@@ -57,7 +57,7 @@ def errors(file: Path, text: str) -> int:
     """Count the syntax errors of a text by tree-sitter."""
     if for_document("", file.name) is None:
         sys.exit(f"{file}: its language has no grammar here.")
-    return Syntax.of(Document("", file.name, "", 0, text)).errors()
+    return Syntax.of(Document("", file.name, "", 0, text)).error_count()
 
 
 def main() -> None:

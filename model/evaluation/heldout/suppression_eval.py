@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mercury_lsp.completion.committed import Committed, likelihood
-from mercury_lsp.completion.fitting.cutoff import cuts
+from mercury_lsp.completion.committed import CommittedText, likelihood
+from mercury_lsp.completion.fitting.cutoff import rank_cuts
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config, parse_settings
 from mercury_lsp.context.retrieval.index import Library
@@ -40,23 +40,23 @@ from model.data.package_index import PackageIndex
 from model.evaluation.bootstrap import interval, ratio
 from model.evaluation.heldout.cursors import LANGUAGES, Cursor, draw
 from model.evaluation.heldout.offers import written
-from model.evaluation.heldout.soundness import repeats, worsened
+from model.evaluation.heldout.soundness import adds_syntax_errors, repeats
 from model.evaluation.heldout.verdict import right_so_far
 
 TYPING = "rest,next"
 SHIPPED = "as shipped"
 UNPROCESSED = "without post-processing"
-UNRULED = "without rules of when to speak"
+WITHOUT_TRIGGER_RULES = "without rules of when to speak"
 VARIANTS: Mapping[str, Mapping[str, object]] = {
     SHIPPED: {},
-    UNRULED: {},
+    WITHOUT_TRIGGER_RULES: {},
     "without suppression of the unlikely": {"show_likelihood": 0.0},
     "without related text": {"project_files": "none"},
 }
 """The settings of each variant.
 
-Two variants are not made by settings: `UNPROCESSED` is judged together with `SHIPPED`; `UNRULED` makes a manual
-request, but shows only as much as an automatic request would.
+Two variants are not made by settings: `UNPROCESSED` is judged together with `SHIPPED`;
+`WITHOUT_TRIGGER_RULES` makes a manual request, but shows only as much as an automatic request would.
 """
 
 
@@ -102,23 +102,23 @@ def outcomes(
     """Yield the outcome of each variant at a place; for `SHIPPED`, also without post-processing."""
     document = cursor.document()
     for name, config in variants.items():
-        snapshot = Snapshot(document, config, invoked=name == UNRULED, library=library)
+        snapshot = Snapshot(document, config, manual=name == WITHOUT_TRIGGER_RULES, library=library)
         found, committed = written(snapshot, cursor.start, engine)
         if found is None:
             continue
-        if name == UNRULED and committed is not None:
-            found = committed.unasked()
+        if name == WITHOUT_TRIGGER_RULES and committed is not None:
+            found = committed.judge_as_automatic()
         yield _outcome(cursor, document, name, found, found.shown, found.end)
         if name == SHIPPED:
             said = None if committed is None else _unprocessed(committed, config.show_likelihood)
             yield _outcome(cursor, document, UNPROCESSED, found, said, cursor.start)
 
 
-def _unprocessed(committed: Committed, least: float) -> str | None:
+def _unprocessed(committed: CommittedText, least: float) -> str | None:
     """Return the part of the model's text with the highest expected gain, whether it fits or not; None if empty."""
     text = committed.text
     if least:
-        text = next((text[: cut.end] for cut in cuts(text, committed.infill.scored, least)), "")
+        text = next((text[: cut.end] for cut in rank_cuts(text, committed.infill.scored, least)), "")
     return text if text.strip() else None
 
 
@@ -130,7 +130,7 @@ def _outcome(
     if shown is not None:
         replaced = document.text[start:end]
         right = right_so_far(cursor.hole, shown, replaced)
-        worse = worsened(document, start, end, shown)
+        worse = adds_syntax_errors(document, start, end, shown)
         again = repeats(document, start, end, shown) and not repeats(document, start, start, cursor.hole)
     return Outcome(
         variant=variant,

@@ -44,13 +44,13 @@ def judge(
     only whitespace before the cursor, so that indentation costs no keys.
     """
     truth, found = _lines(hole + replaced), _lines(shown or "")
-    right = _agreeing(truth, found)
+    right = _common_length(truth, found)
     keys = _keys(hole, fresh)
     spared = max(0, _keys("".join(truth[:right]), fresh) - right)
     words = 0
     if right < min(len(truth), len(found)):
         ours, theirs = (WORD.findall(lines[right]) for lines in (truth, found))
-        same = _agreeing(ours, theirs)
+        same = _common_length(ours, theirs)
         words = _keys("".join(ours[:same]), fresh and right == 0) - same
     return Verdict(
         exact=shown is not None and truth == found,
@@ -68,7 +68,7 @@ def right_so_far(hole: str, shown: str, replaced: str) -> bool:
     A text that ends within a word of the author is not right.
     """
     truth, found = _lines(hole + replaced), _lines(shown)
-    return _agreeing(truth, found) > 0 or _begins(truth, found)
+    return _common_length(truth, found) > 0 or _begins(truth, found)
 
 
 def spared_so_far(hole: str, shown: str, replaced: str, fresh: bool) -> int:
@@ -91,7 +91,7 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in _LINE.findall(text)]
 
 
-def _agreeing(one: list[str], other: list[str]) -> int:
+def _common_length(one: list[str], other: list[str]) -> int:
     """Count the equal items at the beginning of two lists."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from mercury_lsp.config import Config
 from mercury_lsp.context import prompt
-from mercury_lsp.engine.api import ALONE, UNDECIDED, Infill, Progress, Run, Sampling
+from mercury_lsp.engine.api import DEFAULT_RUN, UNDECIDED, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation.suites import functions
 from model.evaluation.suites.execute import Outcome, run_all
@@ -41,7 +41,7 @@ class LocalEngine(Protocol):
     def prefill(self, prompt: Prompt) -> int:
         """Read a prompt into the KV cache."""
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         """Fill in the middle."""
 
 
@@ -124,7 +124,7 @@ def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Inf
 
     def over(committed: str) -> bool:
         whole = text + committed
-        return functions.end(language, beginning, whole) is not None or functions.looping(whole)
+        return functions.end(language, beginning, whole) is not None or functions.is_looping(whole)
 
     for _ in range(sampling.max_tokens):
         left = sampling.max_tokens - engine.count(text)
@@ -165,7 +165,7 @@ def write(engine: LocalEngine, task: Task, sampling: Sampling, path: str) -> Inf
         prompt_tokens=0,
         # Unknown, since a part of the text is cut off.
         confidence=0.0,
-        finished=ended or (language == "python" and not functions.looping(text) and left > 0),
+        finished=ended or (language == "python" and not functions.is_looping(text) and left > 0),
     )
 
 

@@ -32,7 +32,7 @@ from mercury_lsp.engine.local_engine import LocalEngine
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation import tables
 from model.evaluation.bootstrap import interval
-from model.evaluation.compare import CompareError, Line, paired, read
+from model.evaluation.compare import CompareError, Line, compare_pairs, read
 from model.evaluation.reports import details
 from model.evaluation.suites.answers import Answer, judge, prompt_of
 from model.evaluation.suites.lengths import RULES, SIZE, Lengths
@@ -148,7 +148,7 @@ def points(lines: Sequence[Line]) -> list[dict[str, Any]]:
         }
         if others := {line["task_id"]: line for line in found.get((model, REFERENCE), ())}:
             pairs = [(line, others[line["task_id"]]) for line in own if line["task_id"] in others]
-            point["against_one_token"] = paired(pairs)["pass_at_1"] if pairs else None
+            point["against_one_token"] = compare_pairs(pairs)["pass_at_1"] if pairs else None
         made.append(point)
     return made
 

@@ -254,7 +254,7 @@ def _tell(
     answer: dict[str, Any],
     title: str,
     headings: Sequence[str],
-    rows: tables.TokenLayout,
+    rows: tables.Rows,
     caption: str,
 ) -> None:
     text = tables.markdown(title, headings, rows, caption)

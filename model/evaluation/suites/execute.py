@@ -27,7 +27,7 @@ CONFINE = Path(__file__).with_name("confine.py")
 # None of our folders on the path, no installed packages, no bytecode.
 ISOLATED = ("-P", "-s", "-S", "-B")
 # Bytes of a failing command's output that are searched for the reason.
-SAID = 1 << 16
+OUTPUT_BYTES = 1 << 16
 # The best first: a line that begins with the name of an error, a line that mentions an error, any line.
 _REASONS = (
     re.compile(rb"^\w*(?:Error|Exception)\b.*", re.MULTILINE),
@@ -136,7 +136,7 @@ def _step(step: Step, path: str, limits: Limits, folder: str) -> str:
         if status == 0:
             return ""
         said.seek(0)
-        written = said.read(SAID)
+        written = said.read(OUTPUT_BYTES)
     found = next(filter(None, (reason.search(written) for reason in _REASONS)), None)
     reason = found.group().decode("utf-8", "replace").strip()[:300] if found else ""
     if status < 0:

@@ -56,7 +56,7 @@ def closing(language: str, beginning: str) -> str:
     return "" if language == "python" else "\n}" * _around(language, beginning)
 
 
-def looping(text: str, times: int = 5) -> bool:
+def is_looping(text: str, times: int = 5) -> bool:
     """Return whether a text ends with ``times`` repetitions of the same lines; such a function would never end."""
     for period in range(1, len(text) // times + 1):
         unit = text[-period:]

@@ -62,13 +62,13 @@ class Lengths:
         # Tokens that would end the line before the chosen end.
         ends = {self._tokenizer.specials.eot, *engine.tokenizer.newlines()}
         self._inner = sorted(ends)
-        self._passes = engine.passes
+        self._passes = engine.cached_model
 
     def prefill(self, prompt: Prompt) -> int:
         """Read a prompt into the KV cache, as `LocalEngine.prefill`; return the number of tokens read."""
         ids = encode_prompt(prompt, self._tokenizer)
         kept = self._passes.reuse(ids)
-        self._passes.read(ids[kept:], never_cancelled)
+        self._passes.extend(ids[kept:], never_cancelled)
         return len(ids) - kept
 
     def infill(self, prompt: Prompt, rule: str, length: int = 0) -> Infill:
@@ -76,7 +76,9 @@ class Lengths:
         began = time.perf_counter()
         ids = encode_prompt(prompt, self._tokenizer)
         cached = self._passes.reuse(ids[:-1])
-        foretold = self._passes.scores(self._passes.read(ids[cached:], never_cancelled)).copy()  # (1, V)
+        first_scores = self._passes.scores(
+            self._passes.extend(ids[cached:], never_cancelled)
+        ).copy()  # (1, V)
         prefilled = time.perf_counter()
         lengths: Sequence[int] = range(1, SIZE)
         if rule == "oracle":
@@ -89,11 +91,11 @@ class Lengths:
             passes += 1
         passes += self._denoise(candidates)
         if rule in ("ranked", "revised"):
-            best = self._best(candidates, foretold)
+            best = self._best(candidates, first_scores)
             passes += 1
-            if rule == "revised" and (again := self._masked_anew(best)):
+            if rule == "revised" and (again := self._mask_doubtful(best)):
                 passes += self._denoise([again]) + 1
-                best = self._best([best, again], foretold)
+                best = self._best([best, again], first_scores)
         else:
             best = candidates[0]
         done = time.perf_counter()
@@ -144,8 +146,11 @@ class Lengths:
                     candidate.tokens[undecided[j]] = tokens[j]
         return passes
 
-    def _best(self, candidates: Sequence[Candidate], foretold: NDArray[np.float32]) -> Candidate:
-        """Score all candidates in one causal pass; return the likeliest. foretold: the prompt's last row (1, V)."""
+    def _best(self, candidates: Sequence[Candidate], first_scores: NDArray[np.float32]) -> Candidate:
+        """Score all candidates in one causal pass; return the likeliest.
+
+        first_scores: (1, V), of the prompt's last row.
+        """
         first, eot = len(self._passes.ids), self._tokenizer.specials.eot
         branches = []
         for number, candidate in enumerate(candidates, 1):
@@ -156,16 +161,16 @@ class Lengths:
         at = 0
         for candidate in candidates:
             scores = self._passes.scores(hidden[at : at + len(candidate.ids)])
-            scores = np.concatenate((foretold, scores))  # (L + 1, V)
+            scores = np.concatenate((first_scores, scores))  # (L + 1, V)
             candidate.logp = scores[np.arange(len(scores)), [*candidate.ids, eot]]
             at += len(candidate.ids)
-        return max(candidates, key=self._worth)
+        return max(candidates, key=self._score)
 
-    def _worth(self, candidate: Candidate) -> float:
+    def _score(self, candidate: Candidate) -> float:
         assert candidate.logp is not None
         return float(candidate.logp.sum()) / math.pow(len(candidate.logp), self._calibration)
 
-    def _masked_anew(self, best: Candidate) -> Candidate | None:
+    def _mask_doubtful(self, best: Candidate) -> Candidate | None:
         """Return the candidate with its doubtful tokens masked; None if all or none of its tokens are doubtful."""
         assert best.logp is not None
         likely = np.exp(best.logp[:-1]) >= self._doubtful

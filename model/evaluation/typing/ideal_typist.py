@@ -29,7 +29,7 @@ _WORD_PART = re.compile(r"\w*")
 
 Verdict = Literal["", "right", "begins", "wrong"]
 """Nothing is shown; the suggestion is wholly right; its first words are right; its first word is wrong."""
-Deed = Literal["typed", "whole", "words"]
+Action = Literal["typed", "whole", "words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class LineState:
     """The state of the line: `left` is the text before the cursor, `closers` are the editor's closers after it."""
 
     left: str = ""
@@ -98,7 +98,7 @@ class Key:
     fresh: bool
     held: bool | None
     word: bool | None
-    did: Deed
+    did: Action
     keys: int
 
 
@@ -112,31 +112,33 @@ class Screen(Protocol):
         """Replace ``replaced`` characters after the cursor by a text, and move the cursor forward."""
 
 
-def press(stand: Stand, key: str, closing: bool = True) -> tuple[Stand, int, str]:
+def press(state: LineState, key: str, closing: bool = True) -> tuple[LineState, int, str]:
     """Type a key; return the new state, the number of replaced characters after the cursor, and the inserted text."""
-    if stand.closers[:1] == key:
-        return Stand(stand.left + key, stand.closers[1:]), 1, key
-    closer = _closer(stand, key) if closing else ""
-    return Stand(stand.left + key, closer + stand.closers), 0, key + closer
+    if state.closers[:1] == key:
+        return LineState(state.left + key, state.closers[1:]), 1, key
+    closer = _closer(state, key) if closing else ""
+    return LineState(state.left + key, closer + state.closers), 0, key + closer
 
 
-def by_hand(stand: Stand, text: str, closing: bool = True) -> Stand:
+def type_manually(state: LineState, text: str, closing: bool = True) -> LineState:
     """Return the state after a text has been typed key by key."""
     for key in text:
-        stand = press(stand, key, closing)[0]
-    return stand
+        state = press(state, key, closing)[0]
+    return state
 
 
-def judge(line: Line, stand: Stand, suggestion: Suggestion | None, closing: bool = True) -> Judgement:
+def judge(line: Line, state: LineState, suggestion: Suggestion | None, closing: bool = True) -> Judgement:
     """Judge a suggestion in the current state of the line.
 
     A wholly right suggestion must leave no closer after the cursor that typing would not leave there as well.
     """
     if suggestion is None:
         return Judgement("")
-    rest, text = line.text[len(stand.left) :], suggestion.text
-    stays = stand.closers[suggestion.replaced :]
-    if (rest + line.following).startswith(text) and _within(stays, by_hand(stand, text, closing).closers):
+    rest, text = line.text[len(state.left) :], suggestion.text
+    stays = state.closers[suggestion.replaced :]
+    if (rest + line.following).startswith(text) and _within(
+        stays, type_manually(state, text, closing).closers
+    ):
         return Judgement("right")
     words = []
     for ours, theirs in zip(WORD.findall(text), WORD.findall(rest), strict=False):
@@ -149,18 +151,18 @@ def judge(line: Line, stand: Stand, suggestion: Suggestion | None, closing: bool
 async def type_line(screen: Screen, line: Line, closing: bool = True) -> list[Key]:
     """Type a line, with a request before each key; return the keys. The editor has inserted the indentation already."""
     keys: list[Key] = []
-    stand = Stand()
+    state = LineState()
     # The texts that may be shown now if the suggestion before still holds.
     expected: tuple[str, ...] = ()
     agreed = False
-    while len(stand.left) < len(line.text):
+    while len(state.left) < len(line.text):
         answer = await screen.ask()
         found = answer.suggestion
-        judgment = judge(line, stand, found, closing)
-        shown = None if found is None else found.text + stand.closers[found.replaced :]
+        judgment = judge(line, state, found, closing)
+        shown = None if found is None else found.text + state.closers[found.replaced :]
         held = shown in expected
-        before = stand
-        did, pressed, stand = _act(screen, line, stand, found, judgment, closing)
+        before = state
+        did, pressed, state = _act(screen, line, state, found, judgment, closing)
         keys.append(
             Key(
                 at=len(before.left),
@@ -175,7 +177,7 @@ async def type_line(screen: Screen, line: Line, closing: bool = True) -> list[Ke
                 keys=pressed,
             )
         )
-        expected = _expected(before, stand, found) if did != "whole" else ()
+        expected = _expected(before, state, found) if did != "whole" else ()
         agreed = did == "typed" and expected != ()
     return keys
 
@@ -183,27 +185,27 @@ async def type_line(screen: Screen, line: Line, closing: bool = True) -> list[Ke
 def _act(
     screen: Screen,
     line: Line,
-    stand: Stand,
+    state: LineState,
     found: Suggestion | None,
     judgment: Judgement,
     closing: bool,
-) -> tuple[Deed, int, Stand]:
+) -> tuple[Action, int, LineState]:
     """Accept the suggestion or type a key; return the action, the number of keys, and the new state."""
     if found is not None and judgment.verdict == "right" and len(found.text) > 1:
         screen.edit(found.replaced, found.text, len(found.text))
-        return "whole", 1, Stand(stand.left + found.text, stand.closers[found.replaced :])
+        return "whole", 1, LineState(state.left + found.text, state.closers[found.replaced :])
     if judgment.worth:
         for word in judgment.words:
-            after = by_hand(stand, word, closing=False)
-            screen.edit(len(stand.closers) - len(after.closers), word, len(word))
-            stand = after
-        return "words", len(judgment.words), stand
-    after, replaced, text = press(stand, line.text[len(stand.left)], closing)
+            after = type_manually(state, word, closing=False)
+            screen.edit(len(state.closers) - len(after.closers), word, len(word))
+            state = after
+        return "words", len(judgment.words), state
+    after, replaced, text = press(state, line.text[len(state.left)], closing)
     screen.edit(replaced, text, 1)
     return "typed", 1, after
 
 
-def _expected(before: Stand, after: Stand, found: Suggestion | None) -> tuple[str, ...]:
+def _expected(before: LineState, after: LineState, found: Suggestion | None) -> tuple[str, ...]:
     """Return the possible texts after the cursor if the rest of a partly entered suggestion is still shown.
 
     They are with or without the closers that the editor has added since, as the suggestion may contain its own.
@@ -227,21 +229,21 @@ def completes_word(rest: str, found: Suggestion | None) -> bool:
     return found is not None and word_part(found.text) == word_part(rest)
 
 
-def _completes(line: Line, stand: Stand, found: Suggestion | None) -> bool | None:
+def _completes(line: Line, state: LineState, found: Suggestion | None) -> bool | None:
     """Return whether a suggestion completes the word at the cursor; None if the cursor is not within a word."""
-    rest = line.text[len(stand.left) :]
-    if not word_part(rest) or not _OPEN_WORD.search(stand.left):
+    rest = line.text[len(state.left) :]
+    if not word_part(rest) or not _OPEN_WORD.search(state.left):
         return None
     return completes_word(rest, found)
 
 
-def _closer(stand: Stand, key: str) -> str:
+def _closer(state: LineState, key: str) -> str:
     """Return the closer that the editor inserts after a typed key; "" for none."""
-    if stand.closers and stand.closers[0] not in _CLOSING_BRACKETS:
+    if state.closers and state.closers[0] not in _CLOSING_BRACKETS:
         return ""
     if key in PAIRS:
         return PAIRS[key]
-    if key in QUOTES and not re.search(r"[\w\\\"']\Z", stand.left) and not _in_string(stand.left):
+    if key in QUOTES and not re.search(r"[\w\\\"']\Z", state.left) and not _in_string(state.left):
         return key
     return ""
 

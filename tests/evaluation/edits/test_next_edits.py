@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mercury_lsp.edits.history import Edit
-from mercury_lsp.edits.judge import gain, judged
+from mercury_lsp.edits.judge import gain, pick_candidate
 from mercury_lsp.edits.search import Candidate
 from mercury_lsp.engine.likelihood import log_likelihoods
 from mercury_lsp.engine.load import load_local_engine
@@ -21,7 +21,7 @@ from mercury_lsp.engine.tokenizer import Prompt
 from mercury_lsp.syntax.document import Document
 from model.evaluation.edits import __main__ as command
 from model.evaluation.edits import changes
-from model.evaluation.edits.changes import Pair, applied, change, steps
+from model.evaluation.edits.changes import Pair, apply_steps, change, steps
 from model.evaluation.edits.figures import figures
 from model.evaluation.edits.replay import alone, replay
 
@@ -38,7 +38,7 @@ def test_steps_turn_the_old_text_into_the_new_one() -> None:
     assert [(step.before.strip(), step.after.strip()) for step in made] == [
         ("count", "total"), ("count", "total"), ("1", "2"), ("count", "total"),
     ]  # fmt: skip
-    assert applied(OLD, made) == NEW
+    assert apply_steps(OLD, made) == NEW
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_steps_turn_the_old_text_into_the_new_one() -> None:
     [("a\n", "a\nb\n"), ("a\nb\nc\n", "c\n"), ("f(a)\n", "f(a, b)\n"), ("", "a")],
 )
 def test_steps_of_insertions_and_deletions_give_the_new_text(old: str, new: str) -> None:
-    assert applied(old, steps(old, new)) == new
+    assert apply_steps(old, steps(old, new)) == new
 
 
 def test_equal_edits_have_the_same_key() -> None:
@@ -124,9 +124,9 @@ def test_the_judge_decides_only_on_kinds_that_need_it(engine: LocalEngine) -> No
     document = Document("", "a.py", "python", 1, "a = 1\nb = f(x)\nc = 3\n")
     rename = Candidate(10, 11, "g", "rename", 2, "f -> g")
     sure = Candidate(10, 11, "g", "parameter", 1, "f -> g")
-    assert judged(document, [rename, sure], (), None) == sure
-    assert judged(document, [rename], (), engine, least={"rename": -1e9}) == rename
-    assert judged(document, [rename], (), engine, least={"rename": 1e9}) is None
+    assert pick_candidate(document, [rename, sure], (), None) == sure
+    assert pick_candidate(document, [rename], (), engine, min_gains={"rename": -1e9}) == rename
+    assert pick_candidate(document, [rename], (), engine, min_gains={"rename": 1e9}) is None
 
 
 def archive(folder: Path, version: str, text: str) -> None:

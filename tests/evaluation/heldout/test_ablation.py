@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.models.tiny_corpus import write_corpus
 
-from mercury_lsp.completion.pipeline import question
+from mercury_lsp.completion.pipeline import build_prompt
 from mercury_lsp.completion.types import Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.ranking import Related
@@ -82,13 +82,13 @@ def test_variants_differ_only_in_their_sources() -> None:
 def test_the_cost_of_a_text_is_the_sum_of_the_costs_of_its_tokens(tiny_model: Path) -> None:
     engine = load_local_engine(str(tiny_model), "cpu", 1)
     document = Document("file:///a.py", "a.py", "python", 1, USES)
-    prompt = question(Snapshot(document, Config()), len(USES) - 1, engine)
-    ids, passes = list(encode_prompt(prompt, engine.tokenizer)), engine.passes
+    prompt = build_prompt(Snapshot(document, Config()), len(USES) - 1, engine)
+    ids, passes = list(encode_prompt(prompt, engine.tokenizer)), engine.cached_model
     hole = [*engine.tokenizer.encode("print(area_2(1, 2))"), engine.tokenizer.specials.eot]
     expected = 0.0
     for i, token in enumerate(hole):
         whole = [*ids, *hole[:i]]
-        row = passes.read(whole[passes.reuse(whole[:-1]) :], never_cancelled)
+        row = passes.extend(whole[passes.reuse(whole[:-1]) :], never_cancelled)
         expected -= float(passes.scores(row)[0, token])
     nats, tokens = cost_of(engine, prompt, "print(area_2(1, 2))")
     assert tokens == len(hole) > 5

@@ -16,24 +16,24 @@ from model.evaluation.calibration.calibrate import (
     FITTED,
     accounts,
     choose,
-    cutting,
     halves,
     main,
     markdown,
     report,
+    server_rule,
     share,
 )
 from model.evaluation.calibration.calibration import (
     agrees,
     beginnings,
+    calibrated_outcomes,
     error,
     fit,
     reliability,
-    token_surety,
     tokens,
 )
 from model.evaluation.calibration.keystrokes import Keystrokes, Request, read, replay, write
-from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated
+from model.evaluation.calibration.odds import IDENTITY, Calibration, calibrated_probability
 from model.evaluation.heldout.offers import Fit, Offer
 
 WORDS = ["compute", "values", "canvas", "height", "return"]
@@ -46,7 +46,7 @@ def line(number: int, random: Random, calibration: Calibration, package: str = "
     said, scored, right = "", [], True
     for i, word in enumerate(text.split()):
         logp = math.log(random.uniform(0.02, 0.98))
-        right = right and random.random() < calibrated(logp, calibration)
+        right = right and random.random() < calibrated_probability(logp, calibration)
         said += (" " if i else "") + (word if right else "xyzzy")
         scored.append((len(said), logp))
     offer = Offer(
@@ -64,7 +64,8 @@ def test_a_calibration_decides_what_is_shown() -> None:
 
     assert shown(0.2, (2.0, 1.0)) and not shown(0.2, IDENTITY)
     assert shown(0.5, IDENTITY) and not shown(0.5, (-2.0, 1.0))
-    assert 0 < calibrated(-1e9, IDENTITY) < calibrated(-1.0, IDENTITY) < calibrated(0.0, IDENTITY) < 1
+    low, middle, high = (calibrated_probability(logp, IDENTITY) for logp in (-1e9, -1.0, 0.0))
+    assert 0 < low < middle < high < 1
 
 
 def lines(count: int, calibration: Calibration = IDENTITY, seed: int = 0) -> list[Keystrokes]:
@@ -77,10 +78,10 @@ def test_a_known_calibration_is_recovered() -> None:
         seen = tokens(lines(4000, known))
         offset, slope = fit(seen)
         assert offset == pytest.approx(known[0], abs=0.12) and slope == pytest.approx(known[1], abs=0.12)
-        fitted = error(reliability(token_surety(seen, (offset, slope))))
+        fitted = error(reliability(calibrated_outcomes(seen, (offset, slope))))
         assert fitted < 0.02
         if known != IDENTITY:
-            assert error(reliability(token_surety(seen, IDENTITY))) > 2 * fitted
+            assert error(reliability(calibrated_outcomes(seen, IDENTITY))) > 2 * fitted
 
 
 def test_one_sided_outcomes_have_a_finite_fit() -> None:
@@ -120,7 +121,7 @@ def test_the_threshold_saves_most_keys_within_the_bound(
     made = lines(80)
 
     def told(least: float) -> tuple[float, float]:
-        own = list(accounts(made, cutting(least, IDENTITY)).values())
+        own = list(accounts(made, server_rule(least, IDENTITY)).values())
         return share(own, "wrong_of_shown"), share(own, "keys_spared")
 
     chosen, met = choose(made, IDENTITY, bound)
@@ -137,7 +138,7 @@ def test_the_least_wrong_threshold_is_chosen_if_none_keeps_the_bound(
     made = lines(80, (-3.0, 1.0))
     chosen, met = choose(made, IDENTITY, 0.05)
     wrong = {
-        least: share(accounts(made, cutting(least, IDENTITY)).values(), "wrong_of_shown")
+        least: share(accounts(made, server_rule(least, IDENTITY)).values(), "wrong_of_shown")
         for least in few_thresholds
     }
     assert not met and wrong[chosen] == min(wrong.values()) > 0.05

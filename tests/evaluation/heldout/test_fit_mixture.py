@@ -11,22 +11,22 @@ import pytest
 from support.models.tiny_corpus import write_corpus
 
 from mercury_lsp.engine.decoding.mixture import EXPERTS, FEATURES, STEP_FEATURES, Mixture
-from model.evaluation.calibration.memory_rows import Hole, TokenLayout
+from model.evaluation.calibration.memory_rows import Hole, MixtureRows
 from model.evaluation.calibration.mixture import (
     FOLDS,
-    alone,
     calibration,
+    cross_validate,
     fit,
-    folded,
     importance,
     main,
-    measured,
+    measure,
+    model_nats,
     nats,
 )
 
 
 @pytest.fixture(scope="module")
-def rows() -> TokenLayout:
+def rows() -> MixtureRows:
     """Rows at which the project memory is right if its match is long, and the model half of the time."""
     draw = np.random.default_rng(0)
     n = 1200
@@ -44,29 +44,29 @@ def rows() -> TokenLayout:
     steps = np.zeros((3000, len(STEP_FEATURES) + 1), np.float32)
     steps[:, STEP_FEATURES.index("unanimity")] = share
     steps[:, -1] = draw.random(3000) < share
-    return TokenLayout(features, present, right, np.arange(n) // 10, holes, steps)
+    return MixtureRows(features, present, right, np.arange(n) // 10, holes, steps)
 
 
-def test_the_gate_learns_when_the_project_memory_is_right(rows: TokenLayout) -> None:
+def test_the_gate_learns_when_the_project_memory_is_right(rows: MixtureRows) -> None:
     mixture = fit(rows, end=0)
-    assert nats(mixture, rows).mean() < 0.6 * alone(rows).mean()
+    assert nats(mixture, rows).mean() < 0.6 * model_nats(rows).mean()
     unknown = ~rows.present[:, 1]
-    np.testing.assert_allclose(nats(mixture, rows)[unknown], alone(rows)[unknown], atol=1e-5)
+    np.testing.assert_allclose(nats(mixture, rows)[unknown], model_nats(rows)[unknown], atol=1e-5)
     lost = importance(mixture, rows)
     assert next(iter(lost)) in ("length", "without: project") and lost["length"] > 0.1 > abs(lost["spread"])
 
 
 def test_each_package_is_measured_with_a_fit_on_other_packages(
-    rows: TokenLayout, monkeypatch: pytest.MonkeyPatch
+    rows: MixtureRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[set[str]] = []
 
-    def seen(own: TokenLayout, end: int) -> Mixture:
+    def seen(own: MixtureRows, end: int) -> Mixture:
         fitted.append(set(own.packages.tolist()))
         return fit(own, end)
 
     monkeypatch.setattr("model.evaluation.calibration.mixture.fit", seen)
-    answer = measured(rows, folded(rows, 0))
+    answer = measure(rows, cross_validate(rows, 0))
     assert len(fitted) == FOLDS and all(len(names) == 4 for names in fitted)
     assert set(answer["projects"]) == {f"package{i}" for i in range(6)}
     assert answer["all"]["tokens"] == 1200 and answer["kinds"]["rest"] == answer["all"]
@@ -74,7 +74,7 @@ def test_each_package_is_measured_with_a_fit_on_other_packages(
     assert low <= answer["all"]["difference"] <= high < 0
 
 
-def test_odds_are_calibrated(rows: TokenLayout) -> None:
+def test_odds_are_calibrated(rows: MixtureRows) -> None:
     for line in calibration(fit(rows, 0), rows):
         assert line["odds"] == pytest.approx(line["right"], abs=0.08)
 

@@ -13,8 +13,9 @@ from mercury_lsp.engine.tokenizer import Prompt, Tokenizer
 from model.data.groups import encode_group
 from model.data.spans import Hole
 from model.evaluation.heldout.heldout_loss import figures, main, row
-from model.training.heldout_middles import Cost, _middles, report
-from model.training.layout import CAUSAL, lay_out, packed
+from model.training.batch import pack_contexts
+from model.training.heldout_middles import HoleLoss, _middles, report
+from model.training.layout import CAUSAL, lay_out
 from model.training.save import save
 
 
@@ -96,7 +97,7 @@ def test_the_rows_of_a_middle_predict_its_tokens_and_its_end(tokenizer: Tokenize
     assert group is not None
     context = lay_out(group, tokenizer, 200, CAUSAL, torch.Generator())
     assert context is not None
-    batch = packed([context, context])
+    batch = pack_contexts([context, context])
     rows = _middles(batch, tokenizer.specials.fim_middle)
     texts = [tokenizer.decode(batch.target[0, own].tolist()) for own in rows]
     assert texts == ["b, c", ", c"] * 2
@@ -105,7 +106,7 @@ def test_the_rows_of_a_middle_predict_its_tokens_and_its_end(tokenizer: Tokenize
 
 def test_intervals_are_computed_over_contexts() -> None:
     # One context has a high loss and one a low loss: however many holes they have, they count as two samples.
-    costs = [Cost(context, 4.0 * context, 1, 1) for context in (0, 1) for _ in range(50)]
+    costs = [HoleLoss(context, 4.0 * context, 1, 1) for context in (0, 1) for _ in range(50)]
     made = report(costs)
     assert made["nats"] == 2.0 and made["contexts"] == 2
     assert made["interval"] == [0.0, 4.0]

@@ -9,12 +9,12 @@ from model.evaluation.typing.ideal_typist import (
     Judgement,
     Key,
     Line,
-    Stand,
+    LineState,
     Suggestion,
-    by_hand,
     judge,
     press,
     type_line,
+    type_manually,
 )
 
 
@@ -40,14 +40,14 @@ from model.evaluation.typing.ideal_typist import (
 def test_the_editor_closes_brackets_and_quotes_and_typing_a_closer_steps_over_it(
     typed: str, closers: str
 ) -> None:
-    assert by_hand(Stand(), typed) == Stand(typed, closers)
-    assert by_hand(Stand(), typed, closing=False) == Stand(typed, "")
+    assert type_manually(LineState(), typed) == LineState(typed, closers)
+    assert type_manually(LineState(), typed, closing=False) == LineState(typed, "")
 
 
 def test_a_key_press_returns_its_edit() -> None:
-    assert press(Stand("f"), "(") == (Stand("f(", ")"), 0, "()")
-    assert press(Stand("f(", ")"), ")") == (Stand("f()", ""), 1, ")")
-    assert press(Stand("f(", ")"), "a") == (Stand("f(a", ")"), 0, "a")
+    assert press(LineState("f"), "(") == (LineState("f(", ")"), 0, "()")
+    assert press(LineState("f(", ")"), ")") == (LineState("f()", ""), 1, ")")
+    assert press(LineState("f(", ")"), "a") == (LineState("f(a", ")"), 0, "a")
 
 
 LINE = Line("total = add(first, second)")
@@ -78,7 +78,7 @@ LINE = Line("total = add(first, second)")
 def test_a_suggestion_is_judged_against_the_line(
     left: str, closers: str, text: str, replaced: int, judgment: Judgement | None
 ) -> None:
-    found = judge(LINE, Stand(left, closers), Suggestion(text, replaced))
+    found = judge(LINE, LineState(left, closers), Suggestion(text, replaced))
     if judgment is None:
         assert found.verdict == "begins"
     else:
@@ -87,14 +87,14 @@ def test_a_suggestion_is_judged_against_the_line(
 
 def test_further_lines_are_right_only_if_the_author_wrote_them() -> None:
     line = Line("if ready:", "\n    start()\n    stop()\n")
-    assert judge(line, Stand("if"), Suggestion(" ready:\n    start()")).verdict == "right"
-    assert judge(line, Stand("if"), Suggestion(" ready:\n    stop()")).verdict == "begins"
-    assert judge(line, Stand("if"), None) == Judgement("")
+    assert judge(line, LineState("if"), Suggestion(" ready:\n    start()")).verdict == "right"
+    assert judge(line, LineState("if"), Suggestion(" ready:\n    stop()")).verdict == "begins"
+    assert judge(line, LineState("if"), None) == Judgement("")
 
 
 def test_a_closer_that_the_line_never_reaches_is_not_held_against_a_suggestion() -> None:
     line = Line("call(first, function() {")
-    assert judge(line, Stand("call(", ")"), Suggestion("first, function() {")).verdict == "right"
+    assert judge(line, LineState("call(", ")"), Suggestion("first, function() {")).verdict == "right"
 
 
 class ScriptedScreen:

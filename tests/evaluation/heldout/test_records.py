@@ -79,11 +79,11 @@ def test_records_of_earlier_versions_without_an_offer_are_refused(tmp_path: Path
 
 
 def test_automatic_requests_show_what_the_server_would_show() -> None:
-    whole = RECORD.unasked(0.3)
+    whole = RECORD.automatic(0.3)
     assert whole is not None and (whole.shown, whole.spared, whole.exact) == ("return x", 7, True)
-    assert sure(RECORD, 0.01, 0.9).unasked(0.5) is None
+    assert sure(RECORD, 0.01, 0.9).automatic(0.5) is None
     other = replace(RECORD, hole="return value")
-    doubtful = sure(other, 0.99, 0.01).unasked(0.3)
+    doubtful = sure(other, 0.99, 0.01).automatic(0.3)
     assert doubtful is not None and doubtful.shown == "return"
     assert (doubtful.first_line, doubtful.exact, doubtful.spared, doubtful.spared_by_word) == (
         True,
@@ -91,6 +91,6 @@ def test_automatic_requests_show_what_the_server_would_show() -> None:
         5,
         5,
     )
-    within = sure(replace(RECORD, hole="returned"), 0.99, 0.01).unasked(0.3)
+    within = sure(replace(RECORD, hole="returned"), 0.99, 0.01).automatic(0.3)
     assert within is not None and not within.first_line and within.spared == 0
-    assert replace(RECORD, offer=None).unasked(0.0) is None
+    assert replace(RECORD, offer=None).automatic(0.0) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mercury_lsp.syntax.document import Document
-from model.evaluation.heldout.soundness import repeats, worsened
+from model.evaluation.heldout.soundness import adds_syntax_errors, repeats
 
 
 def place(text: str, language_id: str = "python") -> tuple[Document, int]:
@@ -26,7 +26,7 @@ def place(text: str, language_id: str = "python") -> tuple[Document, int]:
 )
 def test_a_further_syntax_error_makes_a_document_worse(text: str, shown: str, worse: bool) -> None:
     document, offset = place(text)
-    assert worsened(document, offset, offset, shown) == worse
+    assert adds_syntax_errors(document, offset, offset, shown) == worse
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from model.evaluation.heldout import suppression_eval as manners
 from model.evaluation.heldout.suppression_eval import (
     SHIPPED,
     UNPROCESSED,
-    UNRULED,
     VARIANTS,
+    WITHOUT_TRIGGER_RULES,
     Outcome,
     main,
     report,
@@ -51,7 +51,7 @@ def test_a_run_evaluates_each_variant_at_each_place(
     assert answer.keys() == VARIANTS.keys() | {UNPROCESSED}
     assert {row["n"] for row in answer.values()} == {2}
     everything = answer["without suppression of the unlikely"]
-    assert everything["shown"] >= answer[SHIPPED]["shown"] == answer[UNRULED]["shown"]
+    assert everything["shown"] >= answer[SHIPPED]["shown"] == answer[WITHOUT_TRIGGER_RULES]["shown"]
     outcomes = [Outcome(**json.loads(line)) for line in details.read_text(encoding="utf-8").splitlines()]
     assert len(outcomes) == 2 * len(answer) and {one.kind for one in outcomes} == {"rest", "next"}
     for outcome in outcomes:

@@ -19,7 +19,7 @@ from model.evaluation.heldout.records import DetailsError
 from model.evaluation.typing import __main__ as typing
 from model.evaluation.typing import workspace as typing_workspace
 from model.evaluation.typing.__main__ import Plan, Run, main
-from model.evaluation.typing.ideal_typist import Deed, Key, Verdict
+from model.evaluation.typing.ideal_typist import Action, Key, Verdict
 from model.evaluation.typing.records import BegunWord, TypedLine, read_records, record_line
 from model.evaluation.typing.report import report, typing_figures, typing_gain, word_figures, word_gain
 from model.evaluation.typing.workspace import without_lines
@@ -53,7 +53,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any
     return printed
 
 
-def key(at: int, verdict: Verdict = "", did: Deed = "typed", keys: int = 1, **more: Any) -> Key:
+def key(at: int, verdict: Verdict = "", did: Action = "typed", keys: int = 1, **more: Any) -> Key:
     usual: dict[str, Any] = {
         "shown": "x" if verdict else None,
         "replaced": 0,

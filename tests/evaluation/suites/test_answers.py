@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from test_suite import FUNCTION, METHOD
 
-from mercury_lsp.engine.api import ALONE, UNDECIDED, Infill, Progress, Run, Sampling
+from mercury_lsp.engine.api import DEFAULT_RUN, UNDECIDED, Infill, Progress, Run, Sampling
 from mercury_lsp.engine.tokenizer import Prompt
 from model.evaluation.suites.answers import write
 from model.evaluation.suites.suite import Task
@@ -30,7 +30,7 @@ class ScriptedEngine:
     def prefill(self, prompt: Prompt) -> int:
         return 0
 
-    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = ALONE) -> Infill:
+    def infill(self, prompt: Prompt, sampling: Sampling, run: Run = DEFAULT_RUN) -> Infill:
         self.asked.append(prompt.prefix)
         self.limits.append(sampling.max_tokens)
         text = self.completions.pop(0) if self.completions else ""

@@ -21,7 +21,7 @@ PROMPT = Prompt("a.py", "def f(other):\n    total = ", "", "\n    return total\n
 @pytest.fixture
 def engine(tiny_model: Path) -> LocalEngine:
     loaded = checkpoint.read_checkpoint(tiny_model)
-    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.hidden, "cpu"))
+    return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
 
 
 def ids(engine: LocalEngine, text: str) -> list[int]:
@@ -54,7 +54,7 @@ def test_a_batch_of_lengths_gives_the_same_texts_as_each_length_alone(engine: Lo
 
 def test_the_likelihood_is_that_of_a_causal_pass(engine: LocalEngine) -> None:
     found = Lengths(engine).infill(PROMPT, "ranked")
-    passes = engine.passes
+    passes = engine.cached_model
     passes.reuse([])
     prompt = encode_prompt(PROMPT, engine.tokenizer)
     tokens = ids(engine, found.text)
@@ -85,6 +85,6 @@ def test_prefill_does_not_change_the_result(engine: LocalEngine) -> None:
     assert lengths.prefill(PROMPT) == 0
     warm = lengths.infill(PROMPT, "ranked")
     assert warm.cached_tokens == warm.prompt_tokens - 1
-    engine.passes.reuse([])
+    engine.cached_model.reuse([])
     cold = lengths.infill(PROMPT, "ranked")
     assert (cold.cached_tokens, cold.text) == (0, warm.text)

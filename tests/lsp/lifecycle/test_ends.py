@@ -23,7 +23,7 @@ import sys, threading, time
 from mercury_lsp.lsp import process, server
 def busy():
     while True: sum(range(10_000))
-async def stuck(reader, writer, overrides=None, ending=None):
+async def stuck(*_):
     for _ in range(4): threading.Thread(target=busy, daemon=True).start()
     sys.stderr.write("stuck\\n"); sys.stderr.flush()
     while True: time.sleep(0.01)

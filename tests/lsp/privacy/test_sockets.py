@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from mercury_lsp.lsp.listening import MAX_CLIENTS, MAX_STRANGERS
+from mercury_lsp.lsp.listening import MAX_CLIENTS, MAX_PENDING
 
 from ..conftest import COMMAND, INLINE, PATIENCE, Client, frame
 
@@ -168,7 +168,7 @@ def test_garbage_of_a_client_that_was_let_in_ends_its_connection(tcp: Listening)
 
 
 def test_strangers_do_not_keep_clients_out(tcp: Listening) -> None:
-    strangers = [tcp.connect() for _ in range(2 * MAX_STRANGERS)]
+    strangers = [tcp.connect() for _ in range(2 * MAX_PENDING)]
     assert is_open(tcp)
     assert strangers[0].recv(1) == b""  # the first to come had to go
     for stranger in strangers:

@@ -45,7 +45,7 @@ class Scripted:
     def count(self, text: str) -> int:
         return len(text)
 
-    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], least: int = 1) -> int:
+    def prefill(self, prompt: Prompt, cancelled: Callable[[], bool], min_tokens: int = 1) -> int:
         self.read.append(prompt.prefix + prompt.rest)
         return 0
 

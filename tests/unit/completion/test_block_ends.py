@@ -8,7 +8,7 @@ import pytest
 from test_postprocess import text_of
 
 from mercury_lsp.completion.fitting import block_ends
-from mercury_lsp.completion.fitting.insertion import Site
+from mercury_lsp.completion.fitting.insertion import InsertionPoint
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
@@ -71,4 +71,4 @@ def test_no_end_of_real_code_is_cut(language_id: str, code: str) -> None:
         left = "\n".join(lines[: first + 1])
         document = Document("file:///a", "a", language_id, 1, "\n".join([left, *lines[last + 1 :]]))
         text = "".join(f"\n{line}" for line in lines[first + 1 : last + 1])
-        assert block_ends.without_surplus_end(text, Site(Syntax.of(document), len(left))) == text
+        assert block_ends.without_surplus_end(text, InsertionPoint(Syntax.of(document), len(left))) == text

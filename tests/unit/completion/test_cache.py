@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mercury_lsp.completion.cache import Place, draft_hint, lookup
-from mercury_lsp.completion.committed import Committed
+from mercury_lsp.completion.committed import CommittedText
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
@@ -116,7 +116,7 @@ def test_nothing_shown_is_remembered_for_the_very_same_request() -> None:
     assert (
         lookup(remembered, replace(there, document=replace_version(there.document, 7)), place) is completion
     )
-    assert lookup(remembered, replace(there, invoked=True), place) is None
+    assert lookup(remembered, replace(there, manual=True), place) is None
     assert lookup(remembered, snapshot(BEFORE + "x" + AFTER), place + 1) is None
 
 
@@ -126,16 +126,16 @@ def replace_version(document: Document, version: int) -> Document:
 
 def test_who_asks_for_several_is_told_only_by_what_was_made_for_that() -> None:
     (there, place), completion = made("compute(a, b)")
-    asking = replace(there, invoked=True)
+    asking = replace(there, manual=True)
     others = (made("compare(a)")[1], made("total")[1])
-    several = replace(completion, others=others)
+    several = replace(completion, alternatives=others)
     assert lookup([((there, place), completion)], asking, place) is None
     assert lookup([((asking, place), several)], asking, place) == several
     assert lookup([((asking, place), several)], there, place) == completion  # unasked there is one
     typed = snapshot(BEFORE + "comp" + AFTER)
-    found = lookup([((asking, place), several)], replace(typed, invoked=True), place + 4)
+    found = lookup([((asking, place), several)], replace(typed, manual=True), place + 4)
     assert found is not None and found.shown == "ute(a, b)"
-    assert [(other.shown, other.start) for other in found.others] == [("are(a)", place + 4)]
+    assert [(other.shown, other.start) for other in found.alternatives] == [("are(a)", place + 4)]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,10 @@ def test_a_hint_is_what_was_expected_a_little_before() -> None:
 
 def test_of_several_hints_the_one_with_most_to_come_is_taken() -> None:
     there, at = snapshot(BEFORE + "co" + AFTER), len(BEFORE) + 2
-    begun = ((there, at), Committed(there, at, Syntax.of(there.document), True, replace(INFILL, text="mpu")))
+    begun = (
+        (there, at),
+        CommittedText(there, at, Syntax.of(there.document), True, replace(INFILL, text="mpu")),
+    )
     whole, other = made("compute(a, b)"), made("convert(a, b) + 1")
     text = BEFORE + "comp" + AFTER
     assert draft_hint([begun, other, whole], snapshot(text), len(BEFORE) + 4) == Hint("compute(a, b)", "comp")

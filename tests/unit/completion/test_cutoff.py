@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from mercury_lsp.completion.fitting.cutoff import READING_KEYS, TYPICAL_KEYS, cuts, worth_showing
+from mercury_lsp.completion.fitting.cutoff import READING_KEYS, TYPICAL_KEYS, choose_cut, rank_cuts
 from mercury_lsp.completion.types import Completion
 from mercury_lsp.engine.api import Infill, ScoredToken
 
@@ -23,29 +23,29 @@ def pieces(text: str, *probabilities: float) -> tuple[ScoredToken, ...]:
 
 def test_what_is_sure_is_shown_whole() -> None:
     text = "foo|(bar|)"
-    assert cuts("foo(bar)", pieces(text, 0.99, 0.99, 0.99), 0.25)[0].end == 8
+    assert rank_cuts("foo(bar)", pieces(text, 0.99, 0.99, 0.99), 0.25)[0].end == 8
 
 
 def test_a_doubtful_end_is_cut_off_and_nothing_is_shown_where_the_first_word_is() -> None:
     words = "return| x|, y"
-    assert cuts("return x, y", pieces(words, 0.9, 0.1, 0.1), 0.25)[0].end == 6
-    assert cuts("return x, y", pieces(words, 0.05, 0.9, 0.9), 0.25) == []
+    assert rank_cuts("return x, y", pieces(words, 0.9, 0.1, 0.1), 0.25)[0].end == 6
+    assert rank_cuts("return x, y", pieces(words, 0.05, 0.9, 0.9), 0.25) == []
 
 
 def test_without_probabilities_all_is_shown() -> None:
-    assert [cut.end for cut in cuts("foo(bar)", (), 0.9)] == [8]
+    assert [cut.end for cut in rank_cuts("foo(bar)", (), 0.9)] == [8]
 
 
 def test_a_word_of_the_typical_length_breaks_even_at_the_option() -> None:
     word = "x" * int(TYPICAL_KEYS + 1)
     for least in (0.1, 0.25, 0.5, 0.9):
-        assert cuts(word, pieces(word, least * 1.02), least)
-        assert not cuts(word, pieces(word, least * 0.98), least)
+        assert rank_cuts(word, pieces(word, least * 1.02), least)
+        assert not rank_cuts(word, pieces(word, least * 0.98), least)
 
 
 def test_a_word_that_a_token_ends_within_is_as_sure_as_all_its_tokens() -> None:
     text = "comp|ute|(x"
-    first = cuts("compute(x", pieces(text, 0.9, 0.5, 0.01), 0.1)[0]
+    first = rank_cuts("compute(x", pieces(text, 0.9, 0.5, 0.01), 0.1)[0]
     assert first.end == 7
     # 0.45 of 6 keys less the cost of looking in vain
     cost = TYPICAL_KEYS * 0.1 / 0.9
@@ -57,7 +57,7 @@ def test_the_gain_is_the_mean_over_all_that_may_come() -> None:
     words = ["return", " compute", "(", "values", ")"]
     text = "".join(words)
     chances = [0.9, 0.7, 0.8, 0.3, 0.6]
-    found = {cut.end: cut.gain for cut in cuts(text, pieces("|".join(words), *chances), 0.2)}
+    found = {cut.end: cut.gain for cut in rank_cuts(text, pieces("|".join(words), *chances), 0.2)}
     cost = TYPICAL_KEYS * 0.2 / 0.8 - READING_KEYS
     for k in range(1, len(words) + 1):
         shown = len("".join(words[:k]))
@@ -90,13 +90,13 @@ def test_the_gain_is_the_mean_over_all_that_may_come() -> None:
 )
 def test_what_is_cut_leaves_no_bracket_and_no_quote_open(text: str, kept: list[str]) -> None:
     whole = text.replace("|", "")
-    ends = sorted(cut.end for cut in cuts(whole, pieces(text, *[0.99] * (text.count("|") + 1)), 0.5))
+    ends = sorted(cut.end for cut in rank_cuts(whole, pieces(text, *[0.99] * (text.count("|") + 1)), 0.5))
     assert [whole[:end] for end in ends] == [*kept, whole]
 
 
 def test_a_line_that_opens_a_block_is_shown_without_the_block() -> None:
     text = "if (a) {|\n|    b();|\n}"
-    ends = [cut.end for cut in cuts(text.replace("|", ""), pieces(text, *[0.99] * 4), 0.5)]
+    ends = [cut.end for cut in rank_cuts(text.replace("|", ""), pieces(text, *[0.99] * 4), 0.5)]
     assert len("if (a) {") in ends and len("if (a) {\n    b") not in ends
 
 
@@ -111,7 +111,7 @@ def test_a_beginning_that_breaks_the_syntax_is_not_shown() -> None:
     found = Completion(text, text, 0, 0, infill)
 
     def shown(*broken: str) -> str | None:
-        part = worth_showing(infill, found, lambda _: None, 0.5, sound=lambda text: text not in broken)
+        part = choose_cut(infill, found, lambda _: None, 0.5, is_sound=lambda text: text not in broken)
         return part and part.shown
 
     assert shown() == " area(width)"

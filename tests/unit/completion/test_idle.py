@@ -33,7 +33,7 @@ async def test_without_an_engine_there_is_no_result() -> None:
 async def test_the_result_is_not_remembered() -> None:
     worker = await ready()
     assert await when_idle(Scheduler(worker), lambda engine, _: engine + "!") == "engine!"  # type: ignore[arg-type]
-    assert worker.remembered() == []
+    assert worker.recent_results() == []
     worker.stop()
 
 

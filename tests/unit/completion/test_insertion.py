@@ -6,15 +6,15 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.completion.fitting.insertion import Fit, Site
+from mercury_lsp.completion.fitting.insertion import Fit, InsertionPoint
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
 
 
-def site(language_id: str, marked: str) -> Site:
+def site(language_id: str, marked: str) -> InsertionPoint:
     offset = marked.index("¦")
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
-    return Site(Syntax.of(document), offset)
+    return InsertionPoint(Syntax.of(document), offset)
 
 
 def fit(language_id: str, marked: str, text: str) -> Fit:

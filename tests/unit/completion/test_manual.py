@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mercury_lsp.completion.manual import MAX_TRIES, beginnings
-from mercury_lsp.completion.pipeline import Job, complete, nothing
+from mercury_lsp.completion.pipeline import Job, complete, empty_completion
 from mercury_lsp.completion.types import Completion, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill, Sampling
@@ -19,7 +19,7 @@ from mercury_lsp.syntax.document import Document
 
 
 def infill(text: str) -> Infill:
-    return replace(nothing(0, "").infill, text=text, tokens=3, confidence=1.0)
+    return replace(empty_completion(0, "").infill, text=text, tokens=3, confidence=1.0)
 
 
 class Scripted:
@@ -39,7 +39,7 @@ class Scripted:
         return len(text)
 
     def infill(self, prompt: Prompt, sampling: Sampling, *_: object) -> Infill:
-        self.asked.append((prompt.prefix, sampling.here))
+        self.asked.append((prompt.prefix, sampling.local_only))
         return infill(self.writes(prompt.prefix))
 
     def alternatives(self, *_: object) -> Iterator[Infill]:
@@ -48,11 +48,11 @@ class Scripted:
             yield infill(text)
 
 
-def at(text: str, invoked: bool = True, **options: Any) -> tuple[Snapshot, int]:
+def at(text: str, manual: bool = True, **options: Any) -> tuple[Snapshot, int]:
     """A Python document with its cursor at `¦`."""
     before, _, after = text.partition("¦")
     document = Document("file:///w/a.py", "a.py", "python", 1, before + after)
-    return Snapshot(document, Config(show_likelihood=0, **options), invoked=invoked), len(before)
+    return Snapshot(document, Config(show_likelihood=0, **options), manual=manual), len(before)
 
 
 def made(engine: Scripted, snapshot: Snapshot, offset: int) -> tuple[str | None, str]:
@@ -78,7 +78,7 @@ def test_of_no_more_than_a_few_it_is_looked_what_fits() -> None:
 
 def test_who_did_not_ask_waits_for_nothing_else() -> None:
     engine = Scripted(lambda _: "))", "width")
-    assert made(engine, *at("total = ¦\n", invoked=False))[0] is None and len(engine.asked) == 1
+    assert made(engine, *at("total = ¦\n", manual=False))[0] is None and len(engine.asked) == 1
 
 
 def test_the_first_words_that_fit_are_shown() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.planted_secrets import tokens
 
 from mercury_lsp.completion.fitting import postprocess
-from mercury_lsp.completion.fitting.postprocess import Shown
+from mercury_lsp.completion.fitting.postprocess import Fitted
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.tree import Syntax
@@ -29,10 +29,10 @@ def show(
     single_line: bool = False,
     finished: bool = True,
     told: Indentation = NO_INDENTATION,
-) -> Shown | None:
+) -> Fitted | None:
     offset = marked.index("¦")
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
-    return postprocess.shown(text, document, offset, Syntax.of(document), single_line, finished, told)
+    return postprocess.fit(text, document, offset, Syntax.of(document), single_line, finished, told)
 
 
 def text_of(
@@ -195,8 +195,8 @@ def test_one_line() -> None:
 
 
 def test_an_unfinished_last_line_is_dropped() -> None:
-    assert show("python", "¦\n", "a = 1\nb = fooba", finished=False) == Shown("a = 1", 0)
-    assert show("python", "x = ¦\n", "fooba", finished=False) == Shown("fooba", 4)
+    assert show("python", "¦\n", "a = 1\nb = fooba", finished=False) == Fitted("a = 1", 0)
+    assert show("python", "x = ¦\n", "fooba", finished=False) == Fitted("fooba", 4)
 
 
 def test_the_rest_of_the_line_written_twice_is_not_shown_once() -> None:
@@ -205,7 +205,9 @@ def test_the_rest_of_the_line_written_twice_is_not_shown_once() -> None:
 
 
 def test_a_text_that_goes_on_replaces_the_rest_of_the_line() -> None:
-    assert show("python", "def f(¦):\n", "a, b):\n    return a + b\n") == Shown("a, b):\n    return a + b", 8)
+    assert show("python", "def f(¦):\n", "a, b):\n    return a + b\n") == Fitted(
+        "a, b):\n    return a + b", 8
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,12 +224,12 @@ def test_a_text_that_ends_with_the_rest_of_a_word_and_line_replaces_it(
 ) -> None:
     start, rest = marked.index("¦"), marked.partition("¦")[2].partition("\n")[0]
     for single_line in (True, False):
-        assert show(language_id, marked, text, single_line=single_line) == Shown(text, start + len(rest))
+        assert show(language_id, marked, text, single_line=single_line) == Fitted(text, start + len(rest))
 
 
 def test_a_word_that_ends_with_the_one_after_the_cursor_stays_before_it() -> None:
-    assert show("c", "¦long x;\n", "long ") == Shown("long ", 0)
-    assert show("plaintext", "a ¦cat\n", "bobcat ") == Shown("bobcat ", 2)
+    assert show("c", "¦long x;\n", "long ") == Fitted("long ", 0)
+    assert show("plaintext", "a ¦cat\n", "bobcat ") == Fitted("bobcat ", 2)
 
 
 @pytest.mark.parametrize("eol", ["\r\n", "\r"])
@@ -263,7 +265,7 @@ def test_what_stood_there_comes_back(module: ModuleType) -> None:
         start = rng.randrange(start, end)
         middle = text[start:end]
         document = Document("file:///a.py", "a.py", "python", 1, text[:start] + text[end:])
-        found = postprocess.shown(middle, document, start, Syntax.of(document), True)
+        found = postprocess.fit(middle, document, start, Syntax.of(document), True)
         if found is None or found.text.strip() != middle.strip() or found.end != start:
             missed.append((middle, found))
     assert len(missed) <= 1, missed
@@ -285,7 +287,7 @@ def test_whatever_is_written(before: str, after: str, text: str, language_id: st
     document = Document("file:///a", "a", language_id, 1, before + after)
     offset = document.offset(*document.position(len(before)))
     syntax = Syntax.of(document)
-    found = postprocess.shown(text, document, offset, syntax, single_line)
+    found = postprocess.fit(text, document, offset, syntax, single_line)
     if found is None:
         return
     assert found.text.strip()
@@ -293,7 +295,7 @@ def test_whatever_is_written(before: str, after: str, text: str, language_id: st
     assert offset <= found.end <= document.span(line)[1]
     assert set(document.eol) >= set(found.text) & {"\r", "\n"}
     assert not single_line or not set(found.text) & {"\r", "\n"}
-    assert Syntax.of(document.replace(offset, found.end, found.text, 2)).errors() <= syntax.errors()
+    assert Syntax.of(document.replace(offset, found.end, found.text, 2)).error_count() <= syntax.error_count()
 
 
 def test_no_secret_is_shown_nor_the_rest_of_one() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import ROOT
 
 from mercury_lsp.completion.fitting import postprocess
-from mercury_lsp.completion.fitting.postprocess import Shown
+from mercury_lsp.completion.fitting.postprocess import Fitted
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.indentation import width
 from mercury_lsp.syntax.tree import Syntax
@@ -69,11 +69,11 @@ def test_in_real_code(place: tuple[str, str, int, str, str], single_line: bool, 
     language, text, offset, written, eol = place
     document = Document("file:///a", "a", language, 1, text)
     syntax = Syntax.of(document)
-    found = postprocess.shown(written, document, offset, syntax, single_line, finished)
+    found = postprocess.fit(written, document, offset, syntax, single_line, finished)
     if found is None:
         return
     after = document.replace(offset, found.end, found.text, 2)
-    assert Syntax.of(after).errors() <= syntax.errors()
+    assert Syntax.of(after).error_count() <= syntax.error_count()
     assert "\n" not in found.text.replace(document.eol, "")
     number, column = document.position(offset)
     left, rest = document.line(number)[:column], document.line(number)[column:]
@@ -86,7 +86,7 @@ def says(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
 
-def repeats_rest(found: Shown, offset: int, rest: str) -> bool:
+def repeats_rest(found: Fitted, offset: int, rest: str) -> bool:
     """Whether the rest of the line, if it says anything, stands at the text's end already."""
     at = len(found.text) - len(rest)
     splits_word = at > 0 and found.text[at - 1 : at + 1].replace("_", "a").isalnum()
@@ -129,7 +129,7 @@ def test_what_stood_there_is_mostly_shown(language: str) -> None:
             if number % 7 or len(line.strip()) < 12 or syntax.in_string_or_comment(start):
                 continue
             document = Document("file:///a", "a", language, 1, text[:start] + text[end:])
-            found = postprocess.shown(text[start:end], document, start, Syntax.of(document), True)
+            found = postprocess.fit(text[start:end], document, start, Syntax.of(document), True)
             total += 1
             shown += found is not None and found.text.strip() == text[start:end].strip()
     assert total > 5 and shown / total > 0.9

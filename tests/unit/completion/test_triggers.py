@@ -11,7 +11,7 @@ from mercury_lsp.syntax.tree import Syntax
 
 def refused(language_id: str, marked: str, **options: bool) -> str | None:
     document = Document("file:///a", "a", language_id, 1, marked.replace("¦", ""))
-    return triggers.refused(Syntax.of(document), marked.index("¦"), **options)
+    return triggers.refusal_reason(Syntax.of(document), marked.index("¦"), **options)
 
 
 REFUSED = [

@@ -12,7 +12,13 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from mercury_lsp.context.memory import tokens as module
 from mercury_lsp.context.memory.project import EMPTY
-from mercury_lsp.context.memory.tokens import CUTS, PIECE, PROBE, DocumentTokens, Reader
+from mercury_lsp.context.memory.tokens import (
+    CUT_PATTERNS,
+    CUT_PROBE,
+    MIN_PIECE_CHARACTERS,
+    DocumentTokens,
+    MemoryReader,
+)
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 from mercury_lsp.engine.tokenizer import Tokenizer, Vocabulary
 from mercury_lsp.syntax.document import Document
@@ -55,7 +61,7 @@ def test_both_sides_are_encoded_as_whole_texts_are(seed: int) -> None:
     at = len(text) // 2
     for _ in range(12):
         stem = draw.randint(0, min(5, at))
-        before, after = tokens.sides(text[:at], text[at:], stem)
+        before, after = tokens.encode_sides(text[:at], text[at:], stem)
         assert before.tolist() == tokenizer.encode(text[: at - stem])
         assert after.tolist() == tokenizer.encode(text[at:])
         change = draw.randint(0, 4)
@@ -79,7 +85,7 @@ def test_a_key_encodes_only_what_is_near_it(tokenizer: Tokenizer, monkeypatch: p
     tokens = DocumentTokens(tokenizer)
     text = "def function(argument):\n    return argument + 1\n\n\n" * 500
     at = len(text) // 2
-    tokens.sides(text[:at], text[at:], 0)
+    tokens.encode_sides(text[:at], text[at:], 0)
     encoded: list[int] = []
     encode = tokenizer.encode
 
@@ -89,13 +95,13 @@ def test_a_key_encodes_only_what_is_near_it(tokenizer: Tokenizer, monkeypatch: p
 
     monkeypatch.setattr(tokenizer, "encode", counted)
     monkeypatch.setattr(tokenizer, "encode_all", lambda texts: 1 / 0)
-    tokens.sides(text[:at] + "x", text[at:], 1)
-    assert sum(encoded) < 10 * PIECE
+    tokens.encode_sides(text[:at] + "x", text[at:], 1)
+    assert sum(encoded) < 10 * MIN_PIECE_CHARACTERS
     encoded.clear()
-    tokens.sides(
+    tokens.encode_sides(
         text[: at // 2], text[at // 2 : at] + "x" + text[at:], 0
     )  # the cursor moves, nothing changes
-    assert sum(encoded) < 3 * PIECE
+    assert sum(encoded) < 3 * MIN_PIECE_CHARACTERS
 
 
 def test_a_vocabulary_that_joins_marks_and_line_breaks_is_cut_after_them(tokenizer: Tokenizer) -> None:
@@ -111,12 +117,12 @@ def test_a_vocabulary_that_joins_marks_and_line_breaks_is_cut_after_them(tokeniz
     trainer = trainers.BpeTrainer(
         vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    joining.train_from_iterator([PROBE] * 50, trainer)
+    joining.train_from_iterator([CUT_PROBE] * 50, trainer)
     vocabulary = Vocabulary(joining)
     tokens = DocumentTokens(vocabulary)
-    assert DocumentTokens(tokenizer)._cut is CUTS[0] and tokens._cut is CUTS[1]
-    text = PROBE * 20
-    before, after = tokens.sides(text[:700], text[700:], 2)
+    assert DocumentTokens(tokenizer)._cut is CUT_PATTERNS[0] and tokens._cut is CUT_PATTERNS[1]
+    text = CUT_PROBE * 20
+    before, after = tokens.encode_sides(text[:700], text[700:], 2)
     assert before.tolist() == vocabulary.encode(text[:698]) and after.tolist() == vocabulary.encode(
         text[700:]
     )
@@ -126,11 +132,11 @@ def test_a_vocabulary_that_joins_marks_and_line_breaks_is_cut_after_them(tokeniz
 def test_a_huge_document_is_encoded_around_the_cursor(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "REACH", (3_000, 1_000))
+    monkeypatch.setattr(module, "ENCODED_CHARACTERS", (3_000, 1_000))
     text = "x = 1\n" * 2_000
     tokens = DocumentTokens(tokenizer)
     for at in (6_000, 6_006, 6_500, 7_200, 100):
-        before, after = tokens.sides(text[:at], text[at:], 0)
+        before, after = tokens.encode_sides(text[:at], text[at:], 0)
         # Where the text before the cursor starts moves in strides, so that it mostly stands still.
         assert before.tolist() == tokenizer.encode(text[max(0, at - 3_000) // 1_000 * 1_000 : at])
         assert after.tolist() == tokenizer.encode(text[at : at + 1_000])
@@ -141,12 +147,12 @@ def test_line_endings_are_those_of_the_prompt(tokenizer: Tokenizer, eol: str) ->
     text = "first = compute()\nsecond ="
     document = Document("uri", "a.py", "python", 1, (text + "\nthird\n").replace("\n", eol))
     offset = len(text.replace("\n", eol))
-    memory = Reader(tokenizer).beside(EMPTY, document, offset, 0)
+    memory = MemoryReader(tokenizer).for_document(EMPTY, document, offset, 0)
     assert memory.after[:2] == tokenizer.encode("\nthird\n")[:2]
-    match = memory.follow(tokenizer.encode(text))
+    match = memory.find_match(tokenizer.encode(text))
     assert match.length and match.path == "a.py"
 
 
 def test_a_cursor_inside_of_a_line_ending_stands_before_it(tokenizer: Tokenizer) -> None:
     document = Document("uri", "a.py", "python", 1, "x\r\ny")
-    assert Reader(tokenizer).beside(EMPTY, document, 2, 0).after == tokenizer.encode("\ny")
+    assert MemoryReader(tokenizer).for_document(EMPTY, document, 2, 0).after == tokenizer.encode("\ny")

@@ -11,18 +11,18 @@ from time import thread_time
 
 import pytest
 
-from mercury_lsp.context.gitignore import FAMILIES, MAX_PATTERNS, MAX_WILDCARDS, Ignored, Rules
+from mercury_lsp.context.gitignore import MAX_PATTERNS, MAX_WILDCARDS, RULE_FAMILIES, IgnoreRules, Rules
 from mercury_lsp.context.wildmatch import Wildmatch
 
 
-def rules_of(texts: dict[str, str], fold: bool = False) -> Ignored:
+def rules_of(texts: dict[str, str], fold: bool = False) -> IgnoreRules:
     """From the texts of rules files by their paths from the top folder, such as `lib/.gitignore`."""
     rules: dict[str, dict[str, Rules]] = {}
-    names = [name for family in FAMILIES for name in family]
+    names = [name for family in RULE_FAMILIES for name in family]
     for path, text in texts.items():
         name = next(name for name in names if f"/{path}".endswith(f"/{name}"))
         rules.setdefault(path[: -len(name)].rstrip("/"), {})[name] = Rules.of(text, fold)
-    return Ignored(rules, fold)
+    return IgnoreRules(rules, fold)
 
 
 def ignored(path: str, fold: bool = False, **texts: str) -> bool:
@@ -160,7 +160,7 @@ def test_the_last_pattern_that_fits_counts_whether_or_not_it_has_wildcards() -> 
         rules = Rules.of("\n".join(lines))
         for path in paths:
             fitting = [one for one in patterns if one(path)]
-            assert rules.verdict(path) == (not fitting[-1].take_back if fitting else None), (lines, path)
+            assert rules.verdict(path) == (not fitting[-1].negated if fitting else None), (lines, path)
 
 
 @pytest.mark.parametrize("line", ["name{}", "/in/a{}.py", "*.ending{}", "folder{}/"])

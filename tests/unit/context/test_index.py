@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from mercury_lsp.context.retrieval.index import CHUNK, COMMON, MAX_FILE_CHARACTERS, read, words
+from mercury_lsp.context.retrieval.index import CHUNK_LINES, COMMON_WORDS, MAX_FILE_CHARACTERS, read, words
 
 
 def test_the_text_comes_back_with_plain_line_endings() -> None:
@@ -18,13 +18,13 @@ def test_chunks_cover_the_file_and_overlap() -> None:
     assert {name for chunk in chunks for name in chunk.words} == {f"value_{i}" for i in range(50)}
     lines = text.split("\n")
     for chunk in chunks:
-        assert chunk.text == "\n".join(lines[chunk.line : chunk.line + CHUNK])
-    assert len({chunk.line for chunk in chunks}) == len(chunks) > 50 / CHUNK
+        assert chunk.text == "\n".join(lines[chunk.line : chunk.line + CHUNK_LINES])
+    assert len({chunk.line for chunk in chunks}) == len(chunks) > 50 / CHUNK_LINES
 
 
 def test_words_are_names_that_tell_something() -> None:
     assert words("def count_words(self) -> int: return self.total  # of it") == {"count_words", "total"}
-    assert "return" in COMMON
+    assert "return" in COMMON_WORDS
 
 
 def test_odd_texts_are_read() -> None:

@@ -32,7 +32,7 @@ def beside(
     memory: ProjectMemory, before: Sequence[int] = (), after: Sequence[int] = (), path: str = "open"
 ) -> DocumentMemory:
     dtype = np.dtype(f"u{memory.segments[0].width}" if memory.segments else "u2")
-    return memory.beside(path, np.array(before, dtype), np.array(after, dtype))
+    return memory.for_document(path, np.array(before, dtype), np.array(after, dtype))
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -83,7 +83,7 @@ def test_matches_are_those_of_a_search_by_brute_force(
     gone = set(data.draw(st.lists(st.sampled_from(every), unique=True))) if every else set()
     here = data.draw(st.sampled_from(["elsewhere", *every]))
     known = memory_of(*parts, vocabulary=vocabulary).without(gone)
-    match = beside(known, before, after, here).follow(context)
+    match = beside(known, before, after, here).find_match(context)
     alive = [own for part in parts for path, own in part.items() if path not in gone | {here}]
     assert told(match.project) == searched(alive, context, MAX_SHORTER_MATCHES)
     assert told(match.document) == searched([before, after], context, CONTEXT_TOKENS)
@@ -95,7 +95,7 @@ def test_merging_changes_nothing(files: list[list[int]], context: list[int], dat
     named = {str(i): own for i, own in enumerate(files)}
     cut = data.draw(st.integers(0, len(files)))
     parts = dict(list(named.items())[:cut]), dict(list(named.items())[cut:])
-    whole, apart = (beside(memory_of(*some)).follow(context) for some in ((named,), parts))
+    whole, apart = (beside(memory_of(*some)).find_match(context) for some in ((named,), parts))
     assert told(whole.project) == told(apart.project)
 
 
@@ -109,55 +109,58 @@ def test_the_tokens_of_each_file_can_be_read_again(files: list[list[int]]) -> No
 
 def test_nothing_matches_across_files_nor_across_the_cursor() -> None:
     memory = memory_of({"a": [1, 2, 3], "b": [4, 5]})
-    assert beside(memory).follow([2, 3]) == Match()  # nothing comes after a file's end
-    assert beside(memory, [6, 7], [8, 9]).follow([6, 7]) == Match()  # nor at the cursor
-    assert beside(memory, [6, 7], [8, 9]).follow([7, 8]).document == (Level(1, (9,), (1,), 1),)
+    assert beside(memory).find_match([2, 3]) == Match()  # nothing comes after a file's end
+    assert beside(memory, [6, 7], [8, 9]).find_match([6, 7]) == Match()  # nor at the cursor
+    assert beside(memory, [6, 7], [8, 9]).find_match([7, 8]).document == (Level(1, (9,), (1,), 1),)
 
 
 def test_the_context_at_the_cursor_is_not_found_in_itself() -> None:
-    match = beside(memory_of(), [1, 2, 3, 9, 1, 2, 3], [5]).follow([1, 2, 3, 9, 1, 2, 3])
+    match = beside(memory_of(), [1, 2, 3, 9, 1, 2, 3], [5]).find_match([1, 2, 3, 9, 1, 2, 3])
     assert match.document[0] == Level(3, (9,), (1,), 1)
 
 
 def test_the_file_of_an_open_document_does_not_count_and_others_do() -> None:
     memory = memory_of({"open": [1, 2, 3], "other": [1, 2, 4]})
-    match = beside(memory).follow([1, 2])
+    match = beside(memory).find_match([1, 2])
     assert match.ids == (4,) and match.path == "other"
-    assert beside(memory, [1, 2, 5, 1, 2], path="open").follow([1, 2]).path == "open"
+    assert beside(memory, [1, 2, 5, 1, 2], path="open").find_match([1, 2]).path == "open"
 
 
 def test_a_removed_file_is_gone_at_once_and_stays_so() -> None:
     memory = memory_of({"a": [1, 2, 3], "b": [1, 2, 4]}).without(["a"])
-    assert beside(memory).follow([1, 2]).ids == (4,)
-    assert beside(memory.without(["b"])).follow([1, 2]) == Match()
-    assert beside(memory.without([])).follow([1, 2]).ids == (4,)
+    assert beside(memory).find_match([1, 2]).ids == (4,)
+    assert beside(memory.without(["b"])).find_match([1, 2]) == Match()
+    assert beside(memory.without([])).find_match([1, 2]).ids == (4,)
 
 
 def test_a_continuation_follows_the_majority_with_what_speaks_for_it() -> None:
     memory = memory_of({"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 4, 6], "c": [1, 2, 3, 4, 6], "d": [1, 2, 7]})
-    steps = beside(memory).foretell([1, 2], 8)
+    steps = beside(memory).predict_continuation([1, 2], 8)
     assert [step.token for step in steps] == [3, 4, 6]
     assert [(step.length, step.total, step.agreeing) for step in steps] == [(2, 4, 3), (3, 3, 3), (4, 3, 2)]
     assert not any(step.document for step in steps)
-    assert beside(memory).foretell([1, 2], 2) == steps[:2]
-    assert beside(memory).foretell([], 2) == [] and beside(memory).foretell([99], 2) == []
+    assert beside(memory).predict_continuation([1, 2], 2) == steps[:2]
+    assert (
+        beside(memory).predict_continuation([], 2) == []
+        and beside(memory).predict_continuation([99], 2) == []
+    )
 
 
 def test_the_documents_own_continuation_comes_first_where_it_matches_as_long() -> None:
-    steps = beside(memory_of({"a": [1, 2, 3]}), [1, 2, 5, 6, 0]).foretell([1, 2], 8)
+    steps = beside(memory_of({"a": [1, 2, 3]}), [1, 2, 5, 6, 0]).predict_continuation([1, 2], 8)
     assert [step.token for step in steps] == [5, 6, 0] and all(step.document for step in steps)
 
 
 def test_a_match_tells_how_far_it_resumes_after_the_cursor() -> None:
     memory = memory_of({"a": [1, 2, 3, 4, 5]})
-    assert beside(memory, [], [3, 4, 9]).follow([1, 2]).resumes == 2
-    assert beside(memory, [], [3, 4, 5]).follow([1, 2]).resumes == 3
-    assert beside(memory, [], [4]).follow([1, 2]).resumes == 0
+    assert beside(memory, [], [3, 4, 9]).find_match([1, 2]).resumes == 2
+    assert beside(memory, [], [3, 4, 5]).find_match([1, 2]).resumes == 3
+    assert beside(memory, [], [4]).find_match([1, 2]).resumes == 0
 
 
 def test_no_context_and_no_file_match_nothing() -> None:
-    assert beside(ProjectMemory()).follow([1]) == Match() == beside(memory_of({})).follow([])
-    assert beside(memory_of({"empty": []}, {})).follow([1]).length == 0
+    assert beside(ProjectMemory()).find_match([1]) == Match() == beside(memory_of({})).find_match([])
+    assert beside(memory_of({"empty": []}, {})).find_match([1]).length == 0
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
@@ -182,7 +185,7 @@ def test_a_look_up_does_not_read_the_whole_index() -> None:
         for _ in range(3):
             began = time.perf_counter()
             for context in contexts:
-                there._follow(tuple(context))
+                there._find_match(tuple(context))
             taken.append(time.perf_counter() - began)
         return min(taken)
 

@@ -13,7 +13,7 @@ import pytest
 from support import planted_secrets as planted
 
 from mercury_lsp.completion.fitting import postprocess
-from mercury_lsp.completion.pipeline import declined, question
+from mercury_lsp.completion.pipeline import build_prompt, decline_reason
 from mercury_lsp.config import Config
 from mercury_lsp.context.retrieval.index import Library
 from mercury_lsp.lsp import convert
@@ -41,8 +41,8 @@ def session(there: planted.Planted) -> Iterator[Session]:
     for file in (*there.forbidden, *links, there.root.parent / "above.py", *there.usable):
         uri = file.as_uri()
         text = file.read_text(encoding="utf-8")
-        session.open(uri, convert.name(uri, session.roots), "", 1, text, convert.file(uri))
-        session.admit(uri, session.workspace.examine(convert.file(uri)))
+        session.open(uri, convert.document_path(uri, session.roots), "", 1, text, convert.absolute_path(uri))
+        session.set_access(uri, session.workspace.check_access(convert.absolute_path(uri)))
         session.replace(uri, 2, 0, 0, "\n")
         session.snapshot(uri)
     for file in (there.usable[-1], there.usable[0]):  # what is used last is read when something else is
@@ -85,13 +85,13 @@ def test_no_secret_of_another_document_reaches_a_prompt(there: planted.Planted, 
     related = 0
     for file in there.usable:
         snapshot = session.snapshot(file.as_uri())
-        assert snapshot is not None and declined(snapshot) is None
+        assert snapshot is not None and decline_reason(snapshot) is None
         own = snapshot.document.text
         offsets = [0, len(own) // 2, len(own), own.index("total * width")]
         for number in range(2, 30):
             offsets.append(max(0, own.find(f"use_{number}")))
         for offset in offsets:
-            prompt = question(snapshot, offset, ENGINE)
+            prompt = build_prompt(snapshot, offset, ENGINE)
             related += len(prompt.related)
             everything = repr(prompt)
             found = [secret for secret in there.secrets if secret in everything and secret not in own]
@@ -107,32 +107,32 @@ def test_nothing_is_suggested_in_private_documents_and_nothing_of_ignored_ones_i
     hosted = Config(remote="always", remote_url="https://api.example.com/v1")
     for file in (*there.private, there.root / "lib/key.py"):
         snapshot = session.snapshot(file.as_uri())
-        assert snapshot is not None and "secrets" in (declined(snapshot) or ""), file
+        assert snapshot is not None and "secrets" in (decline_reason(snapshot) or ""), file
     for file in there.ignored:
         snapshot = session.snapshot(file.as_uri())
-        assert snapshot is not None and snapshot.ignored and declined(snapshot) is None, file
-        assert "hosted" in (declined(replace(snapshot, config=hosted)) or "")
+        assert snapshot is not None and snapshot.ignored and decline_reason(snapshot) is None, file
+        assert "hosted" in (decline_reason(replace(snapshot, config=hosted)) or "")
         off = replace(snapshot, config=Config(complete_ignored=False))
-        assert "complete_ignored" in (declined(off) or "")
+        assert "complete_ignored" in (decline_reason(off) or "")
     for file in (
         there.root / "linked.py",
         there.root.parent / "above.py",
     ):  # from outside: completed, never used
         snapshot = session.snapshot(file.as_uri())
-        assert snapshot is not None and declined(snapshot) is None
+        assert snapshot is not None and decline_reason(snapshot) is None
 
 
 def test_until_it_is_known_whether_a_document_is_ignored_it_counts_as_ignored(there: planted.Planted) -> None:
     session, uri = Session({"complete_ignored": False}), there.usable[0].as_uri()
-    session.open(uri, "main.py", "python", 1, "x = ", convert.file(uri))
+    session.open(uri, "main.py", "python", 1, "x = ", convert.absolute_path(uri))
     snapshot = session.snapshot(uri)
-    assert snapshot is not None and declined(snapshot)
-    session.admit(uri, session.workspace.examine(convert.file(uri)))
+    assert snapshot is not None and decline_reason(snapshot)
+    session.set_access(uri, session.workspace.check_access(convert.absolute_path(uri)))
     snapshot = session.snapshot(uri)
-    assert snapshot is not None and declined(snapshot) is None
-    session.admit(uri, None)
+    assert snapshot is not None and decline_reason(snapshot) is None
+    session.set_access(uri, None)
     snapshot = session.snapshot(uri)
-    assert snapshot is not None and declined(snapshot)
+    assert snapshot is not None and decline_reason(snapshot)
 
 
 LITERALS = [
@@ -147,7 +147,7 @@ LITERALS = [
 def test_no_secret_is_shown(text: str) -> None:
     for language, before in (("python", "x = 1\n"), ("plaintext", "settings:\n"), ("javascript", "f();\n")):
         document = Document("file:///a", "a", language, 1, before)
-        found = postprocess.shown(text, document, len(before), Syntax.of(document), single_line=False)
+        found = postprocess.fit(text, document, len(before), Syntax.of(document), single_line=False)
         if found is not None:  # what stands before the secret
             assert not postprocess.secrets.is_secret(before + found.text)
             assert planted.LETTERS[:1] and not any(part in found.text for part in _long(text))
@@ -178,12 +178,12 @@ WINDOWS = [
 @pytest.mark.parametrize(("uri", "private"), WINDOWS)
 def test_uris_of_every_platform(uri: str, private: bool) -> None:
     session = Session()
-    session.open(uri, convert.name(uri, ()), "", 1, "x = ", convert.file(uri))
-    assert convert.file(uri)
-    access = session.workspace.examine(convert.file(uri))
-    session.admit(uri, replace(access, ignored=False, private=False))  # the name alone is enough
+    session.open(uri, convert.document_path(uri, ()), "", 1, "x = ", convert.absolute_path(uri))
+    assert convert.absolute_path(uri)
+    access = session.workspace.check_access(convert.absolute_path(uri))
+    session.set_access(uri, replace(access, ignored=False, private=False))  # the name alone is enough
     snapshot = session.snapshot(uri)
-    assert snapshot is not None and (declined(snapshot) is not None) == private
+    assert snapshot is not None and (decline_reason(snapshot) is not None) == private
     assert access.ignored == private
 
 
@@ -198,4 +198,4 @@ def test_only_this_machines_files_are_opened(tmp_path: Path) -> None:
         "vscode-remote://h/a",
     ):
         assert not convert.is_local(uri)
-    assert convert.file("untitled:Untitled-1") == ""
+    assert convert.absolute_path("untitled:Untitled-1") == ""

@@ -10,7 +10,13 @@ from support.shop import LIBRARY, USES, document
 from mercury_lsp.context import prompt
 from mercury_lsp.context.retrieval import ranking
 from mercury_lsp.context.retrieval.index import EMPTY, Library
-from mercury_lsp.context.retrieval.ranking import KEEP_LINES, KEEP_STILL_LINES, Memory, Related, choose
+from mercury_lsp.context.retrieval.ranking import (
+    KEEP_LINES,
+    KEEP_STILL_LINES,
+    Related,
+    SnippetCache,
+    choose_snippets,
+)
 from mercury_lsp.engine.tokenizer import Prompt, Snippet, Tokenizer, encode_prompt
 
 BUDGET = 200
@@ -27,7 +33,7 @@ def chosen(
     window: int = 512,
 ) -> tuple[Snippet, ...]:
     shown = prompt.build(path, text[:offset], text[offset:], tokenizer.count, window)
-    return choose(document(text, path), offset, shown, library, tokenizer.count, Related(budget))
+    return choose_snippets(document(text, path), offset, shown, library, tokenizer.count, Related(budget))
 
 
 def test_pieces_of_open_documents_are_the_most_similar_ones(tokenizer: Tokenizer) -> None:
@@ -47,12 +53,12 @@ class Typist:
     """Types into a document, and asks for the prompt at each key, with a memory of what was chosen."""
 
     def __init__(self, tokenizer: Tokenizer, library: Library) -> None:
-        self.tokenizer, self.library, self.memory = tokenizer, library, Memory()
+        self.tokenizer, self.library, self.memory = tokenizer, library, SnippetCache()
 
     def ids(self, text: str, offset: int) -> tuple[int, ...]:
         count = self.tokenizer.count
         shown = prompt.build("shop/main.py", text[:offset], text[offset:], count)
-        found = self.memory.choose(document(text), offset, shown, self.library, count, RELATED)
+        found = self.memory.choose_snippets(document(text), offset, shown, self.library, count, RELATED)
         return encode_prompt(replace(shown, related=found), self.tokenizer)
 
 
@@ -102,7 +108,7 @@ def test_a_choice_is_left_when_it_no_longer_fits(tokenizer: Tokenizer) -> None:
 
 
 def test_a_choice_is_left_sooner_when_the_window_has_moved(tokenizer: Tokenizer) -> None:
-    memory = Memory()
+    memory = SnippetCache()
     text = USES + "".join(f"    more_{i} = {i}\n" for i in range(40))
     library = Library(LIBRARY.entries, ("shop/inventory.py",))
     first = document(text).position(len(USES) - 1)[0]
@@ -110,7 +116,7 @@ def test_a_choice_is_left_sooner_when_the_window_has_moved(tokenizer: Tokenizer)
     def at(line: int, window: int) -> tuple[Snippet, ...]:
         offset = document(text).span(line)[0]
         shown = prompt.build("shop/main.py", text[:offset], text[offset:], tokenizer.count, window)
-        return memory.choose(document(text), offset, shown, library, tokenizer.count, RELATED)
+        return memory.choose_snippets(document(text), offset, shown, library, tokenizer.count, RELATED)
 
     near = at(first, 512)
     assert at(first + KEEP_LINES - 1, 32) == near != ()
@@ -126,8 +132,8 @@ def test_what_was_empty_is_chosen_anew_when_the_index_is_there(tokenizer: Tokeni
 
 
 def test_only_so_many_choices_are_kept(tokenizer: Tokenizer) -> None:
-    memory = Memory()
+    memory = SnippetCache()
     shown = prompt.build("", "", "", tokenizer.count)
-    for i in range(3 * ranking.KEPT_DOCUMENTS):
-        memory.choose(document("", f"{i}.py"), 0, shown, EMPTY, tokenizer.count)
-    assert len(memory._choices) == ranking.KEPT_DOCUMENTS
+    for i in range(3 * ranking.MAX_CACHED_DOCUMENTS):
+        memory.choose_snippets(document("", f"{i}.py"), 0, shown, EMPTY, tokenizer.count)
+    assert len(memory._choices) == ranking.MAX_CACHED_DOCUMENTS

@@ -10,7 +10,7 @@ from support import drawn_secrets as drawn
 from support import planted_secrets as planted
 from support.fuzz_cases import cases
 
-from mercury_lsp.context.secrets import find, is_secret, without
+from mercury_lsp.context.secrets import blank_secrets, find_secrets, is_secret
 
 KEYS = [planted.private_key(kind) for kind in ("", "RSA ", "EC ", "OPENSSH ", "ENCRYPTED ")]
 
@@ -21,7 +21,7 @@ def test_tokens_of_known_forms(number: int) -> None:
         token = planted.tokens(seed)[number]
         assert is_secret(token), token
         assert is_secret(f'call("{token}")'), token
-        (start, end), *_ = find(f"x = {token}  # here")
+        (start, end), *_ = find_secrets(f"x = {token}  # here")
         assert end - start >= 16
 
 
@@ -44,9 +44,9 @@ def test_passwords_as_people_make_them(line: str) -> None:
 @pytest.mark.parametrize("key", KEYS)
 def test_private_keys(key: str) -> None:
     assert is_secret(key) and is_secret(key[:40]) and is_secret(key.split("\n")[3])
-    assert without(f"before\n{key}after\n") == without("before\n" + "\n" * key.count("\n") + "after\n") or (
-        without(f"before\n{key}after\n").split() == ["before", "after"]
-    )
+    assert blank_secrets(f"before\n{key}after\n") == blank_secrets(
+        "before\n" + "\n" * key.count("\n") + "after\n"
+    ) or (blank_secrets(f"before\n{key}after\n").split() == ["before", "after"])
 
 
 INNOCENT = [
@@ -104,21 +104,21 @@ INNOCENT = [
 
 @pytest.mark.parametrize("text", INNOCENT)
 def test_innocent(text: str) -> None:
-    assert not is_secret(text), list(find(text))
+    assert not is_secret(text), list(find_secrets(text))
 
 
 def test_lines_keep_their_numbers() -> None:
     secret, value = next(planted.statements())
     text = f"one\r\n{secret}\nthree"
-    cleaned = without(text)
+    cleaned = blank_secrets(text)
     assert cleaned.split("\n")[0] == "one\r" and cleaned.split("\n")[2] == "three"
     assert value not in cleaned and not cleaned.split("\n")[1].strip()
-    assert without("nothing\nhere") == "nothing\nhere"
+    assert blank_secrets("nothing\nhere") == "nothing\nhere"
 
 
 def test_letters_that_grow_in_lower_case_do_not_move_lines() -> None:
     secret, value = next(planted.statements())
-    assert value not in without("\u0130" * 50 + f"\n{secret}\n")
+    assert value not in blank_secrets("\u0130" * 50 + f"\n{secret}\n")
 
 
 @pytest.mark.parametrize("form", drawn.FORMS)
@@ -126,7 +126,7 @@ def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
     count = cases(100)
     missed = [line for line in drawn.lines(form, count, 1) if not is_secret(line)]
     assert len(missed) <= max(1, count // 100), missed[:5]
-    missed = [line for line in drawn.lines(form, count, 2) if not any(find(line, strict=True))]
+    missed = [line for line in drawn.lines(form, count, 2) if not any(find_secrets(line, strict=True))]
     assert len(missed) <= max(1, count // 100), missed[:5]
 
 
@@ -142,7 +142,7 @@ def test_values_drawn_at_random_are_found_in_each_form(form: str) -> None:
     ],
 )
 def test_signs_and_comments_hide_nothing(line: str) -> None:
-    assert is_secret(line) and without(line).strip() == ""
+    assert is_secret(line) and blank_secrets(line).strip() == ""
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_signs_and_comments_hide_nothing(line: str) -> None:
 )  # fmt: skip
 def test_whole_forms_are_placeholders(value: str) -> None:
     for line in (f'password = "{value}"', f"PASSWORD={value}", f"password: {value} # from outside"):
-        assert not is_secret(line) and not any(find(line, strict=True)), line
+        assert not is_secret(line) and not any(find_secrets(line, strict=True)), line
 
 
 def test_hardly_any_line_of_code_is_taken_for_one() -> None:
@@ -169,7 +169,7 @@ def test_hardly_any_line_of_code_is_taken_for_one() -> None:
         blank = sum(
             one != other
             for text in texts
-            for one, other in zip(text.split("\n"), without(text, strict).split("\n"), strict=True)
+            for one, other in zip(text.split("\n"), blank_secrets(text, strict).split("\n"), strict=True)
         )
         assert lines > 20_000 and blank <= lines / 1000
 
@@ -181,5 +181,5 @@ def test_hardly_any_line_of_code_is_taken_for_one() -> None:
 )  # fmt: skip
 def test_no_line_takes_for_ever(text: str) -> None:
     began = thread_time()
-    without(text, strict=True)
+    blank_secrets(text, strict=True)
     assert thread_time() - began < 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mercury_lsp.engine.decoding.sampling import TOKENS_PER_PLACE, Branch, branches
+from mercury_lsp.engine.decoding.sampling import TOKENS_PER_POSITION, Branch, branches
 
 
 def test_the_branch_that_is_likeliest_with_what_stands_before_it_comes_first() -> None:
@@ -34,5 +34,5 @@ def test_the_end_may_be_left_too_and_nothing_that_must_not_be_shown_comes() -> N
 def test_of_one_place_only_the_likeliest_come() -> None:
     scores = np.log(np.full((1, 50), 1 / 50, np.float32))
     found = branches(scores, [7])
-    assert len(found) == TOKENS_PER_PLACE and 7 not in {branch.token for branch in found}
+    assert len(found) == TOKENS_PER_POSITION and 7 not in {branch.token for branch in found}
     assert scores[0, 7] > -10  # the scores are the caller's

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from support.models.stems import NO_STEM
 
-from mercury_lsp.engine.backends.attention import TokenLayout, all_see_all, attention_mask
+from mercury_lsp.engine.backends.attention import TokenLayout, attention_mask, needs_no_mask
 from mercury_lsp.engine.decoding.decode import DecodeBudget
 from mercury_lsp.engine.decoding.denoise import CommitRule, entropy_bound
 from mercury_lsp.engine.open_models.bidirectional import (
@@ -68,7 +68,7 @@ def test_a_full_pass_and_a_short_one_ask_the_same_rows(shift: bool) -> None:
     assert (again, kept) == ([3, MASK, 5, MASK], 4)
     assert short.position.tolist() == [2, 3, 4, 5]
     for each in (rows, short):
-        assert all_see_all(each)
+        assert needs_no_mask(each)
         assert attention_mask(each, TokenLayout.join(TokenLayout.clean(0, 99), each)).all()
 
 

@@ -32,7 +32,7 @@ class Noted:
 def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
     passes = CachedModel(noted := Noted())
     ids = list(range(2 * PREFILL_CHUNK_ROWS + 3))
-    last = passes.read(ids, never_cancelled)
+    last = passes.extend(ids, never_cancelled)
     assert noted.asked == [
         (PREFILL_CHUNK_ROWS, 0, 0),
         (PREFILL_CHUNK_ROWS, PREFILL_CHUNK_ROWS, PREFILL_CHUNK_ROWS),
@@ -40,7 +40,7 @@ def test_reading_is_in_chunks_each_behind_what_is_kept() -> None:
     ]
     assert passes.scores(last).tolist() == [[ids[-1]]]
     assert passes.ids == ids
-    assert passes.read([], never_cancelled) is None
+    assert passes.extend([], never_cancelled) is None
 
 
 def test_what_is_run_is_kept_only_where_one_says_so() -> None:
@@ -65,5 +65,5 @@ def test_a_cancelled_reading_keeps_what_it_read() -> None:
     passes = CachedModel(Noted())
     looks = iter([False, True])
     with pytest.raises(Cancelled):
-        passes.read(list(range(2 * PREFILL_CHUNK_ROWS)), lambda: next(looks))
+        passes.extend(list(range(2 * PREFILL_CHUNK_ROWS)), lambda: next(looks))
     assert passes.ids == list(range(PREFILL_CHUNK_ROWS))

@@ -30,15 +30,15 @@ def test_engines_on_one_vocabulary_share_its_bytes(tokenizer: Tokenizer) -> None
 
 def test_the_bytes_of_tokens_make_up_the_text(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
     for text in TEXTS:
-        assert b"".join(tokens.of[i] for i in tokenizer.encode(text)) == text.encode()
-    assert all(not tokens.of[i] for i in tokenizer.added.values())
+        assert b"".join(tokens.bytes_of[i] for i in tokenizer.encode(text)) == text.encode()
+    assert all(not tokens.bytes_of[i] for i in tokenizer.added.values())
 
 
 @pytest.mark.parametrize("left", [b"val", b" ret", b"\n    ", b"(", b" ", "é".encode(), b"\xa5", b"zzzqqq"])
 def test_all_tokens_that_go_beyond_the_stem_are_allowed(tokens: TokenBytes, left: bytes) -> None:
     allowed = set(tokens.allowed(left).tolist())
-    beyond = {i for i, text in enumerate(tokens.of) if text.startswith(left)}
-    beginnings = {i for i, text in enumerate(tokens.of) if text and left.startswith(text)}
+    beyond = {i for i, text in enumerate(tokens.bytes_of) if text.startswith(left)}
+    beginnings = {i for i, text in enumerate(tokens.bytes_of) if text and left.startswith(text)}
     assert beyond <= allowed <= beyond | beginnings
     assert allowed
 
@@ -50,19 +50,19 @@ def test_what_was_written_is_never_ruled_out(tokenizer: Tokenizer, tokens: Token
         start = tokenizer.stem_start(text[:cursor])
         stem = Stem.of(tokens, text[start:cursor])
         for token in tokenizer.encode(text[start:]):
-            if not stem.open:
+            if not stem.is_open:
                 break
-            assert token in tokens.allowed(stem.remaining), (text[start:cursor], tokens.of[token])
-            following = stem.step(token)
+            assert token in tokens.allowed(stem.remaining), (text[start:cursor], tokens.bytes_of[token])
+            following = stem.advance(token)
             assert following is not None
             stem = following
-        assert not stem.open
+        assert not stem.is_open
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(alphabet="ab_ (\n\t1é日", min_size=1, max_size=8), st.integers(0, 2**32 - 1))
 def test_what_is_left_sums_to_one_and_keeps_its_proportions(tokens: TokenBytes, stem: str, seed: int) -> None:
-    row = np.random.default_rng(seed).normal(size=(1, len(tokens.of))).astype(np.float32)
+    row = np.random.default_rng(seed).normal(size=(1, len(tokens.bytes_of))).astype(np.float32)
     given_stem = Stem.of(tokens, stem).restrict(row)
     kept = np.flatnonzero(np.isfinite(given_stem[0]))
     assert np.exp(given_stem[0][kept]).sum() == pytest.approx(1, rel=1e-4)
@@ -71,7 +71,7 @@ def test_what_is_left_sums_to_one_and_keeps_its_proportions(tokens: TokenBytes, 
 
 
 def test_without_a_stem_nothing_is_copied(tokens: TokenBytes) -> None:
-    row = np.zeros((2, len(tokens.of)), np.float32)
+    row = np.zeros((2, len(tokens.bytes_of)), np.float32)
     assert Stem.of(tokens, "").restrict(row) is row
 
 
@@ -79,7 +79,7 @@ def test_rows_are_restricted_along_a_draft(tokenizer: Tokenizer, tokens: TokenBy
     text = "\n    return"
     path = tokenizer.encode(text)
     assert len(path) == 2
-    scores = np.zeros((3, len(tokens.of)), np.float32)
+    scores = np.zeros((3, len(tokens.bytes_of)), np.float32)
     rows = Stem.of(tokens, "\n    re").restrict(scores, path)
     assert np.isfinite(rows[0]).sum() == len(tokens.allowed(b"\n    re"))
     assert np.isfinite(rows[1]).sum() == len(tokens.allowed(b" re"))
@@ -89,7 +89,7 @@ def test_rows_are_restricted_along_a_draft(tokenizer: Tokenizer, tokens: TokenBy
 
 
 def test_a_stem_that_no_score_allows_leaves_them_equal(tokens: TokenBytes) -> None:
-    row = np.full((1, len(tokens.of)), -np.inf, np.float32)
+    row = np.full((1, len(tokens.bytes_of)), -np.inf, np.float32)
     left = Stem.of(tokens, " re").restrict(row)[0]
     allowed = tokens.allowed(b" re")
     assert np.allclose(left[allowed], -np.log(len(allowed)))
@@ -98,18 +98,18 @@ def test_a_stem_that_no_score_allows_leaves_them_equal(tokens: TokenBytes) -> No
 def test_the_first_tokens_that_show_nothing_are_the_stems(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
     stem = Stem.of(tokens, "\n    re")
     line = tokenizer.encode("\n    return x")
-    assert stem.hidden(line) == 1  # "\n   ", and " return" shows "turn"
-    assert Stem.of(tokens, "\n    return").hidden(line) == 2
-    assert Stem.of(tokens, "\n    return").hidden(line[:1]) == 1
-    assert Stem.of(tokens, "").hidden(line) == 0
+    assert stem.count_hidden(line) == 1  # "\n   ", and " return" shows "turn"
+    assert Stem.of(tokens, "\n    return").count_hidden(line) == 2
+    assert Stem.of(tokens, "\n    return").count_hidden(line[:1]) == 1
+    assert Stem.of(tokens, "").count_hidden(line) == 0
     assert stem.after(line[:1]).remaining == b" re"
-    assert not stem.after(line).open
+    assert not stem.after(line).is_open
 
 
 def test_the_first_draft_leaves_the_last_blank_to_the_word(tokenizer: Tokenizer, tokens: TokenBytes) -> None:
     for stem in ("\n    ", "\n\n        ", "    "):
         draft = Stem.of(tokens, stem).draft()
-        assert b"".join(tokens.of[i] for i in draft).decode() == stem[:-1]
+        assert b"".join(tokens.bytes_of[i] for i in draft).decode() == stem[:-1]
     for stem in ("", "re", " re", "(", " "):
         assert Stem.of(tokens, stem).draft() == []
 
@@ -118,16 +118,16 @@ def test_where_a_block_may_come_the_middle_does_not_end_with_the_stem(
     tokenizer: Tokenizer, tokens: TokenBytes
 ) -> None:
     eot = tokenizer.specials.eot
-    row = np.full((1, len(tokens.of)), np.log(0.2 / (len(tokens.of) - 1)), np.float32)
+    row = np.full((1, len(tokens.bytes_of)), np.log(0.2 / (len(tokens.bytes_of) - 1)), np.float32)
     row[0, eot] = np.log(0.8)
     (colon,) = tokenizer.encode("):")
-    stem = Stem.of(tokens, "):", goes_on=True)
-    complete = stem.step(colon)
-    assert complete is not None and complete.open and complete.hidden([colon]) == 0
+    stem = Stem.of(tokens, "):", must_continue=True)
+    complete = stem.advance(colon)
+    assert complete is not None and complete.is_open and complete.count_hidden([colon]) == 0
     given_more = complete.restrict(row)[0]
     assert given_more[eot] == -np.inf
     assert np.exp(given_more[np.isfinite(given_more)]).sum() == pytest.approx(1, rel=1e-2)
-    beyond = complete.step(colon)
-    assert beyond is not None and not beyond.open
-    ending = Stem.of(tokens, "):").step(colon)
+    beyond = complete.advance(colon)
+    assert beyond is not None and not beyond.is_open
+    ending = Stem.of(tokens, "):").advance(colon)
     assert ending is not None and ending.restrict(row)[0, eot] == row[0, eot]

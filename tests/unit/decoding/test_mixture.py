@@ -25,10 +25,10 @@ class Told:
 
     matches: dict[int, Match] = field(default_factory=dict)
 
-    def follow(self, context: Sequence[int]) -> Match:
+    def find_match(self, context: Sequence[int]) -> Match:
         return self.matches.get(context[-1], Match())
 
-    def foretell(self, context: Sequence[int], most: int) -> list[Step]:
+    def predict_continuation(self, context: Sequence[int], max_tokens: int) -> list[Step]:
         return []
 
 
@@ -117,13 +117,13 @@ def test_the_end_gains_where_what_follows_stands_after_the_cursor() -> None:
 def test_weights_are_kept_as_json_and_wrong_ones_are_refused(tmp_path: Path) -> None:
     assert Mixture.load(tmp_path, END) is None
     own = mixture()
-    (tmp_path / Mixture.FILE).write_text(json.dumps(own.kept()))
+    (tmp_path / Mixture.FILE).write_text(json.dumps(own.to_json()))
     read = Mixture.load(tmp_path, END)
     assert read is not None
     given = scores(3)
     first, again = (one.mix(given, [[1], [2], [3]], Told(MATCHES))[0] for one in (own, read))
     np.testing.assert_allclose(first, again, atol=1e-3)
-    kept = own.kept()
+    kept = own.to_json()
     wrong = (
         {"format": 2},
         {"features": list(FEATURES[1:])},
@@ -133,7 +133,7 @@ def test_weights_are_kept_as_json_and_wrong_ones_are_refused(tmp_path: Path) -> 
     )
     for change in wrong:
         with pytest.raises(ValueError, match=Mixture.FILE):
-            Mixture.of(kept | change, END)
+            Mixture.from_json(kept | change, END)
 
 
 def test_odds_grow_with_what_speaks_for_a_continuation() -> None:
@@ -141,8 +141,8 @@ def test_odds_grow_with_what_speaks_for_a_continuation() -> None:
     own = Mixture.load(SHIPPED / "small", END)
     assert own is not None
     short, long = Step(1, 1, 100, 10, False), Step(1, 20, 4, 4, False)
-    odds = own.odds([short, long])
-    assert 0 < odds[0] < odds[1] < 1 and own.odds([]) == []
+    odds = own.continuation_probabilities([short, long])
+    assert 0 < odds[0] < odds[1] < 1 and own.continuation_probabilities([]) == []
 
 
 def test_the_shipped_gate_listens_where_the_memory_is_sure_and_the_model_is_not() -> None:

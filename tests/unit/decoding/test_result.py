@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from mercury_lsp.engine.decoding.result import draft_text, lines_of, scored_tokens
+from mercury_lsp.engine.decoding.result import complete_lines, draft_text, scored_tokens
 from mercury_lsp.engine.tokenizer import Tokenizer
 
 
@@ -14,7 +14,7 @@ def test_lines_end_with_their_tokens(tokenizer: Tokenizer) -> None:
     text = "a = 1\nb = 2\nc"
     tokens = tokenizer.encode(text)
     logp = [-0.5] * len(tokens)
-    lines = lines_of(tokenizer.token_bytes(), tokenizer.newlines(), 0, tokens, logp)
+    lines = complete_lines(tokenizer.token_bytes(), tokenizer.newlines(), 0, tokens, logp)
     assert [text[: line.end] for line in lines] == ["a = 1", "a = 1\nb = 2"]
     assert [line.logp for line in lines] == [-0.5 * line.tokens for line in lines]
 

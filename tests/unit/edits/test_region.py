@@ -11,10 +11,10 @@ from mercury_lsp.edits.region import (
     MAX_CANDIDATE_LINES,
     REGION_LINES,
     Region,
-    left_of_secrets,
+    edit_candidates,
+    lines_with_secret_remains,
     recent_changes,
     region_around,
-    rewritten,
 )
 from mercury_lsp.edits.search import Candidate, Dismissals
 from mercury_lsp.syntax.document import Document
@@ -55,7 +55,7 @@ def test_the_region_is_around_the_cursor() -> None:
     assert (found.line, found.character) == (50, 3)
     assert found.above[-1] == "line 39" and found.below[0] == "line 61" and found.editable[0] == "line 40"
     assert sum(len(line) + 1 for line in found.lines) <= 300 and len(found.above) > len(found.below)
-    assert found.marked("|")[REGION_LINES] == "lin|e 50"
+    assert found.with_mark("|")[REGION_LINES] == "lin|e 50"
 
 
 def test_a_line_that_must_not_be_shown_ends_the_region_and_stays_blank() -> None:
@@ -99,7 +99,7 @@ def test_no_region_in_a_line_without_end() -> None:
 )
 def test_what_differs_is_offered(new: tuple[str, ...], texts: list[str], eol: str) -> None:
     of = region(*LINES, eol=eol, cursor=1)
-    found = rewritten(of, new)
+    found = edit_candidates(of, new)
     if new == LINES[:-1]:
         # What is blank at the end is the document's.
         texts = [""]
@@ -116,13 +116,13 @@ def test_the_nearest_comes_first() -> None:
     text = "\n".join(LINES)
     of = region_around(document(text), len(text), 1_000)
     assert of is not None
-    found = rewritten(of, ("def g(a):", *LINES[1:5], "y = g(1)"))
+    found = edit_candidates(of, ("def g(a):", *LINES[1:5], "y = g(1)"))
     assert [one.start for one in found] == [text.rindex("f"), text.index("f(")]
 
 
 def test_positions_count_code_points() -> None:
     of = region("a = '🐍é'", "print('🐍', a)")
-    (one,) = rewritten(of, ("a = '🐍é'", "print('🐍', a, 1)"))
+    (one,) = edit_candidates(of, ("a = '🐍é'", "print('🐍', a, 1)"))
     assert made(one, of) == "a = '🐍é'\nprint('🐍', a, 1)" and one.text == ", 1"
 
 
@@ -131,27 +131,27 @@ def test_what_was_just_done_is_not_taken_back() -> None:
     of = region_around(now, 5, 1_000)
     changes = recent_changes(now, edits)
     assert of is not None
-    assert rewritten(of, ("a = old", "b = old"), changes) == []
-    assert [one.text for one in rewritten(of, ("a = old", "b = new"), changes)] == ["new"]
+    assert edit_candidates(of, ("a = old", "b = old"), changes) == []
+    assert [one.text for one in edit_candidates(of, ("a = old", "b = new"), changes)] == ["new"]
     now, edits = edited("a = 1\n", ("a = 1\n", "a = 1\nb = 2\n"))
     of = region_around(now, 9, 1_000)
-    assert of is not None and rewritten(of, ("a = 1",), recent_changes(now, edits)) == []
+    assert of is not None and edit_candidates(of, ("a = 1",), recent_changes(now, edits)) == []
 
 
 def test_text_at_the_cursor_is_left_to_completion() -> None:
     of = region("x = ", "y", cursor=4)
-    assert rewritten(of, ("x = 1", "y")) == []
-    assert [one.text for one in rewritten(of, ("x = ", "y = 1"))] == [" = 1"]
+    assert edit_candidates(of, ("x = 1", "y")) == []
+    assert [one.text for one in edit_candidates(of, ("x = ", "y = 1"))] == [" = 1"]
 
 
 def test_large_rewritings_secrets_and_dismissed_edits_are_not_offered() -> None:
     of = region("x", "y")
-    assert rewritten(of, ("x", "y", *(f"z{number}" for number in range(MAX_CANDIDATE_LINES + 1)))) == []
-    assert rewritten(of, ("x", 'password = "hunter2-xk42-Wq9z"')) == []
+    assert edit_candidates(of, ("x", "y", *(f"z{number}" for number in range(MAX_CANDIDATE_LINES + 1)))) == []
+    assert edit_candidates(of, ("x", 'password = "hunter2-xk42-Wq9z"')) == []
     dismissals = Dismissals()
-    (one,) = rewritten(of, ("x", "z"), (), dismissals)
+    (one,) = edit_candidates(of, ("x", "z"), (), dismissals)
     dismissals.add(one)
-    assert rewritten(of, ("x", "z"), (), dismissals) == []
+    assert edit_candidates(of, ("x", "z"), (), dismissals) == []
 
 
 def test_changes_are_whole_lines_the_newest_last() -> None:
@@ -187,7 +187,7 @@ def test_any_rewriting_is_edits_that_make_it() -> None:
         assert of is not None
         whole = [*above, *new, *below]
         lines = whole[of.first : len(whole) - (of.document.line_count - of.last - 1)]
-        found = rewritten(of, lines)
+        found = edit_candidates(of, lines)
         low, high = of.document.span(of.first)[0], of.document.span(of.last)[1]
         made = text
         for one in sorted(found, key=lambda one: (-one.start, -one.end)):
@@ -211,7 +211,7 @@ def test_any_rewriting_is_edits_that_make_it() -> None:
 )
 def test_the_lines_with_what_is_left_of_a_secret(change: tuple[str, str], lines: set[int]) -> None:
     now, edits = edited('a = 1\npassword = "hunter2-Xy9Kq"\nx = f(a)\n', change)
-    assert left_of_secrets(now, edits) == lines
+    assert lines_with_secret_remains(now, edits) == lines
     if lines:
         shown = region_around(now, len(now.text), 2_000, str, lines)
         assert shown is not None and "hun" not in "".join(shown.lines) and "a = 1" in shown.lines
@@ -219,4 +219,4 @@ def test_the_lines_with_what_is_left_of_a_secret(change: tuple[str, str], lines:
 
 def test_a_long_line_of_an_edit_is_not_gone_through() -> None:
     now, edits = edited("password = " + "q9Xk2Lm4Zp7R" * 50_000 + "\n", ("password", "name"))
-    assert left_of_secrets(now, edits) == {0}
+    assert lines_with_secret_remains(now, edits) == {0}

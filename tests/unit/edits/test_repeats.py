@@ -8,7 +8,7 @@ import pytest
 from support.typing_edits import Typist
 
 from mercury_lsp.edits import matching
-from mercury_lsp.edits.candidates import candidates
+from mercury_lsp.edits.candidates import find_candidates
 from mercury_lsp.edits.patterns import Hole, Pattern, Replaced, depth_after
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.tree import Syntax
@@ -149,11 +149,11 @@ def test_the_time_is_bounded() -> None:
         typist.type(lines[number][:-2], lines[number][:-2] + ", more=1")
     syntax = Syntax.of(Document("", "a.py", "python", 1, typist.text))
     began = time.thread_time()
-    found = candidates(syntax, typist.history.edits, seconds=0.0)
+    found = find_candidates(syntax, typist.history.edits, seconds=0.0)
     # A generous bound, because the machine may be busy; without one it takes a second.
     assert time.thread_time() - began < 0.25
     assert found == []
-    assert candidates(syntax, typist.history.edits, seconds=60)
+    assert find_candidates(syntax, typist.history.edits, seconds=60)
 
 
 def _tokens_looked_at(monkeypatch: pytest.MonkeyPatch, nulls: int, columns: int, until: float = 1e9) -> int:
@@ -170,7 +170,7 @@ def _tokens_looked_at(monkeypatch: pytest.MonkeyPatch, nulls: int, columns: int,
     pattern = Pattern(("(",), (")", ";"), (Replaced(("NULL",), ("0",), (None, None)),) * nulls, blocks)
     row = ", ".join(f"NULL, c{number}" for number in range(columns))
     document = matching.Document.of(f"({row}, last); NULL")
-    assert list(matching.places(document, pattern, until)) == []
+    assert list(matching.find_places(document, pattern, until)) == []
     return looked_at
 
 
@@ -193,4 +193,4 @@ def test_a_word_that_comes_again_is_found_after_another_block() -> None:
     )
     pattern = Pattern((), (Hole(2, True), word), parts, ((Hole(0, True), "=", word, Hole(3, True)),))
     document = matching.Document.of("old a = b + c = d + x, e d")
-    assert [place.text for place in matching.places(document, pattern, 1e9)] == ["new a = b + c = d + y"]
+    assert [place.text for place in matching.find_places(document, pattern, 1e9)] == ["new a = b + c = d + y"]

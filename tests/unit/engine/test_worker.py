@@ -10,7 +10,7 @@ from queue import Empty, Queue
 
 import pytest
 
-from mercury_lsp.engine.worker import REMEMBERED_RESULTS, Cancelled, EngineState, Stopped, Worker
+from mercury_lsp.engine.worker import MAX_RECENT_RESULTS, Cancelled, EngineExited, EngineState, Worker
 
 Cancel = Callable[[], bool]
 Tell = Callable[[object], None]
@@ -94,13 +94,13 @@ def test_what_would_end_a_thread_costs_one_answer(worker: Worker[str], error: Ba
     def fail(engine: str, cancelled: Cancel, tell: Tell) -> str:
         raise error
 
-    with pytest.raises(Stopped) as stopped:
+    with pytest.raises(EngineExited) as stopped:
         worker.submit("a", fail).result(WAIT)
     assert stopped.value.__cause__ is error
     assert worker.submit("a", quick).result(WAIT) == "engine"
     loading = Worker[str](lambda _: fail("", lambda: False, print))
     loading.start()
-    with pytest.raises(Stopped):
+    with pytest.raises(EngineExited):
         loading.submit("a", quick).result(WAIT)
     assert loading.state.kind == "failed"
 
@@ -254,45 +254,45 @@ def quick(engine: str, *_: object) -> str:
 def test_what_is_done_ahead_is_remembered(worker: Worker[str]) -> None:
     work = Blocked()
     assert not worker.busy
-    worker.anticipate("a", work)
+    worker.prefetch("a", work)
     assert work.started.wait(WAIT)
-    assert worker.busy and not worker.remembered()
+    assert worker.busy and not worker.recent_results()
     work.release.set()
     while worker.busy:
         work.stopped.wait(0.001)
-    assert worker.remembered() == [("a", "engine")]
+    assert worker.recent_results() == [("a", "engine")]
 
 
 def test_the_last_results_are_remembered_the_newest_first(worker: Worker[str]) -> None:
-    for key in range(REMEMBERED_RESULTS + 3):
+    for key in range(MAX_RECENT_RESULTS + 3):
         worker.submit(key, lambda engine, *_, key=key: key).result(WAIT)
-    assert [key for key, _ in worker.remembered()] == list(range(3, REMEMBERED_RESULTS + 3))[::-1]
+    assert [key for key, _ in worker.recent_results()] == list(range(3, MAX_RECENT_RESULTS + 3))[::-1]
     worker.submit(5, lambda engine, *_: "again").result(WAIT)
-    assert worker.remembered()[0] == (5, "again")
-    assert len(worker.remembered()) == REMEMBERED_RESULTS
+    assert worker.recent_results()[0] == (5, "again")
+    assert len(worker.recent_results()) == MAX_RECENT_RESULTS
     worker.submit("nothing", lambda engine, *_: None).result(WAIT)
-    assert worker.remembered()[0] == (5, "again")
+    assert worker.recent_results()[0] == (5, "again")
 
 
 def test_a_request_joins_what_is_done_ahead_of_it(worker: Worker[str]) -> None:
     running, waiting = Blocked(), Blocked()
-    worker.anticipate("a", running)
+    worker.prefetch("a", running)
     assert running.started.wait(WAIT)
     joined = worker.submit("a", running)
-    worker.anticipate("b", waiting)
+    worker.prefetch("b", waiting)
     running.release.set()
     assert joined.result(WAIT) == "engine"
     assert waiting.started.wait(WAIT)
     waiting.release.set()
     assert worker.submit("b", waiting).result(WAIT) == "engine"
-    assert (running.runs, waiting.runs, worker.begun) == (1, 1, 2)
+    assert (running.runs, waiting.runs, worker.jobs_started) == (1, 1, 2)
 
 
 def test_a_request_joins_what_waits_to_be_done_ahead(worker: Worker[str]) -> None:
     first, second = Blocked(), Blocked()
     older = worker.submit("a", first)
     assert first.started.wait(WAIT)
-    worker.anticipate("b", second)
+    worker.prefetch("b", second)
     newer = worker.submit("b", second)
     assert older.result(WAIT) is None
     assert first.stopped.wait(WAIT)
@@ -305,7 +305,7 @@ def test_what_is_done_ahead_never_delays_a_request(worker: Worker[str]) -> None:
     requested, ahead = Stepped(), Blocked()
     future = worker.submit("a", requested)
     requested.step()
-    worker.anticipate("b", ahead)
+    worker.prefetch("b", ahead)
     requested.step()
     requested.step()
     assert not ahead.started.is_set() and not future.done()
@@ -317,26 +317,26 @@ def test_what_is_done_ahead_never_delays_a_request(worker: Worker[str]) -> None:
 
 def test_a_request_stops_what_is_done_ahead_within_one_pass(worker: Worker[str]) -> None:
     ahead = Stepped()
-    worker.anticipate("a", ahead)
+    worker.prefetch("a", ahead)
     ahead.step()
     future = worker.submit("b", quick)
     ahead.let()
     assert future.result(WAIT) == "engine"
     assert ahead.passes == 1
-    assert worker.remembered() == [("b", "engine")]
+    assert worker.recent_results() == [("b", "engine")]
     assert worker.interrupted == ("a", 1)
 
 
 def test_the_newest_of_what_is_to_be_done_ahead_is_done(worker: Worker[str]) -> None:
     running, never, newest = Stepped(), Blocked(), Blocked()
-    worker.anticipate("a", running)
+    worker.prefetch("a", running)
     running.step()
-    worker.anticipate("b", never)
-    worker.anticipate("c", newest)
+    worker.prefetch("b", never)
+    worker.prefetch("c", newest)
     running.let()
     assert newest.started.wait(WAIT)
     assert (running.passes, never.runs) == (1, 0)
-    worker.anticipate("c", newest)
+    worker.prefetch("c", newest)
     newest.release.set()
     assert worker.submit("c", newest).result(WAIT) == "engine"
     assert newest.runs == 1
@@ -346,8 +346,8 @@ def test_a_wish_that_is_fulfilled_already_takes_the_place_of_another(worker: Wor
     running, never = Blocked(), Blocked()
     future = worker.submit("a", running)
     assert running.started.wait(WAIT)
-    worker.anticipate("b", never)
-    worker.anticipate("a", running)
+    worker.prefetch("b", never)
+    worker.prefetch("a", running)
     assert future.cancel()
     running.release.set()
     assert worker.submit("c", quick).result(WAIT) == "engine"
@@ -358,13 +358,13 @@ def test_a_kept_job_goes_on_without_requests_until_there_is_something_newer(work
     kept = Stepped()
     future = worker.submit("a", kept)
     kept.step()
-    worker.keep("a")
-    worker.keep("of no job")
+    worker.keep_running("a")
+    worker.keep_running("of no job")
     assert future.cancel()
     kept.step()
     kept.step()
     newer = Blocked()
-    worker.anticipate("b", newer)
+    worker.prefetch("b", newer)
     kept.let()
     assert newer.started.wait(WAIT)
     assert kept.passes == 3
@@ -372,7 +372,7 @@ def test_a_kept_job_goes_on_without_requests_until_there_is_something_newer(work
 
 def test_cancelled_requests_leave_what_is_done_ahead(worker: Worker[str]) -> None:
     ahead = Stepped()
-    worker.anticipate("a", ahead)
+    worker.prefetch("a", ahead)
     ahead.step()
     assert worker.submit("a", ahead).cancel()
     ahead.step()
@@ -388,7 +388,7 @@ def test_requests_can_be_superseded_without_a_job(worker: Worker[str]) -> None:
     running.let()
     assert running.ended.wait(WAIT)
     assert running.passes == 1
-    worker.anticipate("b", waiting)
+    worker.prefetch("b", waiting)
     worker.supersede()  # what is done ahead goes on
     assert waiting.started.wait(WAIT)
     waiting.release.set()
@@ -411,7 +411,7 @@ def test_an_exception_ahead_is_left_to_who_requests_it(worker: Worker[str]) -> N
     def fail(engine: str, *_: object) -> str:
         raise ValueError("broken")
 
-    worker.anticipate("a", fail)
+    worker.prefetch("a", fail)
     with pytest.raises(ValueError, match="broken"):
         worker.submit("a", fail).result(WAIT)
     assert worker.submit("b", quick).result(WAIT) == "engine"
@@ -422,8 +422,8 @@ def test_the_newest_wish_waits_for_the_engine() -> None:
     worker = Worker[str](lambda progress: str(go.wait(WAIT)))
     worker.start()
     never, newest = Blocked(), Blocked()
-    worker.anticipate("a", never)
-    worker.anticipate("b", newest)
+    worker.prefetch("a", never)
+    worker.prefetch("b", newest)
     assert worker.engine is None
     go.set()
     assert newest.started.wait(WAIT)
@@ -431,8 +431,8 @@ def test_the_newest_wish_waits_for_the_engine() -> None:
     assert never.runs == 0
     worker.stop(WAIT)
     assert newest.stopped.is_set()
-    worker.anticipate("c", never)
-    assert not worker.remembered()
+    worker.prefetch("c", never)
+    assert not worker.recent_results()
 
 
 def test_a_pause_is_told_once_after_loading_and_after_a_job(monkeypatch: pytest.MonkeyPatch) -> None:

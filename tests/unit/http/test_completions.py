@@ -116,7 +116,7 @@ def test_what_is_wrong_quotes_nothing() -> None:
 
 def test_an_answer_has_its_text_where_clients_of_each_kind_look() -> None:
     update = Update("x", 1, "stop", 10, 4, 2)
-    openai, fim = (CompletionFormat("small", fim).whole(update) for fim in (False, True))
+    openai, fim = (CompletionFormat("small", fim).response(update) for fim in (False, True))
     assert openai["object"] == "text_completion"
     assert openai["choices"] == [{"index": 0, "text": "x", "logprobs": None, "finish_reason": "stop"}]
     assert fim["choices"][0]["message"]["content"] == fim["choices"][0]["text"] == "x"
@@ -126,6 +126,6 @@ def test_an_answer_has_its_text_where_clients_of_each_kind_look() -> None:
         "total_tokens": 12,
         "prompt_tokens_details": {"cached_tokens": 4},
     }
-    piece = CompletionFormat("small", True).piece("y")
+    piece = CompletionFormat("small", True).chunk("y")
     assert piece["choices"][0]["delta"]["content"] == piece["choices"][0]["text"] == "y"
     assert piece["choices"][0]["finish_reason"] is None

@@ -45,8 +45,8 @@ def background(tell: Callable[[], None], _: pytest.MonkeyPatch) -> Callable[[], 
 def history(tell: Callable[[], None], patch: pytest.MonkeyPatch) -> Callable[[], None]:
     patch.setattr(History, "_run", lambda _: tell())
     there = History()
-    with there._changed:
-        there._awake()
+    with there._condition:
+        there._wake_thread()
     return lambda: there.close(1)
 
 

@@ -23,7 +23,7 @@ from mercury_lsp.lsp.handlers import commands as actions
 from mercury_lsp.lsp.handlers import documents
 from mercury_lsp.lsp.ignore_check import IgnoreCheck
 from mercury_lsp.lsp.server import Server
-from mercury_lsp.lsp.status import Status, explained
+from mercury_lsp.lsp.status import Status, explain_outcome
 from mercury_lsp.session import session
 from mercury_lsp.session.file_access import FileAccess
 from mercury_lsp.session.session import Session
@@ -62,7 +62,7 @@ class Deaf(CompletionScheduler):
     said = Cause.DEADLINE
     asked = 0
 
-    async def completion(self, snapshot: Snapshot, offset: int, arrival: int | None = None) -> Reply:
+    async def complete(self, snapshot: Snapshot, offset: int, request_number: int | None = None) -> Reply:
         self.asked += 1
         return Reply(cause=self.said)
 
@@ -106,7 +106,7 @@ def structured(value: Any) -> Any:
 
 def test_each_item_has_a_command_with_its_id() -> None:
     items = [types.InlineCompletionItem(insert_text=text) for text in ("a", "b")]
-    list_ = actions.commanded(types.InlineCompletionList(items), ["7", "8"])
+    list_ = actions.with_accept_command(types.InlineCompletionList(items), ["7", "8"])
     commands = [item.command for item in list_.items]
     assert [one and (one.command, one.arguments) for one in commands] == [
         ("mercury.accepted", ["7"]),
@@ -166,7 +166,7 @@ async def test_focus_makes_a_document_the_last_used(ls: Served) -> None:
     other = "file:///w/b.py"
     for uri in (URI, other):
         ls.session.open(uri, uri.rpartition("/")[2], "python", 1, "", uri.removeprefix("file://"))
-        ls.session.admit(uri, FileAccess(ignored=False, inside=True))
+        ls.session.set_access(uri, FileAccess(ignored=False, inside=True))
     assert ls.session.workspace.library.opened == ("b.py", "a.py")
     actions.did_focus(ls, structured({"textDocument": {"uri": URI}}))
     actions.did_focus(ls, structured({"textDocument": {"uri": "file:///w/none.py"}}))
@@ -177,7 +177,7 @@ async def test_there_is_a_sentence_for_each_cause(ls: Served) -> None:
     for cause in Cause:
         asked = request()
         asked.record_nothing(cause, "it is so")
-        sentence = explained(ls.session, asked)
+        sentence = explain_outcome(ls.session, asked)
         assert sentence.endswith(".") and "{" not in sentence and sentence[0].isupper(), cause
         assert ("it is so" in sentence) == (cause in ("declined", "withheld", "deadline", "unanswered"))
 
@@ -187,7 +187,7 @@ async def test_a_suggestion_is_told_by_its_length(ls: Served) -> None:
     asked.record_reply(
         Reply(Completion("abc", "abc", 4, 4, Infill("abc", 2, 1, 1, 1.0, 0.0, 1.0, 0, 1, 0.9, True)))
     )
-    assert explained(ls.session, asked) == "Something is suggested there: a text of 3 characters."
+    assert explain_outcome(ls.session, asked) == "Something is suggested there: a text of 3 characters."
 
 
 async def test_the_last_request_explains_its_own_place_and_others_are_worked_out(ls: Served) -> None:
@@ -267,7 +267,7 @@ async def test_a_command_ends_with_its_request() -> None:
         await asyncio.sleep(0)
     async with asyncio.timeout(60):
         await ended.wait()
-        await server.protocol.settle()
+        await server.protocol.cancel_requests()
     assert b"-32800" in answers[-1]
     assert server.protocol._request_futures == {}
 

@@ -69,7 +69,7 @@ def test_positions_out_of_range_are_clamped(encoding: str, place: Position, offs
 )
 def test_where_the_cursor_is_after_a_change(before: str, typed: str, after: str, back: int) -> None:
     there = document(before + typed + after)
-    assert convert.cursor(there, len(before), typed) == len(before + typed) - back
+    assert convert.guess_cursor(there, len(before), typed) == len(before + typed) - back
 
 
 def test_a_position_inside_of_a_character_is_where_it_begins() -> None:
@@ -113,7 +113,7 @@ def test_paths_of_uris(uri: str, path: str) -> None:
 
 @given(st.text())
 def test_no_uri_is_an_error(uri: str) -> None:
-    assert "/" not in convert.name(uri, [convert.path(uri)])
+    assert "/" not in convert.document_path(uri, [convert.path(uri)])
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_no_uri_is_an_error(uri: str) -> None:
     ],
 )
 def test_names_of_documents(uri: str, roots: list[str], name: str) -> None:
-    assert convert.name(uri, roots) == name
+    assert convert.document_path(uri, roots) == name
 
 
 CAFE_NFC, CAFE_NFD = "caf\u00e9", "cafe\u0301"
@@ -231,35 +231,35 @@ EDITORS = [
 @pytest.mark.parametrize(("uri", "root", "path", "name"), EDITORS)
 def test_what_editors_send_on_each_platform(uri: str, root: str, path: str, name: str) -> None:
     assert normalize("NFC", convert.path(uri)) == normalize("NFC", path)
-    assert convert.name(uri, [convert.path(root)]) == name
+    assert convert.document_path(uri, [convert.path(root)]) == name
     assert convert.path(uri) == path or "%E1%84" in uri  # as it was sent, composed or not
 
 
 def test_ghost_text_is_inserted_at_the_cursor() -> None:
-    (item,) = convert.inline(suggestion("1 + 2", 6), document("é = 😀 \n"), "utf-16").items
+    (item,) = convert.inline_completion_list(suggestion("1 + 2", 6), document("é = 😀 \n"), "utf-16").items
     assert item.insert_text == "1 + 2" and item.filter_text is None
     assert item.range == Range(Position(0, 7), Position(0, 7))
 
 
 def test_replaced_text_is_a_prefix_of_the_filter_text() -> None:
-    (item,) = convert.inline(suggestion("x) + 1", 2, 3), document("f()\n"), "utf-16").items
+    (item,) = convert.inline_completion_list(suggestion("x) + 1", 2, 3), document("f()\n"), "utf-16").items
     assert item.range == Range(Position(0, 2), Position(0, 3))
     assert item.filter_text == ")x) + 1"
-    (item,) = convert.inline(suggestion(")()", 2, 3), document("f()\n"), "utf-16").items
+    (item,) = convert.inline_completion_list(suggestion(")()", 2, 3), document("f()\n"), "utf-16").items
     assert item.filter_text is None and item.insert_text == ")()"
 
 
 def test_all_candidates_are_rendered_and_a_menu_has_the_first_only() -> None:
     text = document("x = f()\n")
-    several = replace(suggestion("1", 6), others=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
-    items = convert.inline(several, text, "utf-16").items
+    several = replace(suggestion("1", 6), alternatives=(suggestion("a, b", 6), suggestion("c) + 1", 6, 7)))
+    items = convert.inline_completion_list(several, text, "utf-16").items
     assert [item.insert_text for item in items] == ["1", "a, b", "c) + 1"]
     assert [item.range for item in items] == [Range(Position(0, 6), Position(0, end)) for end in (6, 6, 7)]
-    assert len(convert.plain(several, text, "utf-16").items) == 1
+    assert len(convert.completion_list(several, text, "utf-16").items) == 1
     chosen = SelectedCompletionInfo(Range(Position(0, 4), Position(0, 5)), "g")
-    joined = convert.with_chosen(several, text, chosen, "utf-16")
+    joined = convert.with_selected(several, text, chosen, "utf-16")
     assert joined is not None
-    items = convert.inline(joined, text, "utf-16").items
+    items = convert.inline_completion_list(joined, text, "utf-16").items
     assert [item.insert_text for item in items] == [
         "g1",
         "ga, b",
@@ -268,13 +268,13 @@ def test_all_candidates_are_rendered_and_a_menu_has_the_first_only() -> None:
 
 def test_what_ends_with_the_text_that_it_replaces_is_a_mere_insertion() -> None:
     text = document("f()\n")
-    assert convert.inserted(suggestion("a) + (b)", 2, 3), text) == replace(
+    assert convert.as_insertion(suggestion("a) + (b)", 2, 3), text) == replace(
         suggestion("a) + (b)", 2), shown="a) + (b"
     )
     for as_it_is in (suggestion("a):\n    return a", 2, 3), suggestion("a)", 2), suggestion(")", 2, 3)):
-        assert convert.inserted(as_it_is, text) == as_it_is
-    several = replace(suggestion("1", 2), others=(suggestion("a) + (b)", 2, 3),))
-    assert convert.inserted(several, text).others[0].end == 2
+        assert convert.as_insertion(as_it_is, text) == as_it_is
+    several = replace(suggestion("1", 2), alternatives=(suggestion("a) + (b)", 2, 3),))
+    assert convert.as_insertion(several, text).alternatives[0].end == 2
 
 
 codes = st.text(st.sampled_from("ab()é😀 .\n"), max_size=12)
@@ -295,15 +295,15 @@ def test_what_is_shown_with_a_chosen_item_begins_with_it_and_replaces_just_what_
     text = document(before + word + rest)
     ends = [convert.position(text, len(before + word[:size]), encoding) for size in (0, len(word))]
     chosen = SelectedCompletionInfo(Range(*ends), picked)
-    assumed, cursor = convert.accepted(text, chosen, encoding)
+    assumed, cursor = convert.accept_selected(text, chosen, encoding)
     behind = min(behind, len(rest.partition("\n")[0]))
     made = suggestion(shown, cursor, cursor + behind)
     promised = assumed.text[:cursor] + shown + assumed.text[cursor + behind :]
-    found = convert.with_chosen(convert.inserted(made, assumed), text, chosen, encoding)
+    found = convert.with_selected(convert.as_insertion(made, assumed), text, chosen, encoding)
     if found is None:
         assert behind and (not shown.endswith(assumed.text[cursor : cursor + behind]) or len(shown) == behind)
         return
-    (item,) = convert.inline(found, text, encoding).items
+    (item,) = convert.inline_completion_list(found, text, encoding).items
     assert item.range == chosen.range and str(item.insert_text).startswith(picked)
     start, end = convert.span(text, item.range, encoding)
     assert text.text[:start] + str(item.insert_text) + text.text[end:] == promised
@@ -312,14 +312,16 @@ def test_what_is_shown_with_a_chosen_item_begins_with_it_and_replaces_just_what_
 
 def test_a_menu_entry_is_named_by_the_first_line_that_says_something() -> None:
     there = document("def __init__(self):")
-    (item,) = convert.plain(suggestion("\n    self.a = 1\n    self.b = 2", 19), there, "utf-16").items
+    (item,) = convert.completion_list(
+        suggestion("\n    self.a = 1\n    self.b = 2", 19), there, "utf-16"
+    ).items
     assert item.label == "self.a = 1 …"
-    (item,) = convert.plain(suggestion("\n    self.a = 1", 19), there, "utf-16").items
+    (item,) = convert.completion_list(suggestion("\n    self.a = 1", 19), there, "utf-16").items
     assert item.label == "self.a = 1" and item.documentation == "\n    self.a = 1"
 
 
 def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
-    answer = convert.plain(suggestion("urn x\n    y", 7), document("é\n  ret"), "utf-8")
+    answer = convert.completion_list(suggestion("urn x\n    y", 7), document("é\n  ret"), "utf-8")
     (item,) = answer.items
     assert answer.is_incomplete and item.preselect and item.detail == "mercury"
     assert item.label == "return x …" and item.documentation == "return x\n    y"
@@ -331,12 +333,12 @@ def test_a_menu_entry_begins_with_the_word_at_the_cursor() -> None:
 def test_a_chosen_menu_entry_is_assumed_and_then_part_of_the_answer() -> None:
     text = document("x.app()\n")
     chosen = SelectedCompletionInfo(Range(Position(0, 2), Position(0, 5)), "append")
-    assumed, cursor = convert.accepted(text, chosen, "utf-16")
+    assumed, cursor = convert.accept_selected(text, chosen, "utf-16")
     assert assumed.text == "x.append()\n" and assumed.text[:cursor] == "x.append"
-    assert convert.with_chosen(suggestion("(1)", cursor, cursor + 2), text, chosen, "utf-16") is None
-    longer = convert.inserted(suggestion("(1) + f()", cursor, cursor + 2), assumed)
-    answer = convert.with_chosen(longer, text, chosen, "utf-16")
+    assert convert.with_selected(suggestion("(1)", cursor, cursor + 2), text, chosen, "utf-16") is None
+    longer = convert.as_insertion(suggestion("(1) + f()", cursor, cursor + 2), assumed)
+    answer = convert.with_selected(longer, text, chosen, "utf-16")
     assert answer is not None
-    (item,) = convert.inline(answer, text, "utf-16").items
+    (item,) = convert.inline_completion_list(answer, text, "utf-16").items
     assert item.insert_text == "append(1) + f" and item.range == chosen.range
     assert item.filter_text is None

@@ -37,7 +37,7 @@ class Watching(Progress):
 
 
 class There:
-    """An admission with all that it needs, for a workspace in a folder."""
+    """An ignore check with all that it needs, for a workspace in a folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -46,7 +46,7 @@ class There:
         self.ignore_check = IgnoreCheck(
             self.session, CompletionScheduler(), self.spawn, lambda: self.shown, lambda doing: nullcontext()
         )
-        self.ignore_check.place([f"file://{root}"])
+        self.ignore_check.set_folders([f"file://{root}"])
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
@@ -67,9 +67,9 @@ class There:
     def ignored(self, uri: str) -> bool:
         return self.snapshot(uri).ignored
 
-    async def committed(self, uri: str) -> bool:
+    async def wait(self, uri: str) -> bool:
         """Whether it is ignored, once that is known."""
-        return (await self.ignore_check.committed(self.snapshot(uri))).ignored
+        return (await self.ignore_check.wait(self.snapshot(uri))).ignored
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def there(tmp_path: Path) -> AsyncIterator[There]:
 async def test_a_document_counts_as_ignored_until_it_is_known_not_to_be(there: There) -> None:
     uri, other = there.open("a.py"), there.open("build/b.py")
     assert there.ignore_check.pending(uri) and there.ignored(uri)
-    assert not await there.committed(uri) and await there.committed(other)
+    assert not await there.wait(uri) and await there.wait(other)
     assert not there.ignore_check.pending(uri) and not there.ignored(uri) and there.ignored(other)
 
 
@@ -103,10 +103,10 @@ async def test_as_much_of_the_workspace_is_read_as_the_option_says(
     (there.root / "a.py").write_text("x = 1\n", encoding="utf-8")
     (there.root / "b.py").write_text("y = 2\n", encoding="utf-8")
     there.session.configure(settings)
-    there.ignore_check.place([f"file://{there.root}"])
+    there.ignore_check.set_folders([f"file://{there.root}"])
     workspace, (uri, other) = there.session.workspace, (there.open("a.py"), there.open("c.py"))
-    assert not await there.committed(uri) and not await there.committed(other)
-    workspace.used(other)
+    assert not await there.wait(uri) and not await there.wait(other)
+    workspace.use(other)
     workspace.start()
     async with asyncio.timeout(WAIT):
         while not workspace.idle:
@@ -119,20 +119,20 @@ async def test_what_a_link_leads_to_is_private_too(there: There) -> None:
     (there.root / "a.py").symlink_to(there.root / ".env")
     uri = there.open("a.py")
     before = there.snapshot(uri)
-    after = await there.ignore_check.committed(before)
+    after = await there.ignore_check.wait(before)
     assert not before.private and after.private and after.ignored
     there.session.close(uri)
-    assert (await there.ignore_check.committed(after)).ignored
+    assert (await there.ignore_check.wait(after)).ignored
 
 
 async def test_rules_that_change_count_for_open_documents(there: There) -> None:
     uri = there.open("a.py")
-    assert not await there.committed(uri)
+    assert not await there.wait(uri)
     (there.root / ".mercuryignore").write_text("a.py\n", encoding="utf-8")
-    assert there.session.workspace.touch([f"{there.root}/.mercuryignore"])
-    there.ignore_check.look()
+    assert there.session.workspace.reread([f"{there.root}/.mercuryignore"])
+    there.ignore_check.check_all()
     assert there.ignored(uri)
-    assert await there.committed(uri)
+    assert await there.wait(uri)
 
 
 async def test_on_a_disk_that_hangs_a_document_stays_ignored(
@@ -145,12 +145,12 @@ async def test_on_a_disk_that_hangs_a_document_stays_ignored(
         assert go_on.wait(WAIT)
         return FileAccess(ignored=False, inside=True)
 
-    monkeypatch.setattr(there.session.workspace, "examine", hang)
+    monkeypatch.setattr(there.session.workspace, "check_access", hang)
     uri = there.open("a.py")
-    assert await there.committed(uri)
+    assert await there.wait(uri)
     go_on.set()
     monkeypatch.setattr("mercury_lsp.lsp.ignore_check.ACCESS_WAIT_SECONDS", WAIT)
-    assert not await there.committed(uri)
+    assert not await there.wait(uri)
 
 
 async def test_a_disk_that_hangs_keeps_nothing_else_waiting(
@@ -162,7 +162,7 @@ async def test_a_disk_that_hangs_keeps_nothing_else_waiting(
         assert go_on.wait(2 * WAIT)
         return FileAccess(ignored=False, inside=True)
 
-    monkeypatch.setattr(there.session.workspace, "examine", hang)
+    monkeypatch.setattr(there.session.workspace, "check_access", hang)
     # More than the threads that all others share.
     for number in range(40):
         there.open(f"{number}.py")
@@ -177,11 +177,11 @@ async def test_an_answer_about_another_file_does_not_count(there: There) -> None
     uri = there.open("a.py")
     there.session.open(uri, "b.py", "python", 2, "", f"{there.root}/build/a.py")
     there.ignore_check.opened(uri)
-    assert await there.committed(uri)
+    assert await there.wait(uri)
 
 
 async def test_a_long_reading_is_shown(there: There) -> None:
-    there.ignore_check.read()
+    there.ignore_check.start_reading()
     show = there.session.workspace.show
     for fraction in (0.25, 0.5, None, None):
         show(fraction)
@@ -196,11 +196,11 @@ async def test_indentation_is_as_the_project_says_now(there: There) -> None:
     uri = there.open("a.py")
     before = there.snapshot(uri)
     assert before.indentation == NO_INDENTATION
-    assert (await there.ignore_check.committed(before)).indentation == Indentation(None, 3)
+    assert (await there.ignore_check.wait(before)).indentation == Indentation(None, 3)
     told.write_text("[*.py]\nindent_size = 8\n", encoding="utf-8")
-    assert there.session.workspace.touch([str(told)])
-    there.ignore_check.look()
-    assert (await there.ignore_check.committed(before)).indentation == Indentation(None, 8)
+    assert there.session.workspace.reread([str(told)])
+    there.ignore_check.check_all()
+    assert (await there.ignore_check.wait(before)).indentation == Indentation(None, 8)
     assert before != there.snapshot(uri)  # what was suggested before does not hold any more
     there.session.close(uri)
     there.session.open(uri, "a.py", "python", 1, "", "")

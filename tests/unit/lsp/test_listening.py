@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from mercury_lsp.lsp import listening
-from mercury_lsp.lsp.listening import Reception
-from mercury_lsp.lsp.protocol import Writer, framed
+from mercury_lsp.lsp.listening import ConnectionGate
+from mercury_lsp.lsp.protocol import Writer, encode_message
 from mercury_lsp.tokens import Tokens
 
 INITIALIZE = {
@@ -20,8 +20,8 @@ INITIALIZE = {
 }
 
 
-async def port_of(reception: Reception) -> tuple[asyncio.Server, int]:
-    server = await asyncio.start_server(reception.connected, "127.0.0.1", 0)
+async def port_of(gate: ConnectionGate) -> tuple[asyncio.Server, int]:
+    server = await asyncio.start_server(gate.serve_connection, "127.0.0.1", 0)
     return server, server.sockets[0].getsockname()[1]
 
 
@@ -30,8 +30,8 @@ async def test_who_says_nothing_is_gone_in_time(trickle: bytes, monkeypatch: pyt
     async def never(messages: AsyncIterator[bytes], writer: Writer) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(listening, "INTRODUCTION_SECONDS", 0.05)
-    server, port = await port_of(Reception(Tokens({"t": "ann"}), never))
+    monkeypatch.setattr(listening, "INITIALIZE_SECONDS", 0.05)
+    server, port = await port_of(ConnectionGate(Tokens({"t": "ann"}), never))
     async with server:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(trickle)
@@ -51,10 +51,10 @@ async def test_who_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
                 if writer._writer.is_closing():  # type: ignore[attr-defined]
                     ended.set()
 
-    monkeypatch.setattr(listening, "UNREAD_BYTES", 1 << 20)
-    server, port = await port_of(Reception(Tokens({"t": "ann"}), chatter))
+    monkeypatch.setattr(listening, "MAX_UNREAD_BYTES", 1 << 20)
+    server, port = await port_of(ConnectionGate(Tokens({"t": "ann"}), chatter))
     async with server:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(framed(INITIALIZE))
+        writer.write(encode_message(INITIALIZE))
         await asyncio.wait_for(ended.wait(), 30)
         writer.close()

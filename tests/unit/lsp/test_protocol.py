@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mercury_lsp.lsp.protocol import MAX_MESSAGE_BYTES, Broken, frames, strict_frames
+from mercury_lsp.lsp.protocol import MAX_MESSAGE_BYTES, FramingError, frames, strict_frames
 
 
-def framed(body: bytes) -> bytes:
+def encode_message(body: bytes) -> bytes:
     return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
@@ -34,7 +34,7 @@ async def bodies(*pieces: bytes) -> list[bytes]:
 @settings(max_examples=30)
 @given(st.lists(st.binary(max_size=30), max_size=4), st.integers(1, 17))
 def test_messages_are_found_however_they_are_cut(sent: list[bytes], size: int) -> None:
-    stream = b"".join(framed(body) for body in sent)
+    stream = b"".join(encode_message(body) for body in sent)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert asyncio.run(bodies(*pieces)) == sent
 
@@ -56,7 +56,7 @@ def test_messages_are_found_however_they_are_cut(sent: list[bytes], size: int) -
     ],
 )
 async def test_a_message_after_garbage_is_found(garbage: bytes) -> None:
-    assert await bodies(garbage + framed(b"good")) == [b"good"]
+    assert await bodies(garbage + encode_message(b"good")) == [b"good"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ async def test_headers_come_in_several_forms(header: bytes) -> None:
     "end", [b"", b"Content-Le", b"Content-Length: 4\r\n", b"Content-Length: 4\r\n\r\ngo"]
 )
 async def test_a_stream_may_end_anywhere(end: bytes) -> None:
-    assert await bodies(framed(b"good"), end) == [b"good"]
+    assert await bodies(encode_message(b"good"), end) == [b"good"]
 
 
 async def strictly(stream: bytes) -> list[bytes]:
@@ -115,20 +115,24 @@ async def strictly(stream: bytes) -> list[bytes]:
     ],
 )
 async def test_garbage_on_a_socket_is_never_read_past(garbage: bytes) -> None:
-    with pytest.raises(Broken):
-        await strictly(garbage + framed(b"evil"))
-    with pytest.raises(Broken):
-        await strictly(framed(b"good") + garbage + framed(b"evil"))
+    with pytest.raises(FramingError):
+        await strictly(garbage + encode_message(b"evil"))
+    with pytest.raises(FramingError):
+        await strictly(encode_message(b"good") + garbage + encode_message(b"evil"))
 
 
 @pytest.mark.parametrize("end", [b"", b"Content-Le", b"Content-Length: 4\r\n\r\ngo"])
 async def test_a_sockets_messages_come_until_its_end(end: bytes) -> None:
     header = b"content-type: application/vscode-jsonrpc; charset=utf-8\r\nContent-Length:4\r\n\r\n"
-    assert await strictly(framed(b"one") + header + b"good" + framed(b"") + end) == [b"one", b"good", b""]
+    assert await strictly(encode_message(b"one") + header + b"good" + encode_message(b"") + end) == [
+        b"one",
+        b"good",
+        b"",
+    ]
 
 
 @given(st.binary(max_size=60).filter(lambda start: b"content-" not in start.lower()))
 async def test_what_begins_with_anything_else_is_never_a_message(start: bytes) -> None:
     if start and not b"content-length".startswith(start.lower()):
-        with suppress(Broken):
-            assert await strictly(start + framed(b"evil")) == []
+        with suppress(FramingError):
+            assert await strictly(start + encode_message(b"evil")) == []

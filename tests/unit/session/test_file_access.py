@@ -24,7 +24,7 @@ def listed(files: Files, folder: Path) -> list[str]:
     """All files that a walk reads, from the folder."""
     todo, paths = [str(folder)], []
     while todo:
-        found, folders = files.inside_of(todo.pop())
+        found, folders = files.list_folder(todo.pop())
         todo += folders
         paths += found
     return sorted(os.path.relpath(path, folder) for path in paths)
@@ -180,7 +180,7 @@ def test_a_file_belongs_to_the_innermost_folder(tmp_path: Path) -> None:
     files = Files([str(tmp_path / "w"), f"{inner}/"])
     assert files.name(str(inner / "a.py")) == "a.py" and files.name(str(tmp_path / "w/b.py")) == "b.py"
     assert listed(files, tmp_path / "w") == ["b.py"]
-    assert files.reaches(str(inner)) and not files.reaches(str(tmp_path))
+    assert files.walk_reaches(str(inner)) and not files.walk_reaches(str(tmp_path))
 
 
 def test_indentation_is_as_the_files_say_up_to_the_root(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from mercury_lsp.context.memory import indexer as module
 from mercury_lsp.context.memory.indexer import Indexer
 from mercury_lsp.context.memory.project import ProjectMemory
 from mercury_lsp.context.memory.segment import Segment
-from mercury_lsp.context.memory.tokens import Reader
+from mercury_lsp.context.memory.tokens import MemoryReader
 from mercury_lsp.context.retrieval.index import Entry, read
 from mercury_lsp.engine.checkpoints.checkpoint import SHIPPED
 from mercury_lsp.engine.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture
 def indexer(tokenizer: Tokenizer) -> Iterator[Indexer]:
     there = Indexer()
-    there.encode_with(tokenizer)
+    there.set_vocabulary(tokenizer)
     yield there
     there.close(60)
 
@@ -79,12 +79,12 @@ def test_what_is_given_is_indexed_and_what_is_taken_away_is_gone_at_once(
     indexer: Indexer, tokenizer: Tokenizer
 ) -> None:
     given = entries(a="alpha = 1\n", b="beta = 2\n", c="gamma = 3\n")
-    indexer.take(given)
+    indexer.set_entries(given)
     until(lambda: indexer.idle)
     assert texts(indexer.memory, tokenizer) == {path: entry.text for path, entry in given.items()}
-    indexer.take({path: given[path] for path in "ac"})
+    indexer.set_entries({path: given[path] for path in "ac"})
     assert set(texts(indexer.memory, tokenizer)) == {"a", "c"}  # without a wait
-    indexer.take({})
+    indexer.set_entries({})
     assert texts(indexer.memory, tokenizer) == {}
 
 
@@ -111,22 +111,22 @@ def test_changes_one_by_one_make_the_same_memory_as_all_at_once(
         else:
             text = "".join(f"name_{draw.integers(9)} = {draw.integers(9)}\n" for _ in range(20))
             given[path] = read(path, text)
-        indexer.take(given)
+        indexer.set_entries(given)
         until(lambda: indexer.idle)
         assert encoded == ([] if text is None else [text]), "another file than the changed one was read"
         assert texts(indexer.memory, tokenizer) == {name: entry.text for name, entry in given.items()}, step
         assert len(indexer.memory.segments) <= module.MAX_SEGMENTS
     whole = Indexer()
-    whole.take(given)
-    whole.encode_with(tokenizer)
+    whole.set_entries(given)
+    whole.set_vocabulary(tokenizer)
     until(lambda: whole.idle)
     whole.close(60)
     empty = np.array([], np.uint16)
-    step_by_step, at_once = (own.memory.beside("", empty, empty) for own in (indexer, whole))
+    step_by_step, at_once = (own.memory.for_document("", empty, empty) for own in (indexer, whole))
     for entry in given.values():
         ids = tokenizer.encode(entry.text)
         for end in range(1, len(ids), 7):
-            one, other = (own.follow(ids[:end]).project for own in (step_by_step, at_once))
+            one, other = (own.find_match(ids[:end]).project for own in (step_by_step, at_once))
             assert [level._replace(ids=(), counts=()) for level in one] == [
                 level._replace(ids=(), counts=()) for level in other
             ]
@@ -146,11 +146,11 @@ def test_a_change_while_a_segment_is_made_is_not_lost(
     def slow(files: object, dtype: object) -> Segment:
         if not taken:
             taken.append(True)
-            indexer.take(later)
+            indexer.set_entries(later)
         return build(files, dtype)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Segment, "build", slow)
-    indexer.take(entries(a="older = 1\n", b="gone = 2\n"))
+    indexer.set_entries(entries(a="older = 1\n", b="gone = 2\n"))
     until(lambda: indexer.idle and bool(taken))
     assert texts(indexer.memory, tokenizer) == {"a": "newer = 1\n"}
 
@@ -161,7 +161,7 @@ def test_files_by_the_thousand_make_few_segments_and_few_bytes(
     monkeypatch.setattr(module, "SEGMENT_CHARACTERS", 5_000)
     monkeypatch.setattr(module, "BATCH_CHARACTERS", 1_000)
     given = entries(**{f"f{i}": f"value_{i} = compute({i})\n" * 5 for i in range(500)})
-    indexer.take(given)
+    indexer.set_entries(given)
     until(lambda: indexer.idle)
     assert len(texts(indexer.memory, tokenizer)) == 500
     assert len(indexer.memory.segments) <= module.MAX_SEGMENTS
@@ -169,16 +169,16 @@ def test_files_by_the_thousand_make_few_segments_and_few_bytes(
 
 
 def test_another_model_begins_anew_and_none_keeps_nothing(indexer: Indexer, tokenizer: Tokenizer) -> None:
-    indexer.take(entries(a="alpha = 1\n"))
+    indexer.set_entries(entries(a="alpha = 1\n"))
     until(lambda: indexer.idle)
     other = Tokenizer.load(SHIPPED / "small")
-    indexer.encode_with(other)
+    indexer.set_vocabulary(other)
     until(lambda: indexer.idle)
     assert indexer.memory.vocabulary is other and set(texts(indexer.memory, other)) == {"a"}
     document = Document("u", "b", "python", 1, "alpha")
-    assert Reader(other).beside(indexer.memory, document, 5, 0).segments
-    assert not Reader(tokenizer).beside(indexer.memory, document, 5, 0).segments
-    indexer.encode_with(None)
+    assert MemoryReader(other).for_document(indexer.memory, document, 5, 0).segments
+    assert not MemoryReader(tokenizer).for_document(indexer.memory, document, 5, 0).segments
+    indexer.set_vocabulary(None)
     assert indexer.memory.segments == () and indexer.idle
 
 
@@ -192,14 +192,14 @@ def test_indexing_waits_for_the_engine_but_not_for_ever(
         return True
 
     indexer.busy = busy
-    indexer.take(entries(a="alpha = 1\n"))
+    indexer.set_entries(entries(a="alpha = 1\n"))
     until(lambda: len(asked) > 3)
     assert indexer.memory.segments == ()
     monkeypatch.setattr(background, "ENGINE_WAIT_SECONDS", 0.0)
     indexer.busy = lambda: False
     until(lambda: indexer.idle)
     indexer.busy = lambda: True
-    indexer.take(entries(b="beta = 1\n"))
+    indexer.set_entries(entries(b="beta = 1\n"))
     until(lambda: indexer.idle)
     assert indexer.memory.segments
 
@@ -208,7 +208,7 @@ def test_a_longer_indexing_is_told_of_with_an_end(indexer: Indexer, monkeypatch:
     monkeypatch.setattr(background, "SHOWN_AFTER_SECONDS", -1.0)
     told: list[float | None] = []
     indexer.show = told.append
-    indexer.take(entries(a="alpha = 1\n"))
+    indexer.set_entries(entries(a="alpha = 1\n"))
     until(lambda: None in told)
     assert told[0] == 1.0
 
@@ -226,12 +226,12 @@ def test_an_error_ends_the_indexing_for_this_model_and_nothing_else(
     indexer.guard = guard
     build = Segment.build
     monkeypatch.setattr(Segment, "build", lambda *_: 1 / 0)
-    indexer.take(entries(a="alpha = 1\n"))
+    indexer.set_entries(entries(a="alpha = 1\n"))
     until(lambda: "ZeroDivisionError" in caplog.text)
     until(lambda: indexer.idle)
     assert caplog.text.count("ZeroDivisionError") == 1
     monkeypatch.setattr(Segment, "build", build)
-    indexer.encode_with(tokenizer)
+    indexer.set_vocabulary(tokenizer)
     until(lambda: bool(indexer.memory.segments))
 
 
@@ -278,7 +278,7 @@ def test_nothing_ignored_private_or_secret_is_ever_in_the_memory(
     )
     put(tmp_path / "outside.py", "planted_outside = 1\n")
     (root / "link.py").symlink_to(tmp_path / "outside.py")
-    workspace.touch(
+    workspace.reread(
         [str(root / name) for name in (".gitignore", "secrets.py", "id_rsa.py", "link.py", ".env")]
     )
     until(lambda: "secrets.py" in workspace.library.entries)
@@ -298,7 +298,7 @@ def test_a_document_with_a_secret_that_is_open_tells_others_nothing_of_it(
         document = Document(f"file://{root}/{name}.py", f"{name}.py", "python", 1, text)
         workspace.open(document, str(root / f"{name}.py"))
         workspace.admit(document.uri, True)
-    workspace.used(f"file://{root}/b.py")
+    workspace.use(f"file://{root}/b.py")
     until(lambda: workspace.idle and "typed_a" in known(workspace, tokenizer))
     assert TOKEN not in known(workspace, tokenizer)
 
@@ -309,11 +309,11 @@ def test_rules_that_change_take_files_out_of_the_memory_at_once(
     root = tmp_path / "w"
     put(root / "a.py", "alpha = 1\n")
     put(root / "lib/b.py", "beta = 1\n")
-    workspace.touch([str(root / "a.py"), str(root / "lib/b.py")])
+    workspace.reread([str(root / "a.py"), str(root / "lib/b.py")])
     until(lambda: len(workspace.library.entries) == 2)
     assert "beta" in known(workspace, tokenizer)
     put(root / "lib/.gitignore", "*.py")
-    workspace.touch([str(root / "lib/.gitignore")])
+    workspace.reread([str(root / "lib/.gitignore")])
     assert workspace.memory is not None
     assert "lib/b.py" not in texts(workspace.memory, tokenizer)  # not even until the threads have looked
     until(lambda: set(workspace.library.entries) == {"a.py"})
@@ -323,7 +323,7 @@ def test_rules_that_change_take_files_out_of_the_memory_at_once(
 
 def test_without_room_nothing_is_indexed(tmp_path: Path, workspace: Workspace, tokenizer: Tokenizer) -> None:
     put(tmp_path / "w/a.py", "alpha = 1\n")
-    workspace.touch([str(tmp_path / "w/a.py")])
+    workspace.reread([str(tmp_path / "w/a.py")])
     assert "alpha" in known(workspace, tokenizer) or known(workspace, tokenizer) == ""
     workspace.configure([str(tmp_path / "w")], 0)
     assert workspace.memory is not None and texts(workspace.memory, tokenizer) == {}

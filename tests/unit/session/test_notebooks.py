@@ -5,7 +5,7 @@ from __future__ import annotations
 from mercury_lsp.completion.types import Completion, Reply, Snapshot
 from mercury_lsp.config import Config
 from mercury_lsp.engine.api import Infill
-from mercury_lsp.session.notebooks import BETWEEN, MAX_OTHER_CELLS_CHARACTERS, Notebooks, moved
+from mercury_lsp.session.notebooks import BETWEEN, MAX_OTHER_CELLS_CHARACTERS, Notebooks, shift_reply
 from mercury_lsp.session.session import Session
 from mercury_lsp.syntax.document import Document
 
@@ -25,7 +25,7 @@ def session(*texts: str, languages: str = "") -> Session:
 def joined(made: Session, cell: str) -> tuple[str, int]:
     snapshot = made.snapshot(cell)
     assert snapshot is not None
-    whole, start = made.joined(snapshot)
+    whole, start = made.join_notebook(snapshot)
     assert whole.document.text[start:].startswith(snapshot.document.text)
     assert whole.document.uri == cell and whole.config == snapshot.config
     return whole.document.text, start
@@ -60,14 +60,14 @@ def test_far_cells_of_a_large_notebook_are_left_out() -> None:
 
 def test_a_document_that_is_no_cell_stays_the_same() -> None:
     snapshot = Snapshot(Document("u", "a.py", "python", 1, "x"), Config())
-    assert session().joined(snapshot) == (snapshot, 0)
+    assert session().join_notebook(snapshot) == (snapshot, 0)
     assert Notebooks().close("none") == []
 
 
 def test_completions_move_with_their_others() -> None:
     infill = Infill("y", 1, 1, 1, 0.0, 0.0, 0.0, 0, 0, 1.0, True)
     one = Completion("y", "y", 10, 12, infill)
-    back = moved(Reply(Completion("y", "y", 10, 10, infill, others=(one,))), 7).completion
+    back = shift_reply(Reply(Completion("y", "y", 10, 10, infill, alternatives=(one,))), 7).completion
     assert back is not None
-    assert (back.start, back.end, back.others[0].start, back.others[0].end) == (3, 3, 3, 5)
-    assert moved(Reply(), 3) == Reply()
+    assert (back.start, back.end, back.alternatives[0].start, back.alternatives[0].end) == (3, 3, 3, 5)
+    assert shift_reply(Reply(), 3) == Reply()

@@ -14,7 +14,7 @@ def opened(*names: str) -> OpenDocuments:
     """Documents in the workspace."""
     there = OpenDocuments()
     for name in names:
-        there.take(document(name), f"/w/{name}")
+        there.add(document(name), f"/w/{name}")
         there.admit(f"file:///w/{name}", True)
     return there
 
@@ -30,7 +30,7 @@ def test_the_last_used_comes_first() -> None:
 
 def test_nothing_is_told_of_a_document_that_is_not_admitted() -> None:
     there = OpenDocuments()
-    there.take(document("a"), "/w/a")
+    there.add(document("a"), "/w/a")
     assert (there.paths, there.folders, there.holds("/w/a")) == ((), [], False)
     assert there.admit("file:///w/a", True) and not there.admit("file:///w/a", True)
     assert there.paths == ("a",)

@@ -89,7 +89,7 @@ def test_changes_make_a_large_file_small_again_unless_it_was_far_too_large(
     assert document is not None and (document.text, document.version) == ("z" + "x" * 9, 4)
     session.replace(URI, 5, 0, 0, "y" * 40)
     session.replace(URI, 6, 0, 45, "")
-    assert session.document(URI) is session.kept(URI) is None
+    assert session.document(URI) is session.stored_document(URI) is None
     session.rewrite(URI, 7, "new")
     document = session.document(URI)
     assert document is not None and document.text == "new"

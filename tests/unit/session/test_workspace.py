@@ -56,7 +56,7 @@ def opened(there: Workspace, file: Path, text: str | None = None) -> Document:
     content = text if text is not None else file.read_text()
     document = Document(uri, str(file).rpartition("/w/")[2], "python", 1, content)
     there.open(document, str(file))
-    there.admit(uri, there.examine(str(file)).inside)
+    there.admit(uri, there.check_access(str(file)).inside)
     return document
 
 
@@ -79,7 +79,7 @@ def test_a_folder_whose_name_is_none_costs_the_others_nothing(
 ) -> None:
     put(tmp_path / "w/a.py")
     workspace.configure([f"{tmp_path}/{name}", str(tmp_path / "w")], MEGABYTE)
-    while workspace._urgent() or workspace._step():
+    while workspace._do_urgent_work() or workspace._walk_step():
         pass
     assert [Path(file).name for file in workspace._kept] == ["a.py"]
 
@@ -103,9 +103,9 @@ def test_where_no_source_needs_more_only_open_documents_are_read(
     workspace.start()
     opened(workspace, root / "a.py")
     opened(workspace, root / "b.py")
-    workspace.used(f"file://{root}/b.py")
+    workspace.use(f"file://{root}/b.py")
     committed(workspace)
-    workspace.touch([str(root / "c.py")])
+    workspace.reread([str(root / "c.py")])
     committed(workspace)
     assert set(workspace.library.entries) == {"a.py"}  # b is the one that is worked on
     workspace.configure([str(root)], MEGABYTE, whole=True)
@@ -136,7 +136,7 @@ def test_changes_on_the_disk_are_followed(tmp_path: Path, workspace: Workspace) 
     put(root / "a.py", SOURCE.format(name="renewed"))
     put(root / "new.py")
     (root / "gone/b.py").unlink()
-    workspace.touch([str(root / name) for name in ("a.py", "new.py", "gone")])
+    workspace.reread([str(root / name) for name in ("a.py", "new.py", "gone")])
     until(lambda: set(workspace.library.entries) == {"a.py", "new.py"})
     committed(workspace)
     assert (holding(workspace, "def old"), holding(workspace, "def renewed")) == ([], ["a.py"])
@@ -148,11 +148,11 @@ def test_rules_that_change_take_files_away_at_once(tmp_path: Path, workspace: Wo
     put(root / "lib/b.py")
     begin(workspace, root)
     put(root / "lib/.gitignore", "*.py")
-    assert workspace.touch([str(root / "lib/.gitignore")])
+    assert workspace.reread([str(root / "lib/.gitignore")])
     assert "lib/b.py" not in workspace.library.entries  # not even until the thread has looked
     until(lambda: set(workspace.library.entries) == {"a.py"})
     (root / "lib/.gitignore").unlink()
-    workspace.touch([str(root / "lib/.gitignore")])
+    workspace.reread([str(root / "lib/.gitignore")])
     until(lambda: set(workspace.library.entries) == {"a.py", "lib/b.py"})
 
 
@@ -162,7 +162,7 @@ def test_without_an_editor_that_tells_the_disk_is_looked_at(
     monkeypatch.setattr(module, "RESCAN_SECONDS", 0.02)
     told: list[bool] = []
     workspace.watched = False
-    workspace.rules = lambda: told.append(True)
+    workspace.on_rules_changed = lambda: told.append(True)
     root = tmp_path / "w"
     put(root / "a.py")
     begin(workspace, root)
@@ -183,10 +183,10 @@ def test_rules_above_what_an_editor_watches_are_looked_at_without_a_walk(
     looks: list[int] = []
     walks: list[int] = []
     told: list[bool] = []
-    refresh, inside_of = Files.refresh, Files.inside_of
+    refresh, list_folder = Files.refresh, Files.list_folder
     monkeypatch.setattr(Files, "refresh", lambda files: looks.append(1) or refresh(files))
-    monkeypatch.setattr(Files, "inside_of", lambda *of: walks.append(1) or inside_of(*of))
-    workspace.rules = lambda: told.append(True)
+    monkeypatch.setattr(Files, "list_folder", lambda *of: walks.append(1) or list_folder(*of))
+    workspace.on_rules_changed = lambda: told.append(True)
     (tmp_path / ".git").mkdir()
     root = tmp_path / "package"
     for name in ("a", "b"):
@@ -198,7 +198,7 @@ def test_rules_above_what_an_editor_watches_are_looked_at_without_a_walk(
     put(tmp_path / ".gitignore", "a.py")
     until(lambda: set(workspace.library.entries) == {"b.py"})
     until(lambda: bool(told))
-    assert workspace.examine(str(root / "a.py")).ignored
+    assert workspace.check_access(str(root / "a.py")).ignored
 
 
 def test_an_open_document_is_read_when_another_is_used(tmp_path: Path, workspace: Workspace) -> None:
@@ -207,14 +207,14 @@ def test_an_open_document_is_read_when_another_is_used(tmp_path: Path, workspace
         put(root / f"{name}.py", SOURCE.format(name=f"{name}_saved"))
     begin(workspace, root)
     a, b = opened(workspace, root / "a.py"), opened(workspace, root / "b.py")
-    workspace.used(a.uri)
+    workspace.use(a.uri)
     committed(workspace)
     changed = a.replace(0, 0, SOURCE.format(name="typed"), 2)
     workspace.change(changed)
     committed(workspace)
-    workspace.used(a.uri)
+    workspace.use(a.uri)
     assert holding(workspace, "def typed") == []
-    workspace.used(b.uri)
+    workspace.use(b.uri)
     until(lambda: holding(workspace, "def typed") == ["a.py"])
     assert workspace.library.opened == ("b.py", "a.py")
     workspace.forget(a.uri)
@@ -228,9 +228,9 @@ def test_a_new_document_counts_while_it_is_open(tmp_path: Path, workspace: Works
     begin(workspace, root)
     new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
     other = opened(workspace, root / "a.py")
-    workspace.used(other.uri)
+    workspace.use(other.uri)
     until(lambda: "new.py" in workspace.library.entries)
-    workspace.touch([str(root / "a.py"), str(root / "new.py")])
+    workspace.reread([str(root / "a.py"), str(root / "new.py")])
     committed(workspace)
     assert "new.py" in workspace.library.entries
     workspace.forget(new.uri)
@@ -245,7 +245,7 @@ def test_a_document_from_outside_never_enters(tmp_path: Path, workspace: Workspa
     for file in (tmp_path / "out/b.py", tmp_path / "w/link.py"):
         document = opened(workspace, file)
         workspace.change(document.replace(0, 0, "# x\n", 2))
-    workspace.used(opened(workspace, tmp_path / "w/a.py").uri)
+    workspace.use(opened(workspace, tmp_path / "w/a.py").uri)
     committed(workspace)
     library = workspace.library
     assert set(library.entries) == {"a.py"} and library.opened == ("a.py",)
@@ -259,7 +259,7 @@ def test_a_document_that_becomes_ignored_leaves_nothing_behind(tmp_path: Path, w
     b = opened(workspace, root / "b.py")
     workspace.change(b.replace(0, 0, "# x\n", 2))
     put(root / ".mercuryignore", "b.py")
-    workspace.touch([str(root / ".mercuryignore")])
+    workspace.reread([str(root / ".mercuryignore")])
     workspace.admit(b.uri, False)
     committed(workspace)
     library = workspace.library
@@ -274,7 +274,7 @@ def test_a_document_that_is_ignored_no_more_is_used_again(tmp_path: Path, worksp
     opened(workspace, root / "a.py", SOURCE.format(name="last"))
     for inside in (True, False, True):
         workspace.admit(b.uri, inside)
-        while workspace._urgent():
+        while workspace._do_urgent_work():
             pass
         assert ("b.py" in {Path(file).name for file in workspace._kept}) is inside
 
@@ -286,17 +286,17 @@ def test_a_document_that_becomes_ignored_while_it_is_read_leaves_nothing_behind(
     put(root / "a.py")
     workspace.configure([str(root)], MEGABYTE)
     new = opened(workspace, root / "new.py", SOURCE.format(name="unsaved"))
-    read = module.without
+    read = module.blank_secrets
 
     def without(text: str) -> str:
         if "unsaved" in text:
             workspace.admit(new.uri, False)
         return read(text)
 
-    monkeypatch.setattr(module, "without", without)
+    monkeypatch.setattr(module, "blank_secrets", without)
     opened(workspace, root / "a.py")
     # Without the thread, whose next walk may drop the entry.
-    while workspace._urgent():
+    while workspace._do_urgent_work():
         pass
     assert workspace._kept == {}
 
@@ -311,11 +311,11 @@ def test_rules_that_change_take_files_away_though_a_document_goes_meanwhile(
     b = opened(workspace, root / "b.py")
     opened(workspace, root / "new.py", SOURCE.format(name="last"))
     # Without the thread, so that the document goes at the worst moment.
-    while workspace._urgent() or workspace._step():
+    while workspace._do_urgent_work() or workspace._walk_step():
         pass
     assert {Path(file).name for file in workspace._kept} == {"a.py", "b.py", "c.py"}
     put(root / ".mercuryignore", "b.py\nc.py")
-    workspace.touch([str(root / ".mercuryignore")])
+    workspace.reread([str(root / ".mercuryignore")])
     may_be_read = workspace._may_be_read
 
     def admitted(file: str) -> bool:
@@ -323,7 +323,7 @@ def test_rules_that_change_take_files_away_though_a_document_goes_meanwhile(
         return may_be_read(file)
 
     monkeypatch.setattr(workspace, "_may_be_read", admitted)
-    assert workspace._urgent()
+    assert workspace._do_urgent_work()
     assert {Path(file).name for file in workspace._kept} == {"a.py"}
 
 
@@ -349,13 +349,13 @@ def test_a_file_is_kept_without_a_look_at_all_others(tmp_path: Path, workspace: 
         put(tmp_path / f"w/{number}.py")
     workspace.configure([str(tmp_path / "w")], MEGABYTE)
     workspace._kept = kept = Counted()
-    while workspace._urgent() or workspace._step():
+    while workspace._do_urgent_work() or workspace._walk_step():
         pass
     assert len(kept) == 30 and kept.times < 30
     assert used(workspace) > 0
-    workspace.touch([str(tmp_path / "w")])
+    workspace.reread([str(tmp_path / "w")])
     shutil.rmtree(tmp_path / "w")
-    assert workspace._urgent()
+    assert workspace._do_urgent_work()
     assert used(workspace) == 0
 
 
@@ -393,7 +393,7 @@ def test_reading_waits_for_the_engine_but_not_for_ever(
     busy = True
     monkeypatch.setattr(background, "ENGINE_WAIT_SECONDS", 0.0)
     put(tmp_path / "w/b.py")
-    workspace.touch([str(tmp_path / "w/b.py")])
+    workspace.reread([str(tmp_path / "w/b.py")])
     until(lambda: set(workspace.library.entries) == {"a.py", "b.py"})
 
 
@@ -423,14 +423,14 @@ def test_an_error_costs_no_more_than_what_was_read(
 
     workspace.guard = guard
     put(tmp_path / "w/a.py")
-    inside_of = Files.inside_of
-    monkeypatch.setattr(Files, "inside_of", lambda *_: 1 / 0)
+    list_folder = Files.list_folder
+    monkeypatch.setattr(Files, "list_folder", lambda *_: 1 / 0)
     workspace.configure([str(tmp_path / "w")], MEGABYTE)
     workspace.start()
     until(lambda: "ZeroDivisionError" in caplog.text)
-    monkeypatch.setattr(Files, "inside_of", inside_of)
+    monkeypatch.setattr(Files, "list_folder", list_folder)
     opened(workspace, tmp_path / "w/a.py")
-    workspace.touch([str(tmp_path / "w/.gitignore")])
+    workspace.reread([str(tmp_path / "w/.gitignore")])
     workspace.forget(f"file://{tmp_path}/w/a.py")
     until(lambda: set(workspace.library.entries) == {"a.py"})
 

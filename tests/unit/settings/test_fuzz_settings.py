@@ -66,7 +66,7 @@ def test_any_settings_are_a_configuration_and_a_sentence_for_each_fault(settings
 def test_a_session_takes_any_settings(first: Any, later: Any) -> None:
     session = Session()
     session.configure(first, first=True)
-    session.place(("/w",))
+    session.set_folders(("/w",))
     session.configure({"mercury": later})
     assert isinstance(session.config, Config) and isinstance(session.model, str)
 

@@ -206,7 +206,7 @@ def test_a_model_is_looked_at_again_when_the_folders_are_known(tmp_path: Path) -
     session = Session()
     session.configure({"model": str(tmp_path / "model")}, first=True)
     assert session.config.model == str(tmp_path / "model")
-    session.place([str(tmp_path)])
+    session.set_folders([str(tmp_path)])
     assert session.config.model == "auto" and session.claim is not None
     session.allow(session.claim)
     assert session.config.model == str(tmp_path / "model")

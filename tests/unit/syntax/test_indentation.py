@@ -6,7 +6,14 @@ import re
 
 import pytest
 
-from mercury_lsp.syntax.indentation import Blocks, depth, head, joined, restyled, width
+from mercury_lsp.syntax.indentation import (
+    Blocks,
+    bracket_depth,
+    join_stripped,
+    last_logical_line,
+    restyle,
+    width,
+)
 
 
 def test_width_counts_tab_stops() -> None:
@@ -14,11 +21,15 @@ def test_width_counts_tab_stops() -> None:
 
 
 def test_a_logical_line_reaches_up_to_its_brackets() -> None:
-    assert depth("f(a, [") == 2
-    assert head(["x = 1", "def f(a,", "      b", "      ):"]) == ["def f(a,", "      b", "      ):"]
-    assert head(["a)", ")"]) == [")"]
-    assert head([]) == []
-    assert joined(["  def f(", "    a):  "]) == "def f( a):"
+    assert bracket_depth("f(a, [") == 2
+    assert last_logical_line(["x = 1", "def f(a,", "      b", "      ):"]) == [
+        "def f(a,",
+        "      b",
+        "      ):",
+    ]
+    assert last_logical_line(["a)", ")"]) == [")"]
+    assert last_logical_line([]) == []
+    assert join_stripped(["  def f(", "    a):  "]) == "def f( a):"
 
 
 def opens(line: str) -> bool:
@@ -68,4 +79,4 @@ def test_blocks_follow_what_is_written() -> None:
     ],
 )
 def test_tabs_and_spaces_as_the_document_has_them(text: str, document: str, restyled_text: str) -> None:
-    assert restyled(text, document) == restyled_text
+    assert restyle(text, document) == restyled_text

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mercury_lsp.completion.fitting.insertion import Fit, Site
+from mercury_lsp.completion.fitting.insertion import Fit, InsertionPoint
 from mercury_lsp.syntax import languages
 from mercury_lsp.syntax.document import Document
 from mercury_lsp.syntax.languages import LANGUAGES, Language, for_document
@@ -101,7 +101,7 @@ def test_strings_and_comments_are_the_grammars(
     language_id: str, text: str, found: dict[str, str | None]
 ) -> None:
     syntax = Syntax.of(Document("file:///a", "a", language_id, 1, text))
-    assert syntax.tree is not None and syntax.errors() == 0
+    assert syntax.tree is not None and syntax.error_count() == 0
     assert {part: syntax.text_around(text.index(part) + len(part) - 1) for part in found} == found
 
 
@@ -126,4 +126,4 @@ def test_strings_and_comments_are_the_grammars(
 def test_brackets_and_tags_are_the_grammars(language_id: str, marked: str, inserted: str, fit: Fit) -> None:
     offset = marked.index("¦")
     syntax = Syntax.of(Document("file:///a", "a", language_id, 1, marked.replace("¦", "")))
-    assert Site(syntax, offset).try_out(inserted, offset).fit == fit
+    assert InsertionPoint(syntax, offset).try_out(inserted, offset).fit == fit

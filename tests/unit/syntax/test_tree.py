@@ -103,13 +103,13 @@ LINES = [
 @pytest.mark.parametrize(("language_id", "marked"), BODIES)
 def test_several_lines_where_an_empty_body_begins(language_id: str, marked: str) -> None:
     syntax, offset = at_cursor(language_id, marked)
-    assert syntax.multiline(offset)
+    assert syntax.allows_multiline(offset)
 
 
 @pytest.mark.parametrize(("language_id", "marked"), LINES)
 def test_one_line_elsewhere(language_id: str, marked: str) -> None:
     syntax, offset = at_cursor(language_id, marked)
-    assert not syntax.multiline(offset)
+    assert not syntax.allows_multiline(offset)
 
 
 TEXT = [
@@ -163,41 +163,41 @@ def test_outside_of_strings_and_comments(language_id: str, marked: str) -> None:
 
 
 def test_errors() -> None:
-    assert parse("python", "x = 1\n").errors() == 0
-    assert parse("python", "x = (1\n").errors() > 0
-    assert parse("c", "int f() { return 1 }").errors() == 1  # a missing ;
-    assert parse("plaintext", "(((").errors() == 0
+    assert parse("python", "x = 1\n").error_count() == 0
+    assert parse("python", "x = (1\n").error_count() > 0
+    assert parse("c", "int f() { return 1 }").error_count() == 1  # a missing ;
+    assert parse("plaintext", "(((").error_count() == 0
 
 
 @pytest.mark.parametrize("eol", ["\r\n", "\r"])
 def test_other_line_endings_parse_alike(eol: str) -> None:
     text = f"def f():{eol}    x = 1{eol}{eol}{eol}y = 2{eol}"
     syntax = parse("python", text)
-    assert syntax.errors() == 0
+    assert syntax.error_count() == 0
 
 
 def test_odd_characters_parse() -> None:
-    assert parse("python", "\ufeffx\u00e9 = '\ud800 \u2028'\x0c\n").errors() == 0
-    assert parse("python", "x = 1\n\x00\x00").errors() > 0
+    assert parse("python", "\ufeffx\u00e9 = '\ud800 \u2028'\x0c\n").error_count() == 0
+    assert parse("python", "x = 1\n\x00\x00").error_count() > 0
 
 
 def test_a_large_text_is_judged_by_its_lines() -> None:
     text = "x = 1\n" * (MAX_PARSED_CHARACTERS // 6 + 1) + "def f():\n    "
     syntax = parse("python", text)
     assert syntax.tree is None
-    assert syntax.multiline(len(text))
-    assert not syntax.multiline(4)
+    assert syntax.allows_multiline(len(text))
+    assert not syntax.allows_multiline(4)
 
 
 def test_without_its_grammar_a_language_is_judged_by_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(languages, "_grammar", lambda module, function: None)
     syntax, offset = at_cursor("python", "if x:\n    # because\n    ¦")
     assert syntax.tree is None and syntax.language is not None
-    assert syntax.multiline(offset)
-    assert syntax.multiline(len("if x:"))
-    assert not syntax.multiline(len("if x"))
+    assert syntax.allows_multiline(offset)
+    assert syntax.allows_multiline(len("if x:"))
+    assert not syntax.allows_multiline(len("if x"))
     assert syntax.in_string_or_comment(offset - 6)
-    assert syntax.errors() == 0
+    assert syntax.error_count() == 0
 
 
 def test_a_large_file_keeps_no_other_thread_waiting() -> None:
@@ -231,7 +231,7 @@ def test_a_parse_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("mercury_lsp.syntax.parsing.PARSE_SECONDS_PER_CHARACTER", 0.0)
     late = Syntax.of(document)
     assert whole.tree is not None and late.tree is None
-    assert late.multiline(len("def f(a):\n    ")) is False
+    assert late.allows_multiline(len("def f(a):\n    ")) is False
     assert whole.replaced(0, 0, "x = 1\n").tree is None
 
 

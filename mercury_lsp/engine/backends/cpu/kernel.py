@@ -142,7 +142,7 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(library.mercury_sets().decode().split())
 
 
-def fits(shape: Shape) -> bool:
+def supports_shape(shape: Shape) -> bool:
     """Return whether the kernel supports the sizes of a network."""
     return shape.head_width in (64, 128) and shape.width % 64 == 0 and shape.hidden % 64 == 0
 
@@ -175,11 +175,11 @@ class Buffers:
         self._scratch = _cache_aligned(self._bytes * threads)
         self._stages = _cache_aligned(STAGE_BYTES * max(2, 5 * shape.layers))
 
-    def hold(self, rows: int, keys: int) -> bool:
+    def can_hold(self, rows: int, keys: int) -> bool:
         """Return whether the buffers are large enough for a pass."""
         return rows <= self._rows and keys <= self._keys
 
-    def passing(self, network: Any, rows: int, sequences: Any) -> Pass:
+    def make_pass(self, network: Any, rows: int, sequences: Any) -> Pass:
         """Describe one pass over an array of `Sequence` in these buffers."""
         self._stages[:] = 0
         (mixed, mixed_scale, mixed_total), (fed, fed_scale, fed_total) = self._rounded
@@ -195,7 +195,7 @@ class Buffers:
             address_of(self._stages),
         )
 
-    def scoring(self, network: Any, rows: int, hidden: int, scores: int) -> Scores:
+    def make_scores(self, network: Any, rows: int, hidden: int, scores: int) -> Scores:
         """Describe one call for scores in these buffers; ``hidden``, ``scores``: addresses."""
         self._stages[:] = 0
         return Scores(
@@ -217,5 +217,5 @@ def address_of(array: Any) -> int:
 
 def _cache_aligned(size: int) -> NDArray[np.uint8]:
     """Allocate zero bytes at an address that is a multiple of a cache line."""
-    room = np.zeros(size + 64, np.uint8)
-    return room[-address_of(room) % 64 :][:size]
+    buffer = np.zeros(size + 64, np.uint8)
+    return buffer[-address_of(buffer) % 64 :][:size]

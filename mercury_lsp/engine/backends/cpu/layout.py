@@ -58,7 +58,7 @@ class Matrix:
     bits: int
 
     @classmethod
-    def within(cls, part: NDArray[np.uint8], outputs: int, inputs: int, bits: int) -> Matrix:
+    def view(cls, part: NDArray[np.uint8], outputs: int, inputs: int, bits: int) -> Matrix:
         """Make a matrix that is a view of the bytes ``part``, (`matrix_bytes`,)."""
         blocks, groups = outputs // LANES, inputs // GROUP
         count = outputs * inputs // (2 if bits == 4 else 1)
@@ -70,10 +70,10 @@ class Matrix:
             scales = part[count:].view(np.float32).reshape(blocks, groups, LANES)
         return cls(levels, scales, outputs, inputs, bits)
 
-    def put(self, first: int, rows: Levels) -> None:
+    def write_rows(self, first: int, rows: Levels) -> None:
         """Write rows from index ``first`` on, a multiple of 16. The last block is padded with zero rows."""
         missing = -len(rows.levels) % LANES
-        levels, scales = _filled(rows.levels, missing), _filled(rows.scales, missing)
+        levels, scales = _pad_rows(rows.levels, missing), _pad_rows(rows.scales, missing)
         start, blocks = first // LANES, len(levels) // LANES
         end = start + blocks
         # Four columns of a row are one word: (blocks, 16 outputs, groups, 16) -> (blocks, groups, 16, 16 outputs).
@@ -81,26 +81,26 @@ class Matrix:
         by_group = scales.reshape(blocks, LANES, -1).transpose(0, 2, 1)
         if self.bits == 4:
             assert rows.offsets is not None, "levels of 4 bits have offsets"
-            offsets = _filled(rows.offsets, missing).reshape(blocks, LANES, -1).transpose(0, 2, 1)
+            offsets = _pad_rows(rows.offsets, missing).reshape(blocks, LANES, -1).transpose(0, 2, 1)
             self.levels[start:end].view(np.uint32)[..., 0] = fours[:, :, 0::2] | fours[:, :, 1::2] << 4
             self.scales[start:end] = np.stack([by_group, offsets], 2)
         else:
             self.levels[start:end].view(np.uint32)[..., 0] = fours
             self.scales[start:end] = by_group
 
-    def rows(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the values of the rows with the indices ``which``. (n, inputs)"""
-        block, lane = which // LANES, which % LANES
+    def rows(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the values of the rows with the indices ``indices``. (n, inputs)"""
+        block, lane = indices // LANES, indices % LANES
         if self.bits != 4:
-            levels = self.levels[block, :, :, lane].reshape(len(which), -1, GROUP).astype(np.float32)
+            levels = self.levels[block, :, :, lane].reshape(len(indices), -1, GROUP).astype(np.float32)
             scaled = (levels - ZERO[self.bits]) * self.scales[block, :, lane][..., None]
-            return scaled.reshape(len(which), -1)
+            return scaled.reshape(len(indices), -1)
         packed = self.levels[block, :, :, lane]  # (n, groups, 8, 4)
-        halves = np.stack([packed & 15, packed >> 4], 3).reshape(len(which), -1, HALF).astype(np.float32)
-        own = self.scales[block, :, :, lane].astype(np.float32)  # (n, 2 groups, 2)
-        return (halves * own[..., :1] + own[..., 1:]).reshape(len(which), -1)
+        halves = np.stack([packed & 15, packed >> 4], 3).reshape(len(indices), -1, HALF).astype(np.float32)
+        scales_offsets = self.scales[block, :, :, lane].astype(np.float32)  # (n, 2 groups, 2)
+        return (halves * scales_offsets[..., :1] + scales_offsets[..., 1:]).reshape(len(indices), -1)
 
 
-def _filled(rows: NDArray[Any], missing: int) -> NDArray[Any]:
+def _pad_rows(rows: NDArray[Any], missing: int) -> NDArray[Any]:
     """Return rows (R, C) followed by ``missing`` rows of zeros, contiguous in memory."""
     return np.ascontiguousarray(np.pad(rows, ((0, missing), (0, 0))) if missing else rows)

@@ -29,7 +29,7 @@ def kernel_library() -> ctypes.CDLL | None:
         return None
 
 
-def _guarding() -> ctypes.CDLL | None:
+def _guard_library() -> ctypes.CDLL | None:
     """Return the library if it has the handler; None otherwise, and on Windows, which needs no handler."""
     library = None if sys.platform == "win32" else kernel_library()
     if library is None or not hasattr(library, "mercury_guard"):
@@ -46,17 +46,17 @@ class MappedFile:
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         """size: bytes to map, at least 1. Raises `OSError`, or `ValueError` if the file is shorter."""
-        self._library = library = _guarding()
-        self._number, self._lost = -1, False
+        self._library = library = _guard_library()
+        self._guard, self._lost = -1, False
         self.blob: NDArray[np.uint8]
         self.shared = library is not None or sys.platform == "win32"
         if self.shared:
             self.blob = np.memmap(file, np.uint8, "r", shape=(size,))
         if library is not None:
-            self._number = library.mercury_guard(self.blob.ctypes.data, size)
-            self.shared = self._number >= 0
+            self._guard = library.mercury_guard(self.blob.ctypes.data, size)
+            self.shared = self._guard >= 0
             if self.shared:
-                weakref.finalize(self.blob, library.mercury_unguard, self._number)
+                weakref.finalize(self.blob, library.mercury_unguard, self._guard)
         if not self.shared:
             file.seek(0)
             self.blob = np.fromfile(file, np.uint8, size)
@@ -66,8 +66,8 @@ class MappedFile:
     @property
     def lost(self) -> bool:
         """Whether the file was truncated since the last `restore`, so that its bytes in memory are zeros."""
-        if self._number >= 0 and self._library is not None:
-            self._lost = bool(self._library.mercury_lost(self._number)) or self._lost
+        if self._guard >= 0 and self._library is not None:
+            self._lost = bool(self._library.mercury_lost(self._guard)) or self._lost
         return self._lost
 
     def restore(self, blob: NDArray[np.uint8]) -> None:

@@ -22,12 +22,12 @@ from mercury_lsp.engine.backends.cpu.kernel import (
     Network,
     Sequence,
     address_of,
-    fits,
     instruction_sets,
     padded_vocabulary,
+    supports_shape,
 )
 from mercury_lsp.engine.backends.cpu.layout import LANES
-from mercury_lsp.engine.backends.cpu.layout import Matrix as LaidOut
+from mercury_lsp.engine.backends.cpu.layout import Matrix as WeightMatrix
 from mercury_lsp.engine.backends.cpu.mapping import LIBRARY, kernel_library
 from mercury_lsp.engine.backends.cpu.sources import WeightSource
 from mercury_lsp.engine.backends.cpu.weights import PreparedWeights
@@ -42,10 +42,10 @@ KV_STEP_ROWS = 64
 TYPICAL_ROW_COST = 0.1
 # A pass of this many rows, as with a small draft and a canvas, is compared with a pass of one row; how often each is
 # timed at most; and the time after which the measurement ends.
-COST_ROWS, COST_TURNS, MAX_COST_SECONDS = 6, 4, 0.25
+COST_ROWS, COST_REPEATS, MAX_COST_SECONDS = 6, 4, 0.25
 
 
-class KeyValueCache:
+class NativeKVCache:
     """The keys and values of one sequence by layer, which grow with its rows."""
 
     def __init__(self, shape: Shape) -> None:
@@ -60,8 +60,8 @@ class KeyValueCache:
         if rows <= old:
             return
         capacity = -(-max(rows, old + old // 16) // KV_STEP_ROWS) * KV_STEP_ROWS
-        keys = _zeros_in_pages(shape.layers, shape.kv_heads, capacity // LANES, shape.head_width, LANES)
-        values = _zeros_in_pages(shape.layers, shape.kv_heads, capacity, shape.head_width)
+        keys = _zero_array(shape.layers, shape.kv_heads, capacity // LANES, shape.head_width, LANES)
+        values = _zero_array(shape.layers, shape.kv_heads, capacity, shape.head_width)
         if old:
             keys[:, :, : old // LANES] = self._keys
             values[:, :, :old] = self._values
@@ -100,7 +100,7 @@ class NativeNetwork:
         self._allowed[self.shape.vocabulary :] = self._allowed[list(forbidden)] = -np.inf
         self._scores = np.empty((0, len(self._allowed)), np.float32)
         self._layers = (Layer * self.shape.layers)()
-        self._network = self._describe()
+        self._network = self._kernel_network()
         self._cosine = self._sine = np.empty((0, self.shape.head_width // 2), np.float32)
         self._buffers = Buffers(
             self.shape, self._kernel, self.threads, BUFFER_STEP_ROWS // 4, BUFFER_STEP_ROWS
@@ -118,38 +118,40 @@ class NativeNetwork:
 
         progress: called with the fraction done. Raises `CheckpointError`.
         """
-        if not (instruction_sets() and fits(source.shape)):
+        if not (instruction_sets() and supports_shape(source.shape)):
             return None
         prepared = PreparedWeights.of(source, progress)
         return None if prepared is None else cls(prepared, forbidden, threads)
 
-    def run(self, parts: Items[tuple[Items[int], TokenLayout, int, KeyValueCache]]) -> NDArray[np.float32]:
+    def run(self, parts: Items[tuple[Items[int], TokenLayout, int, NativeKVCache]]) -> NDArray[np.float32]:
         """Run one pass over rows of several different sequences, see `Executor.run`.
 
         Returns the hidden rows of all parts, concatenated, valid until the next run.
         """
         count, keys = 0, 0
         sequences, masks, ids = [], [], list[int]()
-        for own, rows, past, cache in parts:
-            cache.grow(past + len(own))
+        for part_ids, rows, past, cache in parts:
+            cache.grow(past + len(part_ids))
             masks.append(attention_mask(rows, rows).astype(np.uint8))
-            sequences.append(cache.sequence(count, len(own), past, masks[-1]))
-            count, keys = count + len(own), max(keys, past + len(own))
-            ids += own
+            sequences.append(cache.sequence(count, len(part_ids), past, masks[-1]))
+            count, keys = count + len(part_ids), max(keys, past + len(part_ids))
+            ids += part_ids
         position = np.concatenate([rows.position for _, rows, _, _ in parts])
-        self._turn_up_to(int(position.max()) + 1)
-        if not self._buffers.hold(count, keys):
+        self._extend_rotary_tables(int(position.max()) + 1)
+        if not self._buffers.can_hold(count, keys):
             self._buffers = Buffers(self.shape, self._kernel, self.threads, count, keys)
         buffers = self._buffers
         buffers.cosine[:count] = self._cosine[position]
         buffers.sine[:count] = self._sine[position]
-        described = (Sequence * len(sequences))(*sequences)
+        sequence_array = (Sequence * len(sequences))(*sequences)
 
         def compute() -> None:
-            buffers.x[:count] = self._prepared.embedded(ids)
-            self._on_all_threads(self._kernel.run, buffers.passing(pointer(self._network), count, described))
+            buffers.x[:count] = self._prepared.embed(ids)
+            self._on_all_threads(
+                self._kernel.run, buffers.make_pass(pointer(self._network), count, sequence_array)
+            )
 
-        self._with_restored_weights(compute)
+        self._with_intact_weights(compute)
         return buffers.x[:count]
 
     def scores(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -157,19 +159,19 @@ class NativeNetwork:
         hidden = np.ascontiguousarray(hidden)
         count = len(hidden)
         # New buffers are safe: `hidden` has more rows than the old ones, so that it is not a part of them.
-        if not self._buffers.hold(count, 0):
+        if not self._buffers.can_hold(count, 0):
             self._buffers = Buffers(self.shape, self._kernel, self.threads, count, BUFFER_STEP_ROWS)
         if len(self._scores) < count:
             self._scores = np.empty((count, len(self._allowed)), np.float32)
         scores = self._scores[:count]
 
         def compute() -> None:
-            scoring = self._buffers.scoring(
+            call = self._buffers.make_scores(
                 pointer(self._network), count, address_of(hidden), address_of(scores)
             )
-            self._on_all_threads(self._kernel.scores, scoring)
+            self._on_all_threads(self._kernel.scores, call)
 
-        self._with_restored_weights(compute)
+        self._with_intact_weights(compute)
         return scores[:, : self.shape.vocabulary]
 
     def row_cost(self) -> float:
@@ -178,27 +180,27 @@ class NativeNetwork:
         The first two passes warm up and are not timed. The measurement takes 0.1 s with the model small, and at least
         four passes with any model.
         """
-        cache, fastest = KeyValueCache(self.shape), {1: math.inf, COST_ROWS: math.inf}
-        began = time.perf_counter()
-        for turn in range(1 + COST_TURNS):
-            for count, least in fastest.items():
+        cache, fastest = NativeKVCache(self.shape), {1: math.inf, COST_ROWS: math.inf}
+        started_all = time.perf_counter()
+        for repeat in range(1 + COST_REPEATS):
+            for count, best in fastest.items():
                 started = time.perf_counter()
                 self.scores(self.run([(range(count), TokenLayout.clean(0, count), 0, cache)]))
-                if turn:
-                    fastest[count] = min(least, time.perf_counter() - started)
-            if turn and time.perf_counter() - began > MAX_COST_SECONDS:
+                if repeat:
+                    fastest[count] = min(best, time.perf_counter() - started)
+            if repeat and time.perf_counter() - started_all > MAX_COST_SECONDS:
                 break
         return max(0.01, (fastest[COST_ROWS] / fastest[1] - 1) / (COST_ROWS - 1))
 
-    def _turn_up_to(self, positions: int) -> None:
+    def _extend_rotary_tables(self, positions: int) -> None:
         """Extend the tables of rotary angles to at least ``positions`` positions."""
         if positions > len(self._cosine):
             self._cosine, self._sine = self.shape.rotary_tables(-(-positions // 1024) * 1024)
 
-    def _with_restored_weights(self, compute: Callable[[], None]) -> None:
+    def _with_intact_weights(self, compute: Callable[[], None]) -> None:
         """Call ``compute``, and call it again whenever the weights were lost during the call."""
         compute()
-        while self._prepared.restored():
+        while self._prepared.restore_if_lost():
             compute()
 
     def _on_all_threads(self, entry: Callable[..., None], work: Structure) -> None:
@@ -209,7 +211,7 @@ class NativeNetwork:
             if not helper.cancel():
                 helper.result()
 
-    def _describe(self) -> Network:
+    def _kernel_network(self) -> Network:
         shape, prepared = self.shape, self._prepared
         for i, layer in enumerate(self._layers):
             for name, key in (
@@ -218,7 +220,7 @@ class NativeNetwork:
                 ("gate_up", "gate_up"),
                 ("down", "down"),
             ):
-                setattr(layer, name, _described(prepared.matrices[f"layers.{i}.{key}.weight"]))
+                setattr(layer, name, _kernel_matrix(prepared.matrices[f"layers.{i}.{key}.weight"]))
             for name, key in (
                 ("attention_norm", "attention_norm.weight"),
                 ("feed_norm", "feed_norm.weight"),
@@ -238,7 +240,7 @@ class NativeNetwork:
             shape.norm_eps,
             self._layers,
             address_of(prepared.vectors["norm.weight"]),
-            _described(prepared.output),
+            _kernel_matrix(prepared.output),
             address_of(self._allowed),
         )
 
@@ -250,7 +252,7 @@ class NativeExecutor:
 
     def __init__(self, network: NativeNetwork, row_cost: float = TYPICAL_ROW_COST) -> None:
         self._network, self.threads, self.row_cost = network, network.threads, row_cost
-        self._cache = KeyValueCache(network.shape)
+        self._cache = NativeKVCache(network.shape)
 
     def run(self, ids: Items[int], rows: TokenLayout, past: int) -> NDArray[np.float32]:
         """See `Executor.run`. The hidden rows are valid until the next run."""
@@ -272,15 +274,15 @@ class NativeBatch:
         """memory: bytes for the keys and values of all slots; there is at least one slot."""
         self._network, self.threads, self.rows, self.row_cost = network, network.threads, rows, row_cost
         shape = network.shape
-        self.bytes_each = 4 * shape.layers * shape.kv_heads * shape.head_width * rows
-        self.slots = max(1, memory // self.bytes_each)
-        self._caches: dict[int, KeyValueCache] = {}
+        self.bytes_per_slot = 4 * shape.layers * shape.kv_heads * shape.head_width * rows
+        self.slots = max(1, memory // self.bytes_per_slot)
+        self._caches: dict[int, NativeKVCache] = {}
 
     def run(self, parts: Items[SlotRows]) -> list[NDArray[np.float32]]:
         """See `batching.Batch.run`."""
         for part in parts:
             if part.slot not in self._caches:
-                self._caches[part.slot] = KeyValueCache(self._network.shape)
+                self._caches[part.slot] = NativeKVCache(self._network.shape)
         hidden = self._network.run(
             [(part.ids, part.rows, part.past, self._caches[part.slot]) for part in parts]
         )
@@ -290,7 +292,7 @@ class NativeBatch:
     def scores(self, hidden: Items[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """See `batching.Batch.scores`."""
         parts = list(hidden)
-        edges = np.cumsum([len(own) for own in parts])[:-1]
+        edges = np.cumsum([len(part) for part in parts])[:-1]
         return np.split(self._network.scores(np.concatenate(parts)).copy(), edges)
 
     def free(self, slot: int) -> None:
@@ -298,13 +300,13 @@ class NativeBatch:
         self._caches.pop(slot, None)
 
 
-def _described(matrix: LaidOut) -> Matrix:
+def _kernel_matrix(matrix: WeightMatrix) -> Matrix:
     """Describe a matrix in the kernel's structure."""
     return Matrix(
         address_of(matrix.levels), address_of(matrix.scales), matrix.outputs, matrix.inputs, matrix.bits
     )
 
 
-def _zeros_in_pages(*size: int) -> NDArray[np.float16]:
+def _zero_array(*size: int) -> NDArray[np.float16]:
     """Allocate an array of zeros whose memory returns to the system when the array is freed."""
     return np.frombuffer(zero_pages(2 * math.prod(size)), np.float16).reshape(size)

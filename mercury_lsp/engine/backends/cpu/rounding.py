@@ -36,7 +36,7 @@ def round_to_half_bytes(values: NDArray[np.float32]) -> Levels:
     return Levels(levels, scales, 4, offsets)
 
 
-def half_byte_levels(dtype: str, raw: NDArray[np.uint8], factor: np.float32 = ONE) -> Levels:
+def unpack_half_bytes(dtype: str, raw: NDArray[np.uint8], factor: np.float32 = ONE) -> Levels:
     """Unpack rows of bytes (R, B) of a type of `HALF_BYTE_TYPES`, and multiply scales and offsets by a factor.
 
     The layouts are those of ggml's ``block_q4_0``, ``block_q4_1`` and ``block_q4_K``. The low halves of the bytes hold

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from mercury_lsp.engine.backends.cpu.layout import GROUP, LANES, ZERO, Levels, Matrix
 from mercury_lsp.engine.backends.cpu.rounding import (
     HALF_BYTE_TYPES,
-    half_byte_levels,
     round_to_bytes,
     round_to_half_bytes,
+    unpack_half_bytes,
 )
 from mercury_lsp.engine.checkpoints.checkpoint import Checkpoint, as_checkpoint_error
 from mercury_lsp.engine.checkpoints.open_checkpoint import OpenCheckpoint
 from mercury_lsp.engine.checkpoints.pack import Packed
 from mercury_lsp.engine.checkpoints.shape import Shape
-from mercury_lsp.engine.checkpoints.stored_values import has_values, values
+from mercury_lsp.engine.checkpoints.stored_values import can_decode, decode_values
 from mercury_lsp.engine.checkpoints.weight_file import StoredWeight
 
 # More bits would need the slower products of 8 bits; the kernel has no faster products for fewer bits.
@@ -29,7 +29,7 @@ MIN_PACKED_BITS, MAX_PACKED_BITS = 5, 7
 PART_VALUES = 1 << 24
 
 
-Put = Callable[[str, Matrix | NDArray[np.float32]], None]
+WriteWeight = Callable[[str, Matrix | NDArray[np.float32]], None]
 """Writes the weight of a name to its place. Raises `CheckpointError`."""
 
 
@@ -43,7 +43,7 @@ class WeightSource(Protocol):
         """Return the number of bits of a matrix's levels, 4 to 8."""
         ...
 
-    def reader(self) -> Put | None:
+    def writer(self) -> WriteWeight | None:
         """Return a function that writes the weights; None if the kernel does not support them.
 
         Raises `CheckpointError`.
@@ -62,24 +62,24 @@ class PackedSource:
         """See `WeightSource.bits`."""
         return max(MIN_PACKED_BITS, min(self._bits.get(name, MAX_PACKED_BITS), MAX_PACKED_BITS))
 
-    def reader(self) -> Put | None:
-        """See `WeightSource.reader`."""
+    def writer(self) -> WriteWeight | None:
+        """See `WeightSource.writer`."""
         weights = self._loaded.weights()
-        if not all(map(_fits, weights.values())):
+        if not all(map(_is_supported, weights.values())):
             return None
 
-        def put(name: str, place: Matrix | NDArray[np.float32]) -> None:
+        def write(name: str, target: Matrix | NDArray[np.float32]) -> None:
             weight = weights[name]
-            if isinstance(place, Matrix) and isinstance(weight, Packed):
-                levels = (weight.levels() + np.int8(ZERO[place.bits])).view(np.uint8)
-                place.put(0, Levels(levels, weight.scale.astype(np.float32), place.bits))
-            elif isinstance(place, np.ndarray) and isinstance(weight, np.ndarray):
-                place[:] = weight
+            if isinstance(target, Matrix) and isinstance(weight, Packed):
+                levels = (weight.levels() + np.int8(ZERO[target.bits])).view(np.uint8)
+                target.write_rows(0, Levels(levels, weight.scale.astype(np.float32), target.bits))
+            elif isinstance(target, np.ndarray) and isinstance(weight, np.ndarray):
+                target[:] = weight
 
-        return put
+        return write
 
 
-def _fits(weight: Packed | NDArray[np.float32]) -> bool:
+def _is_supported(weight: Packed | NDArray[np.float32]) -> bool:
     """Return whether the kernel supports a weight: a vector, or a matrix packed in its groups and bits."""
     if not isinstance(weight, Packed):
         return weight.ndim == 1
@@ -106,11 +106,13 @@ class OpenSource:
         in_layer = name.startswith("layers.")
         return 4 if self._quantization == "int4" and in_layer else 8
 
-    def reader(self) -> Put | None:
-        """See `WeightSource.reader`."""
-        return self._put if all(has_values(stored.dtype) for stored in self._loaded.files.values()) else None
+    def writer(self) -> WriteWeight | None:
+        """See `WeightSource.writer`."""
+        return (
+            self._write if all(can_decode(stored.dtype) for stored in self._loaded.files.values()) else None
+        )
 
-    def _put(self, name: str, place: Matrix | NDArray[np.float32]) -> None:
+    def _write(self, name: str, target: Matrix | NDArray[np.float32]) -> None:
         with as_checkpoint_error(self._loaded.folder):
             first = 0
             for index, part in enumerate(self._parts[name]):
@@ -120,26 +122,26 @@ class OpenSource:
                 if order is not None:
                     raw = raw[order]
                 factor = np.float32(self._loaded.factor(name, index))
-                if isinstance(place, Matrix):
-                    self._put_rows(place, first, stored, raw, factor)
+                if isinstance(target, Matrix):
+                    self._write_rows(target, first, stored, raw, factor)
                 else:
-                    place[first : first + len(raw)] = values(stored.dtype, raw).ravel() * factor
+                    target[first : first + len(raw)] = decode_values(stored.dtype, raw).ravel() * factor
                 first += len(raw)
 
-    def _put_rows(
-        self, place: Matrix, first: int, stored: StoredWeight, raw: NDArray[np.uint8], factor: np.float32
+    def _write_rows(
+        self, target: Matrix, first: int, stored: StoredWeight, raw: NDArray[np.uint8], factor: np.float32
     ) -> None:
-        count = max(1, PART_VALUES // place.inputs // LANES) * LANES
+        count = max(1, PART_VALUES // target.inputs // LANES) * LANES
         for at in range(0, len(raw), count):
             rows = raw[at : at + count]
-            if place.bits == 4 and stored.dtype in HALF_BYTE_TYPES:
-                levels = half_byte_levels(stored.dtype, rows, factor)
-            elif place.bits == 4:
-                levels = round_to_half_bytes(values(stored.dtype, rows) * factor)
+            if target.bits == 4 and stored.dtype in HALF_BYTE_TYPES:
+                levels = unpack_half_bytes(stored.dtype, rows, factor)
+            elif target.bits == 4:
+                levels = round_to_half_bytes(decode_values(stored.dtype, rows) * factor)
             else:
-                levels = round_to_bytes(values(stored.dtype, rows) * factor)
+                levels = round_to_bytes(decode_values(stored.dtype, rows) * factor)
             if not levels.finite:
                 raise ValueError(
                     "the scales of its weights, with its multipliers, are too large, or no numbers"
                 )
-            place.put(first + at, levels)
+            target.write_rows(first + at, levels)

@@ -69,17 +69,17 @@ class PreparedWeights:
         """
         path = cache_folder() / "prepared" / f"{source.key[:32]}-{LAYOUT_VERSION}.bin"
         size = sum(_sizes(source).values())
-        mapping = _mapped(path, size)
+        mapping = _map_file(path, size)
         if mapping is None:
             blob = prepare_weights(source, progress)
             if blob is None:
                 return None
-            mapping = _mapped(path, size) if _write(path, blob) else None
+            mapping = _map_file(path, size) if _write_file(path, blob) else None
             if mapping is None:
                 return cls(source, blob)
         return cls(source, mapping.blob[:size], mapping)
 
-    def restored(self) -> bool:
+    def restore_if_lost(self) -> bool:
         """Restore the weights if the file was truncated, and return whether it was.
 
         If so, the results since the last call may be wrong. Raises `CheckpointError` if the weights cannot be prepared
@@ -93,7 +93,7 @@ class PreparedWeights:
         self._mapping.restore(blob)
         return True
 
-    def embedded(self, ids: Sequence[int]) -> NDArray[np.float32]:
+    def embed(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the embedded rows of ids. (T, width)"""
         return self.matrices["embedding.weight"].rows(np.asarray(ids, np.int64))
 
@@ -111,16 +111,16 @@ def prepare_weights(
     The levels of a matrix come before its scales. Returns None if the kernel does not support the weights. progress:
     called with the fraction done. Raises `CheckpointError`.
     """
-    put = source.reader()
-    if put is None:
+    write = source.writer()
+    if write is None:
         return None
     # The padding rows of the vocabulary stay zero.
     blob = np.zeros(sum(_sizes(source).values()), np.uint8)
     parts = _parts(source, blob)
     with ThreadPoolExecutor(default_threads()) as pool:
-        for done, _ in enumerate(pool.map(put, parts, parts.values()), 1):
+        for count, _ in enumerate(pool.map(write, parts, parts.values()), 1):
             if progress is not None:
-                progress(done / len(parts))
+                progress(count / len(parts))
     return blob
 
 
@@ -149,7 +149,7 @@ def _parts(source: WeightSource, blob: NDArray[np.uint8]) -> dict[str, Matrix | 
     for name, size in _sizes(source).items():
         part, dims = blob[at : at + size], dimensions[name]
         parts[name] = (
-            Matrix.within(part, dims[0], dims[1], source.bits(name))
+            Matrix.view(part, dims[0], dims[1], source.bits(name))
             if len(dims) == 2
             else part.view(np.float32)
         )
@@ -157,7 +157,7 @@ def _parts(source: WeightSource, blob: NDArray[np.uint8]) -> dict[str, Matrix | 
     return parts
 
 
-def _mapped(path: Path, size: int) -> MappedFile | None:
+def _map_file(path: Path, size: int) -> MappedFile | None:
     """Map a file of weights; None if the file is missing or damaged, or if others can write it."""
     try:
         with open(
@@ -193,7 +193,7 @@ def _is_ours(status: os.stat_result) -> bool:
     return sys.platform == "win32" or (status.st_uid in (os.getuid(), 0) and not status.st_mode & 0o022)
 
 
-def _write(path: Path, blob: NDArray[np.uint8]) -> bool:
+def _write_file(path: Path, blob: NDArray[np.uint8]) -> bool:
     """Write a file atomically; return whether it was written."""
     temporary = ""
     try:

@@ -27,8 +27,8 @@ import httpx2
 from mercury_lsp import __version__
 from mercury_lsp.engine.worker import Cancelled
 from mercury_lsp.remote.address import Address, RemoteError
+from mercury_lsp.remote.api_formats import Chunk, ReportedError, parse_answer
 from mercury_lsp.remote.key import Key
-from mercury_lsp.remote.shapes import Piece, Reported, read_answer
 
 # The time between two checks of `cancelled`.
 POLL_SECONDS = 0.01
@@ -46,16 +46,18 @@ _CODE = re.compile(r"[a-z]+(?:_[a-z]+){0,5}")
 class RequestFailed(Exception):
     """Raised if there is no complete answer. The message is one clause for the user, without the host.
 
-    `again`: seconds after which a retry may help, None if it cannot. `wish`: the pause in seconds that the server asks
-    for. `status`: the HTTP status, or 0 if there is none.
+    `retry_after`: seconds after which a retry may help, None if it cannot. `requested_pause`: the pause in seconds that
+    the server asks for. `status`: the HTTP status, or 0 if there is none.
     """
 
-    def __init__(self, clause: str, again: float | None = None, wish: float = 0.0, status: int = 0) -> None:
+    def __init__(
+        self, clause: str, retry_after: float | None = None, requested_pause: float = 0.0, status: int = 0
+    ) -> None:
         super().__init__(clause)
-        self.again, self.wish, self.status = again, wish, status
+        self.retry_after, self.requested_pause, self.status = retry_after, requested_pause, status
 
 
-class Link:
+class Connection:
     """The connection to one address, for one thread at a time; closed when the object is collected."""
 
     def __init__(self, address: Address, key: Key) -> None:
@@ -65,7 +67,7 @@ class Link:
         # Unencrypted requests do not use a proxy from the environment, because it could read them.
         self._client = httpx2.AsyncClient(
             headers={"User-Agent": f"mercury-lsp/{__version__}", "Accept-Encoding": "identity"},
-            # `_exchange` has a timeout for all tries together.
+            # `_send_with_retries` has a timeout for all tries together.
             timeout=None,
             follow_redirects=False,
             limits=httpx2.Limits(
@@ -73,21 +75,21 @@ class Link:
             ),
             trust_env=address.secure,
         )
-        Thread(target=_run, args=(self._loop,), name="mercury-remote", daemon=True).start()
+        Thread(target=_run_loop, args=(self._loop,), name="mercury-remote", daemon=True).start()
         self.close = weakref.finalize(self, _close, self._loop, self._client)
 
     def ask(
         self, body: dict[str, Any], affinity: str, seconds: float, cancelled: Callable[[], bool]
-    ) -> Generator[Piece, None, None]:
-        """Yield the pieces of an answer as they arrive. Closing the iterator aborts the request.
+    ) -> Generator[Chunk, None, None]:
+        """Yield the chunks of an answer as they arrive. Closing the iterator aborts the request.
 
         ``affinity``: requests of one affinity should reach the same cache, as they do with `mercury-lsp serve`.
         ``seconds``: the timeout. Raises `RequestFailed`, and `Cancelled` soon after ``cancelled()`` turns true.
         """
-        inbox: SimpleQueue[Piece | None] = SimpleQueue()
-        # Holds no reference to the link, so that a request does not keep it alive.
-        once = partial(_once, self.address, self._client, self._key, body, affinity, inbox.put)
-        exchange = _exchange(once, self._key, seconds)
+        inbox: SimpleQueue[Chunk | None] = SimpleQueue()
+        # Holds no reference to the connection, so that a request does not keep it alive.
+        attempt = partial(_send_once, self.address, self._client, self._key, body, affinity, inbox.put)
+        exchange = _send_with_retries(attempt, self._key, seconds)
         future = asyncio.run_coroutine_threadsafe(exchange, self._loop)
         future.add_done_callback(lambda _: inbox.put(None))
         try:
@@ -95,12 +97,12 @@ class Link:
                 if cancelled():
                     raise Cancelled
                 try:
-                    piece = inbox.get(timeout=POLL_SECONDS)
+                    chunk = inbox.get(timeout=POLL_SECONDS)
                 except Empty:
                     continue
-                if piece is None:
+                if chunk is None:
                     break
-                yield piece
+                yield chunk
             try:
                 future.result()
             except CancelledError:
@@ -111,7 +113,7 @@ class Link:
             future.cancel()
 
 
-def _run(loop: asyncio.AbstractEventLoop) -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     loop.run_forever()
     loop.close()
 
@@ -133,24 +135,26 @@ def _close(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
         loop.call_soon_threadsafe(lambda: loop.create_task(end()))
 
 
-async def _exchange(once: Callable[[], Awaitable[None]], key: Key, seconds: float) -> None:
-    until, renewed, tried = asyncio.get_running_loop().time() + seconds, False, 0
-    late = RequestFailed(f"took longer than {seconds * 1e3:.0f} ms")
+async def _send_with_retries(attempt: Callable[[], Awaitable[None]], key: Key, seconds: float) -> None:
+    deadline, renewed, tries = asyncio.get_running_loop().time() + seconds, False, 0
+    timed_out = RequestFailed(f"took longer than {seconds * 1e3:.0f} ms")
     try:
-        async with asyncio.timeout_at(until):
+        async with asyncio.timeout_at(deadline):
             while True:
-                tried += 1
+                tries += 1
                 try:
-                    return await once()
+                    return await attempt()
                 except RequestFailed as failed:
                     if failed.status == 401 and not renewed:
                         renewed = True
-                        if await _with_key(key.renew):
+                        if await _call_key(key.renew):
                             continue
-                    if failed.again is None or tried == MAX_TRIES:
+                    if failed.retry_after is None or tries == MAX_TRIES:
                         raise
-                    wait = max(failed.again, BACKOFF_SECONDS * 2 ** (tried - 1) * random.uniform(0.5, 1.5))
-                    if asyncio.get_running_loop().time() + wait >= until:
+                    wait = max(
+                        failed.retry_after, BACKOFF_SECONDS * 2 ** (tries - 1) * random.uniform(0.5, 1.5)
+                    )
+                    if asyncio.get_running_loop().time() + wait >= deadline:
                         raise
                 except Exception as error:
                     # No answer of a server may count as a failure of the engine, which would then be loaded again.
@@ -159,10 +163,10 @@ async def _exchange(once: Callable[[], Awaitable[None]], key: Key, seconds: floa
                     ) from None
                 await asyncio.sleep(wait)
     except TimeoutError:
-        raise late from None
+        raise timed_out from None
 
 
-async def _with_key(call: Callable[[], Any]) -> Any:
+async def _call_key(call: Callable[[], Any]) -> Any:
     """Call a method of `Key`, which may wait for a program, in another thread."""
     try:
         return await asyncio.to_thread(call)
@@ -170,15 +174,15 @@ async def _with_key(call: Callable[[], Any]) -> Any:
         raise RequestFailed(f"is not asked: {str(error).rstrip('.')}") from None
 
 
-async def _once(
+async def _send_once(
     address: Address,
     client: httpx2.AsyncClient,
     key: Key,
     body: dict[str, Any],
     affinity: str,
-    put: Callable[[Piece], None],
+    on_chunk: Callable[[Chunk], None],
 ) -> None:
-    value = key.known if key.known is not None else await _with_key(key.read)
+    value = key.known if key.known is not None else await _call_key(key.read)
     headers = {"Accept": "text/event-stream, application/json", "X-Affinity-Key": affinity}
     if value:
         if not address.keeps_secrets:
@@ -189,14 +193,16 @@ async def _once(
     try:
         async with client.stream("POST", address.url, json=body, headers=headers) as response:
             if response.status_code != 200:
-                raise await _refusal(response, bool(value), key)
+                raise await _status_error(response, bool(value), key)
             if response.headers.get("content-type", "").startswith("text/event-stream"):
-                await _events(response, put)
+                await _read_events(response, on_chunk)
             else:
-                put(_parsed(await _read_content(response), last=True))
+                on_chunk(_parse_chunk(await _read_content(response), last=True))
     except httpx2.ConnectError as error:
         reason = " ".join(str(error).split())[:160]
-        raise RequestFailed(f"cannot be reached ({reason or type(error).__name__})", again=0.0) from None
+        raise RequestFailed(
+            f"cannot be reached ({reason or type(error).__name__})", retry_after=0.0
+        ) from None
     except httpx2.InvalidURL:
         # Its rules for non-ASCII names are stricter than ours.
         raise RequestFailed("cannot be reached: its name is none that can be looked up") from None
@@ -206,7 +212,7 @@ async def _once(
         raise RequestFailed("closed the connection before its answer was whole") from None
 
 
-async def _events(response: httpx2.Response, put: Callable[[Piece], None]) -> None:
+async def _read_events(response: httpx2.Response, on_chunk: Callable[[Chunk], None]) -> None:
     """Read a stream of server-sent events (WHATWG HTML, 9.2), whose encoding is always UTF-8."""
     response.encoding = "utf-8"
     size, finished = 0, False
@@ -216,12 +222,12 @@ async def _events(response: httpx2.Response, put: Callable[[Piece], None]) -> No
             raise RequestFailed("answers with more than is taken for a suggestion")
         if event.data.strip() == "[DONE]":
             if not finished:
-                put(Piece("", finish="stop"))
+                on_chunk(Chunk("", finish="stop"))
             return
         if event.data:
-            piece = _parsed(event.data, last=False)
-            finished = finished or piece.finish != ""
-            put(piece)
+            chunk = _parse_chunk(event.data, last=False)
+            finished = finished or chunk.finish != ""
+            on_chunk(chunk)
     if not finished:
         raise RequestFailed("closed the connection before its answer was whole")
 
@@ -235,18 +241,18 @@ async def _read_content(response: httpx2.Response) -> bytes:
     return bytes(content)
 
 
-def _parsed(text: str | bytes, last: bool) -> Piece:
+def _parse_chunk(text: str | bytes, last: bool) -> Chunk:
     try:
-        piece = read_answer(json.loads(text))
-    except Reported:
+        chunk = parse_answer(json.loads(text))
+    except ReportedError:
         raise RequestFailed("answers that there was an error on its side") from None
     except (ValueError, RecursionError):
-        # `Malformed` is a ValueError.
+        # `MalformedAnswer` is a ValueError.
         raise RequestFailed("does not answer as a completion API does") from None
-    return Piece(piece.text, piece.tokens, piece.finish or "stop", piece.counts) if last else piece
+    return Chunk(chunk.text, chunk.tokens, chunk.finish or "stop", chunk.counts) if last else chunk
 
 
-async def _refusal(response: httpx2.Response, has_key: bool, key: Key) -> RequestFailed:
+async def _status_error(response: httpx2.Response, has_key: bool, key: Key) -> RequestFailed:
     """Return the failure for an answer with a status other than 200."""
     status = response.status_code
     if response.is_redirect:
@@ -256,7 +262,7 @@ async def _refusal(response: httpx2.Response, has_key: bool, key: Key) -> Reques
         return RequestFailed(
             "sends us on to another address, which remote_url should name itself", status=status
         )
-    code = await _code(response)
+    code = await _error_code(response)
     details = f" ({status}{', ' + code if code else ''})"
     match status:
         case 401 | 403 if has_key:
@@ -268,15 +274,19 @@ async def _refusal(response: httpx2.Response, has_key: bool, key: Key) -> Reques
         case 413:
             return RequestFailed(f"takes no text of this length{details}", status=status)
         case 429:
-            wish = _retry_after(response.headers.get("retry-after", ""))
-            return RequestFailed(f"has had too many requests{details}", again=wish, wish=wish, status=status)
+            pause = _retry_after(response.headers.get("retry-after", ""))
+            return RequestFailed(
+                f"has had too many requests{details}", retry_after=pause, requested_pause=pause, status=status
+            )
         case _ if status >= 500:
-            wish = _retry_after(response.headers.get("retry-after", ""))
-            return RequestFailed(f"has trouble of its own{details}", again=wish, wish=wish, status=status)
+            pause = _retry_after(response.headers.get("retry-after", ""))
+            return RequestFailed(
+                f"has trouble of its own{details}", retry_after=pause, requested_pause=pause, status=status
+            )
     return RequestFailed(f"refuses the request{details}", status=status)
 
 
-async def _code(response: httpx2.Response) -> str:
+async def _error_code(response: httpx2.Response) -> str:
     """Return the error code in an answer, or "" if nothing in it looks like a code."""
     try:
         error = json.loads(await _read_content(response)).get("error")

@@ -1,4 +1,4 @@
-"""The lean import: the classes are made as ever, but for two methods, and nothing is left changed."""
+"""The fast import: the classes are made as ever, but for two methods, and nothing is left changed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import sys
 import attrs
 import pytest
 
-from mercury_lsp.lsp import lean
+from mercury_lsp.lsp import fast_import
 
 MADE = """
-from mercury_lsp.lsp import lean
-with lean.imports():
+from mercury_lsp.lsp import fast_import
+with fast_import.skip_generated_methods():
     from lsprotocol import types
 a, b, c = (types.TextDocumentIdentifier(uri) for uri in "aab")
 assert a != b and c.uri == "b"
@@ -33,7 +33,7 @@ def test_all_is_as_before_behind_it_whatever_happens() -> None:
     define = attrs.define
 
     def fail() -> None:
-        with lean.imports():
+        with fast_import.skip_generated_methods():
             assert attrs.define is not define
             raise ImportError
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from mercury_lsp.completion.rewrites import Author
+from mercury_lsp.completion.rewrites import EditModel
 from mercury_lsp.config import Config
 from mercury_lsp.edits.formats import MERCURY, Format, format_of
 from mercury_lsp.edits.region import Region
@@ -17,7 +17,7 @@ from mercury_lsp.engine.api import Progress, Run, Sampling
 from mercury_lsp.engine.system import lower_priority
 from mercury_lsp.engine.tokenizer import Hint, Prompt
 from mercury_lsp.engine.worker import Cancelled
-from mercury_lsp.remote.outgoing import anonymous, blanked
+from mercury_lsp.remote.outgoing import anonymous_name, blank_outgoing
 from mercury_lsp.syntax.document import Document
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from mercury_lsp.remote.edits import HostedEdits
 
 # The time limit of an answer, because a large model on a small processor would take too long.
-WRITING_SECONDS = 15.0
+ANSWER_SECONDS = 15.0
 
 
-def wanted(config: Config) -> tuple[object, ...] | None:
+def relevant_settings(config: Config) -> tuple[object, ...] | None:
     """Return the settings that require another model when they change; None if no larger model is wanted."""
     match config.next_edit:
         case "off" | "local":
@@ -40,20 +40,22 @@ def wanted(config: Config) -> tuple[object, ...] | None:
             return name, config.device, config.threads, config.quantization, config.nice
 
 
-def make(config: Config) -> Author:
+def make(config: Config) -> EditModel:
     """Make the larger model of a configuration that wants one. Raises `RemoteError`, `CheckpointError`."""
     if config.next_edit == "hosted":
         from mercury_lsp.remote.edits import HostedEdits
 
-        return HostedAuthor(HostedEdits.of(config))
+        return HostedEditModel(HostedEdits.of(config))
     from mercury_lsp.engine.load import load_tagged_engine
 
     lower_priority(config.nice)
-    engine = load_tagged_engine(config.next_edit, _tokens, config.device, config.threads, config.quantization)
-    return OpenAuthor(engine, _known(engine.name))
+    engine = load_tagged_engine(
+        config.next_edit, _format_tokens, config.device, config.threads, config.quantization
+    )
+    return OpenEditModel(engine, _format_for(engine.name))
 
 
-def _known(name: str) -> Format:
+def _format_for(name: str) -> Format:
     """Return the prompt format of an open model. Raises `CheckpointError` if it is not known."""
     from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
@@ -65,11 +67,11 @@ def _known(name: str) -> Format:
     )
 
 
-def _tokens(name: str) -> tuple[str, ...]:
-    return _known(name).tokens
+def _format_tokens(name: str) -> tuple[str, ...]:
+    return _format_for(name).tokens
 
 
-class HostedAuthor(Author):
+class HostedEditModel(EditModel):
     """A hosted model in Mercury Edit's format. No secret, no path and no other file is sent to it."""
 
     format = MERCURY
@@ -79,26 +81,26 @@ class HostedAuthor(Author):
         self.model = model
 
     def close(self) -> None:
-        """See `Author`."""
+        """See `EditModel`."""
         self.model.close()
 
     def clean(self, text: str) -> str:
-        """See `Author`."""
-        return blanked(text)
+        """See `EditModel`."""
+        return blank_outgoing(text)
 
     def path(self, document: Document) -> str:
         """Return only the extension of the document's name."""
-        return anonymous(document.path)
+        return anonymous_name(document.path)
 
     def ask(
         self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
     ) -> list[str] | None:
-        """See `Author.ask`."""
+        """See `EditModel.ask`."""
         text = self.model.ask(prompt, max_tokens, cancelled)
         return None if text is None else self.format.answer(text)
 
 
-class OpenAuthor(Author):
+class OpenEditModel(EditModel):
     """An open next-edit model on this machine. It drafts from the region, because most of the answer repeats it."""
 
     here = True
@@ -111,7 +113,7 @@ class OpenAuthor(Author):
         self.engine, self.format, self._layout = engine, format, engine.layout
 
     def close(self) -> None:
-        """See `Author`. The memory is freed after the last request has ended."""
+        """See `EditModel`. The memory is freed after the last request has ended."""
 
     def path(self, document: Document) -> str:
         """Return the document's path in the workspace, or "untitled"."""
@@ -120,26 +122,26 @@ class OpenAuthor(Author):
     def ask(
         self, prompt: str, region: Region, max_tokens: int, cancelled: Callable[[], bool]
     ) -> list[str] | None:
-        """See `Author.ask`. Also returns None if the answer is not complete within `WRITING_SECONDS`."""
-        asked = Prompt("", prompt, "", "")
-        if len(self._layout.encode(asked)) + max_tokens > self._layout.positions:
+        """See `EditModel.ask`. Also returns None if the answer is not complete within `ANSWER_SECONDS`."""
+        request_prompt = Prompt("", prompt, "", "")
+        if len(self._layout.encode(request_prompt)) + max_tokens > self._layout.positions:
             return None
-        until = monotonic() + WRITING_SECONDS
-        done: list[str] | None = None
+        deadline = monotonic() + ANSWER_SECONDS
+        answer: list[str] | None = None
 
         def watch(progress: Progress) -> None:
-            nonlocal done
-            done = done or self.format.rejoined(progress.committed.text, region)
+            nonlocal answer
+            answer = answer or self.format.rejoined(progress.committed.text, region)
 
         def stopped() -> bool:
-            return done is not None or cancelled() or monotonic() > until
+            return answer is not None or cancelled() or monotonic() > deadline
 
         hint = Hint(self.format.begins + "\n".join(region.editable))
         sampling = Sampling(max_tokens=max_tokens, max_passes=max_tokens)
         try:
-            infill = self.engine.infill(asked, sampling, Run(stopped, watch, hint))
+            infill = self.engine.infill(request_prompt, sampling, Run(stopped, watch, hint))
         except Cancelled:
             if cancelled():
                 raise
-            return done
-        return done or (self.format.answer(infill.text) if infill.finished else None)
+            return answer
+        return answer or (self.format.answer(infill.text) if infill.finished else None)

@@ -14,8 +14,8 @@ import attrs
 
 
 @contextmanager
-def imports() -> Iterator[None]:
-    """Speed up the import of lsprotocol, and of modules that import it, in the enclosed code."""
+def skip_generated_methods() -> Iterator[None]:
+    """Make attrs skip `__eq__` and `__repr__` for lsprotocol's classes that the enclosed code imports."""
     define = attrs.define
     attrs.define = partial(define, repr=False, eq=False)
     try:

@@ -30,16 +30,16 @@ MAX_COUNT = 10**9
 LIMIT_REASONS = ("length", "model_length", "max_tokens")
 
 
-class Malformed(ValueError):
+class MalformedAnswer(ValueError):
     """Raised if the answer has an unknown format."""
 
 
-class Reported(ValueError):
+class ReportedError(ValueError):
     """Raised if the answer, or an event of a stream, reports an error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Chunk:
     """A part of an answer, or the whole answer.
 
     ``tokens``: texts and log-probabilities, if the server returns them. ``finish``: the reason if the text ends here,
@@ -53,11 +53,11 @@ class Piece:
 
 
 def request_body(
-    model: str, prefix: str, suffix: str, sampling: Sampling, scores: bool, drafts: bool
+    model: str, prefix: str, suffix: str, sampling: Sampling, logprobs: bool, drafts: bool
 ) -> dict[str, Any]:
     """Return the body of a request for the likeliest middle, as a stream.
 
-    ``scores``: with log-probabilities, in OpenAI's format. ``drafts``: as whole drafts, from hosted Mercury.
+    ``logprobs``: with log-probabilities, in OpenAI's format. ``drafts``: as whole drafts, from hosted Mercury.
     """
     request: dict[str, Any] = {
         "prompt": prefix,
@@ -70,7 +70,7 @@ def request_body(
         request["model"] = model
     if sampling.single_line:
         request["stop"] = ["\n"]
-    if scores:
+    if logprobs:
         request["logprobs"] = 1
     if drafts:
         request["diffusing"] = True
@@ -83,12 +83,12 @@ def edit_body(model: str, content: str, max_tokens: int) -> dict[str, Any]:
     return {"model": model, **request} if model else request
 
 
-def read_answer(value: object) -> Piece:
-    """Parse an answer, or one event of a stream. Raises `Malformed`, `Reported`."""
+def parse_answer(value: object) -> Chunk:
+    """Parse an answer, or one event of a stream. Raises `MalformedAnswer`, `ReportedError`."""
     if not isinstance(value, Mapping):
-        raise Malformed
+        raise MalformedAnswer
     if value.get("error"):
-        raise Reported
+        raise ReportedError
     usage = value.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     counts = (_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
@@ -96,11 +96,11 @@ def read_answer(value: object) -> Piece:
         case [Mapping() as choice, *_]:
             finish = choice.get("finish_reason")
             finish = finish if isinstance(finish, str) else ""
-            return Piece(_text(choice), _tokens(choice.get("logprobs")), finish, counts)
+            return Chunk(_text(choice), _tokens(choice.get("logprobs")), finish, counts)
         case []:
             # An event that has only the usage.
-            return Piece("", counts=counts)
-    raise Malformed
+            return Chunk("", counts=counts)
+    raise MalformedAnswer
 
 
 def _text(choice: Mapping[str, Any]) -> str:
@@ -109,7 +109,7 @@ def _text(choice: Mapping[str, Any]) -> str:
             return _content(part.get("content"))
     if "text" in choice:
         return _content(choice["text"])
-    raise Malformed
+    raise MalformedAnswer
 
 
 def _content(content: object) -> str:
@@ -123,7 +123,7 @@ def _content(content: object) -> str:
             # Mistral's content may be a list of chunks.
             texts = [chunk.get("text") for chunk in chunks if isinstance(chunk, Mapping)]
             return "".join(text for text in texts if isinstance(text, str))
-    raise Malformed
+    raise MalformedAnswer
 
 
 def _tokens(logprobs: object) -> tuple[tuple[str, float], ...]:
