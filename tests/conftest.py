@@ -1,4 +1,4 @@
-"""The fixtures of all tests: they protect the user's folders, and make tiny models and a tiny corpus once.
+"""Fixtures of all tests: they protect the user's folders, and make the tiny models and a tiny corpus once.
 
 Modules that need PyTorch are imported inside the fixtures, so that tests of pure code start without PyTorch.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-# The tests that take minutes in all: `make test` leaves them out, and `make test-slow` runs them.
+# These tests take minutes in total: `make test` leaves them out, and `make test-slow` runs them.
 SLOW = frozenset(
     ["cluster", "data", "evaluation/heldout", "evaluation/suites", "release", "training",
      "checkpoints/test_fuzz_checkpoints.py", "checkpoints/test_weight_file.py", "cli/test_bounds.py",
@@ -59,8 +59,8 @@ def log_level() -> Iterator[None]:
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Replace the user's folders by temporary ones for this process and its children.
 
-    So no tested model is prepared in the user's cache folder, and no test changes the user's configuration, data or
-    state. The toolchains in the cache folder, which take long to make or are installed manually, stay available.
+    So no test prepares a model in the user's cache folder, or changes the user's configuration, data or state. The
+    toolchains in the cache folder, which take long to build or are installed manually, stay available.
     """
     kept = [cache_folder() / name for name in ("toolchains", "headers")]
     with pytest.MonkeyPatch.context() as patch:

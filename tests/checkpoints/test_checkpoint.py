@@ -1,4 +1,4 @@
-"""Checkpoints: a round trip, and each way in which a folder can be wrong."""
+"""Checkpoints: saving and reading, and one error message for each defect of a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(unpacked_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(unpacked_model, tmp_path / "model"))
 
 
-def test_a_saved_network_is_loaded_as_it_was(folder: Path) -> None:
+def test_a_saved_network_is_read_unchanged(folder: Path) -> None:
     loaded = checkpoint.read_checkpoint(folder)
     assert loaded.name == "unpacked"
     assert loaded.shape == TINY
@@ -32,7 +32,7 @@ def test_a_saved_network_is_loaded_as_it_was(folder: Path) -> None:
         torch.testing.assert_close(ours.bfloat16(), theirs.bfloat16(), msg=name)
 
 
-def test_packed_weights_are_used(tmp_path: Path) -> None:
+def test_packed_weights_are_read_with_their_number_of_bits(tmp_path: Path) -> None:
     network = tiny_network()
     text = TOKENIZER_JSON.read_text(encoding="utf-8")
     save(tmp_path, "packed", network, text, {}, bits=lambda name: 8 if "embedding" in name else 5)
@@ -45,7 +45,7 @@ def test_packed_weights_are_used(tmp_path: Path) -> None:
     assert loaded.layers[0].feed_norm.weight.equal(network.layers[0].feed_norm.weight)
 
 
-def wrong(folder: Path) -> str:
+def error_of(folder: Path) -> str:
     with pytest.raises(CheckpointError) as raised:
         checkpoint.read_checkpoint(folder)
     message = str(raised.value)
@@ -54,26 +54,26 @@ def wrong(folder: Path) -> str:
     return message
 
 
-def test_a_missing_model_is_named() -> None:
+def test_the_error_names_a_missing_model() -> None:
     with pytest.raises(CheckpointError, match="no model 'nowhere'"):
         checkpoint.find_model("nowhere")
 
 
-def test_missing_weights(folder: Path) -> None:
+def test_missing_weights_are_an_error(folder: Path) -> None:
     next(folder.glob("*.safetensors")).unlink()
-    assert "fingerprint" in wrong(folder)
+    assert "fingerprint" in error_of(folder)
 
 
-def test_truncated_weights(folder: Path) -> None:
+def test_truncated_weights_are_an_error(folder: Path) -> None:
     file = next(folder.glob("*.safetensors"))
     file.write_bytes(file.read_bytes()[:-100])
-    assert "fingerprint" in wrong(folder)
+    assert "fingerprint" in error_of(folder)
 
 
-def test_a_changed_tokenizer(folder: Path) -> None:
+def test_a_changed_tokenizer_is_an_error(folder: Path) -> None:
     file = folder / "tokenizer.json"
     file.write_text(file.read_text(encoding="utf-8").replace("<mask>", "<task>"), encoding="utf-8")
-    assert "fingerprint" in wrong(folder)
+    assert "fingerprint" in error_of(folder)
 
 
 def change_config(folder: Path, **values: object) -> None:
@@ -81,38 +81,39 @@ def change_config(folder: Path, **values: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | values), encoding="utf-8")
 
 
-def test_a_config_that_is_no_json(folder: Path) -> None:
+def test_a_configuration_that_is_not_json_is_an_error(folder: Path) -> None:
     (folder / checkpoint.CONFIG).write_text("{", encoding="utf-8")
-    assert "cannot be read" in wrong(folder)
+    assert "cannot be read" in error_of(folder)
 
 
-def test_a_format_from_the_future(folder: Path) -> None:
+def test_a_newer_format_asks_for_an_update(folder: Path) -> None:
     change_config(folder, format=99)
-    assert "update mercury-lsp" in wrong(folder)
+    assert "update mercury-lsp" in error_of(folder)
 
 
 @pytest.mark.parametrize("shape", [{}, {"width": "wide"}, {"vocabulary": 49152, "surprise": 1}])
-def test_a_shape_that_is_none(folder: Path, shape: dict[str, object]) -> None:
+def test_an_invalid_shape_is_an_error(folder: Path, shape: dict[str, object]) -> None:
     change_config(folder, shape=shape)
-    assert "cannot be used" in wrong(folder)
+    assert "cannot be used" in error_of(folder)
 
 
-def test_a_shape_that_does_not_match_the_weights(folder: Path) -> None:
+def test_a_shape_that_does_not_match_the_weights_is_an_error(folder: Path) -> None:
     config = json.loads((folder / checkpoint.CONFIG).read_text(encoding="utf-8"))
     change_config(folder, shape=config["shape"] | {"layers": 3})
-    loaded = checkpoint.read_checkpoint(folder)  # which reads no weights yet
+    # This does not read the weights yet.
+    loaded = checkpoint.read_checkpoint(folder)
     with pytest.raises(CheckpointError, match=r"layers\.2\.\S+ is missing, where .* is expected"):
         loaded.weights()
 
 
-def test_weights_that_vanish_after_the_load(folder: Path) -> None:
+def test_weights_deleted_after_the_checkpoint_was_read_are_an_error(folder: Path) -> None:
     loaded = checkpoint.read_checkpoint(folder)
     next(folder.glob("*.safetensors")).unlink()
     with pytest.raises(CheckpointError, match="weights are missing"):
         loaded.weights()
 
 
-def test_the_reading_of_weights_tells_how_far_it_is(folder: Path) -> None:
+def test_reading_weights_reports_progress(folder: Path) -> None:
     told: list[float] = []
     checkpoint.read_checkpoint(folder).weights(told.append)
     assert told == [1.0]

@@ -1,4 +1,4 @@
-"""What a folder must have to be a model: real files of weights, and one thing wrong at a time."""
+"""Requirements on a model folder: complete folders pass, and one defect at a time is refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_open_model_and_one_of_ours_are_models(folder: Path, tiny_model: Path) -> None:
+def test_folders_of_open_models_and_of_own_checkpoints_pass(folder: Path, tiny_model: Path) -> None:
     check_model_folder(folder)
     check_model_folder(tiny_model)
     (folder / INDEX).unlink()
@@ -73,7 +73,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("name", "spoil", "says"), WRONG.values(), ids=WRONG)
-def test_one_thing_wrong_is_one_sentence(
+def test_each_defect_is_reported_in_one_line(
     folder: Path, name: str, spoil: Callable[[Path], object], says: str
 ) -> None:
     spoil(folder / name)
@@ -82,7 +82,7 @@ def test_one_thing_wrong_is_one_sentence(
     assert says in str(error.value) and "\n" not in str(error.value) and str(folder) in str(error.value)
 
 
-def test_a_model_of_pickles_is_refused(folder: Path) -> None:
+def test_a_model_with_pickled_weights_is_refused(folder: Path) -> None:
     for file in (*folder.glob("*.safetensors"), folder / INDEX):
         file.unlink()
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
@@ -90,7 +90,7 @@ def test_a_model_of_pickles_is_refused(folder: Path) -> None:
         check_model_folder(folder)
 
 
-def test_a_damaged_model_of_ours_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_damaged_own_checkpoint_is_refused(tiny_model: Path, tmp_path: Path) -> None:
     for file in tiny_model.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     check_model_folder(tmp_path)
@@ -99,7 +99,9 @@ def test_a_damaged_model_of_ours_is_refused(tiny_model: Path, tmp_path: Path) ->
         check_model_folder(tmp_path)
 
 
-def test_an_index_leads_nowhere_else(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_index_that_points_outside_the_folder_is_refused(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "one.safetensors"
     elsewhere.write_bytes(b"")
     (folder / INDEX).write_text(json.dumps({"weight_map": {"one": str(elsewhere)}}))

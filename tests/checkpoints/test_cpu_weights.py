@@ -1,4 +1,4 @@
-"""Prepared weights: the values are the checkpoint's, and whatever befalls their file, a model loads."""
+"""Prepared weights equal those of the checkpoint, and a model loads whatever happens to their file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from model.training.save import save
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder of the user's."""
+    """The path of an empty cache folder of the user."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -39,8 +39,8 @@ def loaded(packed_model: Path) -> Checkpoint:
     return checkpoint.read_checkpoint(packed_model)
 
 
-def check(loaded: Checkpoint) -> PreparedWeights:
-    """Prepare a checkpoint, and compare all values with its own."""
+def prepare_and_compare(loaded: Checkpoint) -> PreparedWeights:
+    """Prepare the weights of a checkpoint, and compare all values with the checkpoint's."""
     found = PreparedWeights.of(PackedSource(loaded))
     assert found is not None
     for name, weight in loaded.weights().items():
@@ -54,8 +54,8 @@ def check(loaded: Checkpoint) -> PreparedWeights:
     return found
 
 
-def mapped(weights: PreparedWeights) -> bool:
-    """Whether they are read from a file, as all processes that map it share them."""
+def is_mapped(weights: PreparedWeights) -> bool:
+    """Return whether the weights are mapped from a file, so that all processes that map it share them."""
     base: object = weights.matrices["embedding.weight"].levels
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):
@@ -64,15 +64,15 @@ def mapped(weights: PreparedWeights) -> bool:
     return False
 
 
-def file_of(home: Path) -> Path:
-    """The one file in the cache folder."""
+def only_file(home: Path) -> Path:
+    """Return the only file in the cache folder."""
     (file,) = (path for path in home.rglob("*") if path.is_file())
     return file
 
 
-def test_the_values_are_the_checkpoints(home: Path, loaded: Checkpoint) -> None:
-    found = check(loaded)
-    assert mapped(found)
+def test_prepared_values_equal_those_of_the_checkpoint(home: Path, loaded: Checkpoint) -> None:
+    found = prepare_and_compare(loaded)
+    assert is_mapped(found)
     ids = [5, 3, 49151, 3]
     embedding = loaded.weights()["embedding.weight"]
     assert isinstance(embedding, Packed)
@@ -86,7 +86,7 @@ def test_the_second_load_only_maps_the_file(
     told: list[float] = []
     PreparedWeights.of(PackedSource(loaded), told.append)
     assert told == sorted(told) and told[-1] == 1.0
-    before = file_of(home).stat()
+    before = only_file(home).stat()
 
     def never(*_: object) -> None:
         raise AssertionError("the weights were read")
@@ -94,55 +94,58 @@ def test_the_second_load_only_maps_the_file(
     monkeypatch.setattr(weights, "prepare_weights", never)
     monkeypatch.setattr(Checkpoint, "weights", never)
     again = PreparedWeights.of(PackedSource(loaded))
-    assert again is not None and mapped(again)
-    assert file_of(home).stat().st_ino == before.st_ino
+    assert again is not None and is_mapped(again)
+    assert only_file(home).stat().st_ino == before.st_ino
 
 
-def test_each_checkpoint_has_a_file_of_its_own(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
+def test_each_checkpoint_has_its_own_file(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
     other = tmp_path / "other"
     network = tiny_network(seed=1, shape=PACKABLE)
     save(other, "packed", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 7)
-    check(loaded)
-    check(checkpoint.read_checkpoint(other))
+    prepare_and_compare(loaded)
+    prepare_and_compare(checkpoint.read_checkpoint(other))
     assert len([path for path in home.rglob("*") if path.is_file()]) == 2
 
 
-def test_what_is_long_unused_is_deleted_and_nothing_else(home: Path, loaded: Checkpoint) -> None:
-    check(loaded)
-    own = file_of(home)
+def test_only_files_of_prepared_weights_that_are_long_unused_are_deleted(
+    home: Path, loaded: Checkpoint
+) -> None:
+    prepare_and_compare(loaded)
+    own = only_file(home)
     old, recent = own.with_name("0" * 32 + "-1.bin"), own.with_name("1" * 32 + "-1.bin")
-    foreign = own.with_name("thesis.bin")  # nothing of ours, whatever its age
+    # Not a file of prepared weights, so its age does not matter.
+    foreign = own.with_name("thesis.bin")
     long = weights.UNUSED_SECONDS + 60
     for file, age in ((old, long), (recent, 60), (own, long), (foreign, long)):
         file.touch()
         os.utime(file, (time.time() - age,) * 2)
-    check(loaded)  # in use again
+    prepare_and_compare(loaded)  # in use again
     own.write_bytes(own.read_bytes() + b"damage")
-    check(loaded)  # written anew
+    prepare_and_compare(loaded)  # written again
     assert {file.name for file in own.parent.iterdir()} == {own.name, recent.name, foreign.name}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
 def test_links_are_neither_followed_nor_cleaned(home: Path, loaded: Checkpoint, tmp_path: Path) -> None:
-    check(loaded)
-    own, elsewhere = file_of(home), tmp_path / "elsewhere"
+    prepare_and_compare(loaded)
+    own, elsewhere = only_file(home), tmp_path / "elsewhere"
     elsewhere.write_bytes(own.read_bytes())
     link = own.with_name("2" * 32 + "-1.bin")
     link.symlink_to(elsewhere)
     os.utime(link, (0, 0), follow_symlinks=False)
     own.unlink()
     own.symlink_to(elsewhere)
-    check(loaded)
+    prepare_and_compare(loaded)
     assert elsewhere.is_file() and link.is_symlink() and not own.is_symlink()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and modes are of POSIX")
 @pytest.mark.parametrize("mode", [0o666, 0o622, 0o660])
-def test_a_file_that_others_may_write_is_made_anew(mode: int, home: Path, loaded: Checkpoint) -> None:
-    check(loaded)
-    own = file_of(home)
+def test_a_file_that_others_may_write_is_rebuilt(mode: int, home: Path, loaded: Checkpoint) -> None:
+    prepare_and_compare(loaded)
+    own = only_file(home)
     own.chmod(mode)
-    check(loaded)
+    prepare_and_compare(loaded)
     assert own.stat().st_mode & 0o022 == 0
 
 
@@ -173,32 +176,32 @@ def test_a_file_that_others_may_write_is_made_anew(mode: int, home: Path, loaded
         "a bit of the sum",
     ],
 )
-def test_a_damaged_file_is_made_anew(home: Path, loaded: Checkpoint, damage: object) -> None:
-    check(loaded)
-    file = file_of(home)
+def test_a_damaged_file_is_rebuilt(home: Path, loaded: Checkpoint, damage: object) -> None:
+    prepare_and_compare(loaded)
+    file = only_file(home)
     whole = file.read_bytes()
     file.write_bytes(damage(whole))  # type: ignore[operator]
-    assert mapped(check(loaded))
-    assert file_of(home).read_bytes() == whole
+    assert is_mapped(prepare_and_compare(loaded))
+    assert only_file(home).read_bytes() == whole
 
 
-def test_a_file_in_place_of_the_folder(
+def test_weights_stay_in_memory_if_a_file_has_the_name_of_the_folder(
     home: Path, loaded: Checkpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
     home.write_text("not a folder")
     with caplog.at_level(logging.INFO, "mercury_lsp"):
-        assert not mapped(check(loaded))
+        assert not is_mapped(prepare_and_compare(loaded))
     assert "cannot be kept" in caplog.text
     assert home.read_text() == "not a folder"
 
 
-def test_a_folder_in_place_of_the_file(home: Path, loaded: Checkpoint) -> None:
-    check(loaded)
-    file = file_of(home)
+def test_weights_stay_in_memory_if_a_folder_has_the_name_of_the_file(home: Path, loaded: Checkpoint) -> None:
+    prepare_and_compare(loaded)
+    file = only_file(home)
     file.unlink()
     file.mkdir()
-    assert not mapped(check(loaded))
-    assert list(file.parent.iterdir()) == [file]  # no half of a file either
+    assert not is_mapped(prepare_and_compare(loaded))
+    assert list(file.parent.iterdir()) == [file]  # no unfinished file either
 
 
 class FullFile:
@@ -219,7 +222,7 @@ class FullFile:
 
 
 @pytest.mark.parametrize("when", ["made", "written", "named"])
-def test_a_disk_that_is_full_or_may_not_be_written(
+def test_weights_stay_in_memory_if_the_disk_is_full_or_read_only(
     home: Path, loaded: Checkpoint, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -233,9 +236,9 @@ def test_a_disk_that_is_full_or_may_not_be_written(
             patch.setattr(tempfile, "NamedTemporaryFile", lambda **how: FullFile(temporary(**how)))
         else:
             patch.setattr(os, "replace", refuse)
-        assert not mapped(check(loaded))
+        assert not is_mapped(prepare_and_compare(loaded))
     assert not [path for path in home.rglob("*") if path.is_file()]
-    assert mapped(check(loaded))  # there is room again
+    assert is_mapped(prepare_and_compare(loaded))  # the disk can be written again
 
 
 WRITER = """
@@ -257,7 +260,7 @@ weights.PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(Path(sys.argv
 """
 
 
-def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
+def test_an_unfinished_file_of_a_killed_server_is_not_read_and_deleted_later(
     home: Path, loaded: Checkpoint
 ) -> None:
     with subprocess.Popen(
@@ -265,18 +268,18 @@ def test_what_a_killed_server_has_half_written_is_not_read_and_deleted_in_time(
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"written\n"
         process.kill()
-    half = file_of(home)
+    half = only_file(home)
     assert half.name.startswith(weights.UNFINISHED_PREFIX) and half.stat().st_size > 0
-    assert mapped(check(loaded))
-    assert half.exists()  # somebody might still be writing it
+    assert is_mapped(prepare_and_compare(loaded))
+    assert half.exists()  # another process might still be writing it
     (own,) = set(half.parent.iterdir()) - {half}
     os.utime(half, (time.time() - weights.UNFINISHED_SECONDS - 60,) * 2)
     own.unlink()
-    check(loaded)
+    prepare_and_compare(loaded)
     assert list(half.parent.iterdir()) == [own]
 
 
-def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> None:
+def test_several_servers_can_prepare_weights_at_once(home: Path, loaded: Checkpoint) -> None:
     code = "import sys; from pathlib import Path; from mercury_lsp.engine.backends.cpu import weights; "
     code += "from mercury_lsp.engine.checkpoints import checkpoint; "
     code += "from mercury_lsp.engine.backends.cpu.sources import PackedSource; sys.stdin.readline(); "
@@ -287,25 +290,26 @@ def test_several_servers_may_prepare_at_once(home: Path, loaded: Checkpoint) -> 
         assert process.stdin is not None
         process.stdin.close()
     assert [process.wait() for process in several] == [0, 0, 0]
-    file_of(home)  # there is one, and nothing else
-    assert mapped(check(loaded))
+    # There is exactly one file.
+    only_file(home)
+    assert is_mapped(prepare_and_compare(loaded))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(home: Path, loaded: Checkpoint) -> None:
+def test_weights_stay_in_memory_if_the_cache_folder_cannot_be_written(home: Path, loaded: Checkpoint) -> None:
     home.mkdir()
     home.chmod(0o500)
-    assert not mapped(check(loaded))
+    assert not is_mapped(prepare_and_compare(loaded))
 
 
-def test_a_running_server_keeps_the_file_that_it_has(home: Path, loaded: Checkpoint) -> None:
-    first = check(loaded)
+def test_mapped_weights_stay_readable_after_their_file_is_deleted(home: Path, loaded: Checkpoint) -> None:
+    first = prepare_and_compare(loaded)
     shutil.rmtree(home, ignore_errors=sys.platform == "win32")
-    check(loaded)
+    prepare_and_compare(loaded)
     assert first.embed([3]).any()
 
 
-def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel(
+def test_unpacked_weights_and_weights_of_8_bits_are_not_prepared(
     home: Path, unpacked_model: Path, tmp_path: Path
 ) -> None:
     assert PreparedWeights.of(PackedSource(checkpoint.read_checkpoint(unpacked_model))) is None
@@ -316,7 +320,7 @@ def test_weights_that_are_not_packed_or_packed_too_finely_are_not_for_the_kernel
     assert not [path for path in home.rglob("*") if path.is_file()]
 
 
-def test_a_checkpoint_that_lost_its_weights_is_told(home: Path, packed_model: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_an_error(home: Path, packed_model: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(packed_model, tmp_path / "model")
     loaded = checkpoint.read_checkpoint(folder)
     for file in folder.glob("*.safetensors"):
@@ -334,7 +338,7 @@ def test_a_checkpoint_that_lost_its_weights_is_told(home: Path, packed_model: Pa
         ("win32", {"LOCALAPPDATA": "/l"}, "/l/mercury-lsp"),
     ],
 )
-def test_the_folder_is_where_the_system_keeps_caches(
+def test_the_cache_folder_follows_the_conventions_of_the_system(
     platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)

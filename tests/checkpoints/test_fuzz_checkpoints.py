@@ -1,4 +1,4 @@
-"""Fuzzes the JSON files of checkpoints: each wrong one is one short sentence, at once, and what loads can be asked."""
+"""Fuzzes the JSON files of checkpoints: each loads and can be asked, or is refused fast with one short sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from mercury_lsp.engine.decoding.mixture import Mixture
 from mercury_lsp.engine.tokenizer import Prompt
 from model.training.save import save
 
-MOST_SECONDS = 3.0  # of processor time for one folder, its vocabulary of 49,152 tokens included
+# Processor time for one folder, including its vocabulary of 49,152 tokens.
+MOST_SECONDS = 3.0
 LONGEST_SENTENCE = 700
 GONE = object()
 OPEN = ("dream", "a2d-bd3lm", "llada", "stable-diffcoder")
@@ -45,26 +46,26 @@ WRONG = st.one_of(
 )  # fmt: skip
 
 
-def paths(values: object, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Where in an object there is anything."""
+def value_paths(values: object, at: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of each value in an object, the empty path first."""
     yield at
     for name, value in values.items() if isinstance(values, dict) else ():
-        yield from paths(value, (*at, name))
+        yield from value_paths(value, (*at, name))
 
 
-def put(values: Any, at: tuple[str, ...], value: object) -> Any:
-    """An object with another value at a place."""
+def with_value(values: Any, at: tuple[str, ...], value: object) -> Any:
+    """Return the object with another value at a path."""
     if not at:
         return {} if value is GONE else value
     name, *rest = at
     old = dict(values) if isinstance(values, dict) else {}
     if not rest and value is GONE:
         return {key: kept for key, kept in old.items() if key != name}
-    return old | {name: put(old.get(name), tuple(rest), value)}
+    return old | {name: with_value(old.get(name), tuple(rest), value)}
 
 
 def try_folder(folder: Path, ask: bool = True) -> None:
-    """Load a model: it works, or there is a sentence."""
+    """Load the model in a folder, and require that it works or is refused with one short sentence in time."""
     began = process_time()
     try:
         loaded = load.load_checkpoint(str(folder))
@@ -84,7 +85,7 @@ def try_folder(folder: Path, ask: bool = True) -> None:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A sound checkpoint of each kind."""
+    """One valid checkpoint of each kind."""
     made = {family: tmp_path_factory.mktemp("open") / family for family in OPEN}
     for family, folder in made.items():
         save_open(folder, family)
@@ -94,29 +95,29 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("family", OPEN)
-def test_any_configuration_of_an_open_model_loads_or_is_a_sentence(
+def test_any_configuration_of_an_open_model_loads_or_is_refused_in_one_sentence(
     family: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / family
     shutil.copytree(folders[family], folder)
     files = [folder / "config.json", folder / "tokenizer_config.json"]
     sound = [json.loads(file.read_text()) if file.is_file() else {} for file in files]
-    places = st.sampled_from([*paths(sound[0]), *((name,) for name in OPTIONAL)])
+    places = st.sampled_from([*value_paths(sound[0]), *((name,) for name in OPTIONAL)])
 
     @fuzzed(40)
     @given(st.lists(st.tuples(places, WRONG), min_size=1, max_size=2), WRONG)
     def check(changes: list[tuple[tuple[str, ...], object]], mask_name: object) -> None:
         config = sound[0]
         for at, value in changes:
-            config = put(config, at, value)
+            config = with_value(config, at, value)
         files[0].write_text(json.dumps(config))
-        files[1].write_text(json.dumps(put(sound[1], ("mask_token",), mask_name)))
+        files[1].write_text(json.dumps(with_value(sound[1], ("mask_token",), mask_name)))
         try_folder(folder)
 
     check()
 
 
-def test_any_configuration_of_our_own_model_loads_or_is_a_sentence(
+def test_any_configuration_of_an_own_checkpoint_loads_or_is_refused_in_one_sentence(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "own"
@@ -124,9 +125,9 @@ def test_any_configuration_of_our_own_model_loads_or_is_a_sentence(
     sound = json.loads((folder / "config.json").read_text())
 
     @fuzzed(10)
-    @given(st.sampled_from(list(paths(sound))), WRONG)
+    @given(st.sampled_from(list(value_paths(sound))), WRONG)
     def check(at: tuple[str, ...], value: object) -> None:
-        (folder / "config.json").write_text(json.dumps(put(sound, at, value)))
+        (folder / "config.json").write_text(json.dumps(with_value(sound, at, value)))
         try_folder(folder, ask=False)
 
     check()
@@ -140,7 +141,7 @@ def test_any_configuration_of_our_own_model_loads_or_is_a_sentence(
      b'{"added_tokens": 7}', b'{"added_tokens": ["x"]}', b'{"model": {"type": "BPE", "vocab": {"a": -1}}}',
      b'{"mask_token": {"content": [1]}}', b'{"mask_token": 7}'],
 )  # fmt: skip
-def test_any_other_file_loads_or_is_a_sentence(
+def test_any_content_of_the_other_files_loads_or_is_refused_in_one_sentence(
     name: str, content: bytes, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "dream"
@@ -150,7 +151,7 @@ def test_any_other_file_loads_or_is_a_sentence(
 
 
 @pytest.mark.parametrize("kind", ["folder", "huge", "loop"])
-def test_what_is_no_file_or_too_large_is_not_read(
+def test_folders_loops_and_huge_files_are_not_read(
     kind: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "dream"
@@ -170,7 +171,7 @@ def test_what_is_no_file_or_too_large_is_not_read(
 
 @pytest.mark.parametrize("size", [64, 4096, 49_151])
 def test_an_embedding_smaller_than_the_vocabulary_is_refused(size: int, tmp_path: Path) -> None:
-    """Its rows past the end would be read by the kernel."""
+    """The kernel would read rows beyond the end of the embedding."""
     network = tiny_network(shape=replace(PACKABLE, vocabulary=size))
     save(tmp_path, "small", network, TOKENIZER_JSON.read_text(encoding="utf-8"), {}, bits=lambda _: 6)
     with pytest.raises(CheckpointError, match="its tokenizer has 49152 tokens"):
@@ -181,7 +182,9 @@ def test_an_embedding_smaller_than_the_vocabulary_is_refused(size: int, tmp_path
     "content",
     ["", "[]", "null", "{", "{}", '{"format": 1}', "[" * 100_000, '{"format": 1, "features": 7}'],
 )
-def test_a_wrong_mixture_is_a_sentence(content: str, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_an_invalid_mixture_is_an_error_that_names_its_file(
+    content: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "own"
     shutil.copytree(folders["own"], folder)
     (folder / Mixture.FILE).write_text(content)

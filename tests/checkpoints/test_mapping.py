@@ -1,4 +1,4 @@
-"""A file that is cut off while it is mapped ends nobody: each test cuts one off in a process of its own."""
+"""Truncating a file while it is mapped ends no process: each test does so in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mercury_lsp.engine.backends.cpu.mapping import MappedFile
 
 SIZE = 10 * 4096 + 100
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut a mapped file off")
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows lets nobody cut a mapped file off")
 
 
-def put(folder: Path) -> Path:
+def write_weights(folder: Path) -> Path:
     file = folder / "weights"
     file.write_bytes(np.arange(SIZE, dtype=np.uint8).tobytes())
     return file
@@ -31,9 +31,10 @@ def open_(file: Path) -> MappedFile:
         return MappedFile(opened, SIZE)
 
 
-def test_a_mapping_is_what_is_in_the_file(tmp_path: Path) -> None:
-    gc.collect()  # models of other tests, of which only so many are guarded at a time
-    made = open_(put(tmp_path))
+def test_a_mapping_has_the_content_of_the_file(tmp_path: Path) -> None:
+    # Unmap the models of other tests, because only a limited number of mappings is guarded.
+    gc.collect()
+    made = open_(write_weights(tmp_path))
     assert made.shared and not made.lost
     assert (made.blob == np.arange(SIZE, dtype=np.uint8)).all()
 
@@ -44,7 +45,7 @@ def test_without_a_guard_the_file_is_read_into_memory(
     if sys.platform == "win32":
         pytest.skip("nobody can cut it off there")
     monkeypatch.setattr(mapping, "kernel_library", lambda: None)
-    file = put(tmp_path)
+    file = write_weights(tmp_path)
     made = open_(file)
     os.truncate(file, 0)
     assert not made.shared and not made.lost
@@ -52,7 +53,7 @@ def test_without_a_guard_the_file_is_read_into_memory(
 
 
 def test_a_file_that_is_too_short_is_not_mapped(tmp_path: Path) -> None:
-    file = put(tmp_path)
+    file = write_weights(tmp_path)
     os.truncate(file, SIZE - 1)
     with pytest.raises((OSError, ValueError)):
         open_(file)
@@ -83,9 +84,9 @@ print("alive")
 """
 
 
-@posix
-def test_what_is_cut_off_reads_as_zeros_and_can_be_restored(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CUT, str(put(tmp_path)), str(Path(__file__).parent)]
+@posix_only
+def test_a_truncated_mapping_reads_as_zeros_and_can_be_restored(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CUT, str(write_weights(tmp_path)), str(Path(__file__).parent)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("alive\n", 0), done.stderr
 
@@ -104,9 +105,9 @@ bare[-1]
 """
 
 
-@posix
-def test_other_faults_end_a_process_as_before(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", UNGUARDED, str(put(tmp_path)), str(Path(__file__).parent)]
+@posix_only
+def test_a_fault_outside_guarded_mappings_still_ends_the_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", UNGUARDED, str(write_weights(tmp_path)), str(Path(__file__).parent)]
     assert subprocess.run(command, check=False).returncode == -signal.SIGBUS
 
 
@@ -135,8 +136,8 @@ print("alive")
 """
 
 
-@posix
-def test_a_model_goes_on_when_its_file_is_cut_off(
+@posix_only
+def test_a_model_keeps_working_if_its_file_is_truncated(
     packed_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Shapes: that the weights they name are the network's."""
+"""The weights that a shape names are those of the network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.models.tiny_models import TINY, tiny_network
 from mercury_lsp.engine.checkpoints.shape import Shape
 
 
-def test_the_weights_of_a_shape_are_the_networks() -> None:
+def test_a_shape_names_the_weights_of_its_network() -> None:
     network = tiny_network()
     assert TINY.weights() == {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
     assert TINY.parameters == sum(weight.numel() for weight in network.parameters())
@@ -22,7 +22,7 @@ def test_a_shape_with_a_wrong_field_is_refused() -> None:
 
 
 @pytest.mark.parametrize("change", [{"qkv_bias": True}, {"head_norms": True}, {"tied": False}])
-def test_what_other_networks_have_is_in_their_weights_and_not_in_our_configurations(
+def test_optional_parts_are_in_the_weights_and_left_out_of_own_configurations(
     change: dict[str, bool],
 ) -> None:
     other = replace(TINY, **change)
@@ -31,4 +31,5 @@ def test_what_other_networks_have_is_in_their_weights_and_not_in_our_configurati
     assert not other.plain
     assert Shape(**other.values()) == other
     assert Shape(**TINY.values()) == TINY
-    assert not TINY.values().keys() & change.keys()  # an older version reads our checkpoints
+    # So that older versions read our checkpoints.
+    assert not TINY.values().keys() & change.keys()

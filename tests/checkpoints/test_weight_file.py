@@ -1,4 +1,4 @@
-"""Files of weights: read as safetensors' own library reads them, and one clause where they are not whole."""
+"""Weight files: read like the safetensors library reads them, and refused in one clause if they are damaged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mercury_lsp.engine.checkpoints.weight_file import read_weight_index
 KINDS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 
 
-def test_weights_are_as_the_formats_own_library_reads_them(tmp_path: Path) -> None:
+def test_weights_equal_those_that_the_safetensors_library_reads(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     made = {str(kind): torch.randn(3, 5).to(kind) for kind in KINDS}
     made["one"] = torch.tensor(2.5)
@@ -36,7 +36,7 @@ def test_weights_are_as_the_formats_own_library_reads_them(tmp_path: Path) -> No
         assert found[name].double().equal(tensor.double())
 
 
-def written(file: Path, header: Any, size: int = 8) -> Path:
+def write_weight_file(file: Path, header: Any, size: int = 8) -> Path:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
     return file
@@ -57,23 +57,23 @@ def entry(**changes: object) -> dict[str, object]:
         b'{"a": ' * 5000, b"9" * 5000,
     ],
 )  # fmt: skip
-def test_a_header_that_does_not_fit_is_one_clause(header: Any, tmp_path: Path) -> None:
-    assert read_weight_index(written(tmp_path / "good", entry()))["a"].size == 8
+def test_an_invalid_header_is_refused_in_one_clause(header: Any, tmp_path: Path) -> None:
+    assert read_weight_index(write_weight_file(tmp_path / "good", entry()))["a"].size == 8
     with pytest.raises(ValueError, match=r"^its file bad is damaged or incomplete") as told:
-        read_weight_index(written(tmp_path / "bad", header))
+        read_weight_index(write_weight_file(tmp_path / "bad", header))
     assert len(str(told.value)) < 200
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"1234567", bytes(8), b"\xff" * 8, (1 << 40).to_bytes(8, "little"), b"x" * 99]
 )
-def test_what_has_no_header_is_one_clause(content: bytes, tmp_path: Path) -> None:
+def test_a_file_without_a_header_is_refused_in_one_clause(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(content)
     with pytest.raises(ValueError, match="damaged or incomplete"):
         read_weight_index(tmp_path / "bad")
 
 
-def test_damaged_bytes_are_one_clause_or_weights(tmp_path: Path) -> None:
+def test_damaged_bytes_are_refused_in_one_clause_or_read_as_weights(tmp_path: Path) -> None:
     file, dice = tmp_path / "model.safetensors", random.Random(20)
     save_file({"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}, file)
     whole = file.read_bytes()
@@ -91,7 +91,7 @@ def test_damaged_bytes_are_one_clause_or_weights(tmp_path: Path) -> None:
         assert not said or said.startswith("its file model.safetensors is damaged")
 
 
-def test_what_is_cut_off_after_its_header_was_read_is_an_error(tmp_path: Path) -> None:
+def test_a_file_whose_size_changed_after_its_header_was_read_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     save_file({"a": torch.ones(2, 3)}, file)
     stored = read_weight_index(file)["a"]
@@ -102,7 +102,7 @@ def test_what_is_cut_off_after_its_header_was_read_is_an_error(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_irregular_files_are_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for file in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
         with pytest.raises(ValueError, match="not a regular file"):
@@ -143,9 +143,7 @@ print("alive")
 
 
 @pytest.mark.parametrize("moment", ["before", "during", "after"])
-def test_an_open_checkpoint_that_is_cut_off_is_a_sentence_or_is_not_missed(
-    moment: str, tmp_path: Path
-) -> None:
+def test_a_truncated_open_checkpoint_is_refused_or_no_longer_needed(moment: str, tmp_path: Path) -> None:
     save_open(tmp_path / "dream", "dream")
     command = [sys.executable, "-c", CUT, str(tmp_path / "dream"), moment]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The definitions that are read of a file, and the files that are found by them."""
+"""Definitions read from files, and the files that define a name."""
 
 from __future__ import annotations
 
@@ -82,19 +82,21 @@ def test_definitions_are_read_with_their_signatures() -> None:
         ("a.rb", "class Box\n  def size\n    1\n  end\nend\n", [("", "Box"), ("Box", "size")]),
     ],
 )
-def test_every_language_has_an_outline(path: str, text: str, expected: list[tuple[str, str]]) -> None:
+def test_definitions_are_found_in_every_language(
+    path: str, text: str, expected: list[tuple[str, str]]
+) -> None:
     found = outline(path, text)
     assert [pair for pair in found if pair in expected][: len(expected)] == expected
 
 
-def test_what_is_kept_of_a_file_is_bounded() -> None:
+def test_the_number_and_length_of_definitions_of_a_file_are_bounded() -> None:
     many = read("a.py", "".join(f"def f{i:06}(): pass\n" for i in range(MAX_FILE_CHARACTERS // 20)))
     assert len(definitions_of(many)) == DEFINITIONS
     wide = read("a.py", f"def wide({', '.join(f'name_{i}' for i in range(500))}): pass\n")
     assert len(definitions_of(wide)[0].text) == CHARACTERS
 
 
-def test_files_are_found_by_what_they_define() -> None:
+def test_files_are_found_by_the_names_that_they_define() -> None:
     texts = {"a.py": PYTHON, "b.py": PYTHON, "c.py": "def c1(): ...\n"}
     found = defining_files(tuple(read(path, text) for path, text in texts.items()))
     assert (found["Stack"], found["c1"], found.get("nothing")) == (("a.py", "b.py"), ("c.py",), None)

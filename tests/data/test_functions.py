@@ -1,4 +1,4 @@
-"""Where functions end, whatever stands in their strings and comments, and however little of them is there yet."""
+"""The ends of functions, with any strings and comments, and in unfinished text."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ ENDED = [
 
 
 @pytest.mark.parametrize(("language", "beginning", "own", "more"), ENDED)
-def test_a_function_ends_where_it_ends(language: str, beginning: str, own: str, more: str) -> None:
+def test_the_end_of_a_function_is_found(language: str, beginning: str, own: str, more: str) -> None:
     text = own + more
     kept = cut(language, beginning, text)
     assert kept.rstrip() == own.rstrip()
     ended = end(language, beginning, text)
     assert ended is not None
-    for length in range(len(text)):  # a beginning of the text never ends elsewhere
+    # The end found in an unfinished text is never another one.
+    for length in range(len(text)):
         assert end(language, beginning, text[:length]) in ({None} if length < ended else {None, ended})
 
 
@@ -69,17 +70,17 @@ def test_a_function_ends_where_it_ends(language: str, beginning: str, own: str, 
         ("cpp", "int f() {\n", '    return R"x( } '),
     ],
 )
-def test_what_may_go_on_has_not_ended(language: str, beginning: str, text: str) -> None:
+def test_an_unfinished_function_has_no_end(language: str, beginning: str, text: str) -> None:
     assert end(language, beginning, text) is None
     assert cut(language, beginning, text) == text
 
 
-def test_what_stands_around_a_function_is_closed() -> None:
+def test_the_class_around_a_function_is_closed() -> None:
     assert closing("java", JAVA) == "\n}"
     assert closing("javascript", BRACES) == closing("python", PYTHON) == closing("cpp", "int f()\n") == ""
 
 
-def test_lines_over_and_over_are_told_from_similar_ones() -> None:
+def test_repeated_lines_are_distinguished_from_similar_ones() -> None:
     assert is_looping("    a = 1\n" + "    b = 2\n" * 5)
     assert is_looping("x\n" + "    if a {\n        b;\n    }\n" * 5)
     assert not is_looping("    b = 2\n" * 4)
@@ -89,7 +90,7 @@ def test_lines_over_and_over_are_told_from_similar_ones() -> None:
 
 
 @pytest.mark.parametrize("suite", ["humaneval", "cpp"])
-def test_the_authors_functions_are_kept_whole(suite: str) -> None:
+def test_canonical_solutions_are_kept_whole(suite: str) -> None:
     if not (FOLDER / FILES[suite]).exists():
         pytest.skip(f"the evaluation data is not at {FOLDER}")
     tasks = [task for task in load(suite) if task.canonical_solution]

@@ -1,4 +1,4 @@
-"""What is read of files for training and evaluation: definitions, imports, and the pieces that holes are cut from."""
+"""Outlines of files for training and evaluation: definitions, imports, and the nodes from which holes are cut."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def parse(language_id: str, text: str) -> Syntax:
 
 
 @pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language.name)
-def test_the_outline_is_a_query_of_its_grammar(language: Language) -> None:
+def test_the_outline_of_a_language_is_valid_in_its_grammar(language: Language) -> None:
     grammar = language.grammar()
     assert grammar is not None
     outline = OUTLINES[language.name]
-    assert bool(outline.definitions) == language.indexed  # CSS and HTML define nothing that other files use
+    # CSS and HTML have no definitions that other files use.
+    assert bool(outline.definitions) == language.indexed
     assert set(outline.arguments) <= {grammar.node_kind_for_id(i) for i in range(grammar.node_kind_count)}
     for pattern in outline.patterns:
         Query(grammar, f"({pattern}) @definition")
@@ -85,9 +86,9 @@ def test_imports_are_found(name: str, text: str, statements: list[str]) -> None:
         ("plaintext", "f(1)", []),
     ],
 )
-def test_nodes(language_id: str, text: str, holes: list[tuple[str, str]]) -> None:
+def test_nodes_are_found_with_their_kinds(language_id: str, text: str, holes: list[tuple[str, str]]) -> None:
     assert [(kind, text[start:end]) for start, end, kind in nodes(parse(language_id, text))] == holes
 
 
-def test_nodes_of_chosen_kinds() -> None:
+def test_nodes_can_be_limited_to_some_kinds() -> None:
     assert nodes(parse("python", "if f(1): pass"), ["condition"]) == [(3, 7, "condition")]

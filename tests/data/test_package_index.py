@@ -1,4 +1,4 @@
-"""The libraries of the corpus's packages."""
+"""The libraries of the corpus packages: which files of a package are known and open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = [
 OTHERS = [("q", "a/x.py", "def other(): ...\n")]
 
 
-def test_a_library_has_a_packages_files_and_no_others() -> None:
+def test_a_library_has_only_the_files_of_its_package() -> None:
     package_index = PackageIndex([*FILES, *OTHERS])
     library = package_index.library("p", "a/y.py")
     assert set(library.entries) == {path for _, path, _ in FILES}
@@ -23,7 +23,7 @@ def test_a_library_has_a_packages_files_and_no_others() -> None:
     assert package_index.library("none", "a/y.py").entries == {}
 
 
-def test_those_of_the_same_folder_are_open_first() -> None:
+def test_files_of_the_same_folder_are_open_first() -> None:
     package_index = PackageIndex(FILES)
     assert package_index.library("p", "a/y.py").opened == ("a/x.py", "a/z.py", "b/u.py", "b/v.py", "b/w.py")
     drawn = [package_index.library("p", "a/y.py", Random(i)).opened for i in range(40)]
@@ -32,13 +32,13 @@ def test_those_of_the_same_folder_are_open_first() -> None:
     assert package_index.library("p", "a/y.py", Random(3)).opened == drawn[3]
 
 
-def test_a_limit_takes_the_same_files_each_time() -> None:
+def test_a_limit_selects_the_same_files_each_time() -> None:
     one, other = (
         set(PackageIndex(files, 4).library("p", "a/x.py").entries) for files in (FILES, FILES[::-1])
     )
     assert one == other and len(one) == 4
 
 
-def test_a_packages_files_are_read_once() -> None:
+def test_the_files_of_a_package_are_read_once() -> None:
     package_index = PackageIndex(FILES)
     assert package_index.library("p", "a/x.py").entries is package_index.library("p", "b/v.py").entries

@@ -1,4 +1,4 @@
-"""Shards against the groups that were cut for them, and training from them: alone, by two, and without a parser."""
+"""Shards contain the groups that were cut; training reads them in one or two processes, without a parser."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def text(group: Group) -> list[object]:
     ]
 
 
-def test_shards_give_back_the_groups_that_were_cut(
+def test_shards_contain_the_groups_that_were_cut(
     recipe: Recipe, tokenizer: Tokenizer, corpus: Path, folder: Path
 ) -> None:
     groups, read = Cuts(recipe, tokenizer, corpus), Shards(folder, 0)
@@ -54,7 +54,7 @@ def test_shards_give_back_the_groups_that_were_cut(
         assert text(read.group(number)) == text(pick_group(groups, number))
 
 
-def test_the_index_counts_what_is_there(recipe: Recipe, folder: Path) -> None:
+def test_the_index_has_the_counts_of_the_groups(recipe: Recipe, folder: Path) -> None:
     read = Shards(folder, 0)
     index = read.index
     groups = [read.group(number) for number in range(CONTEXTS)]
@@ -69,7 +69,7 @@ def test_the_index_counts_what_is_there(recipe: Recipe, folder: Path) -> None:
         assert (folder / name).stat().st_size < shards.SHARD_BYTES + 2_000
 
 
-def test_processes_change_nothing_but_the_time(
+def test_the_number_of_processes_does_not_change_the_shards(
     recipe: Recipe, corpus: Path, folder: Path, tmp_path: Path
 ) -> None:
     write(recipe, TOKENIZER_JSON.parent, tmp_path / "again", CONTEXTS, processes=2, corpus=corpus)
@@ -77,13 +77,13 @@ def test_processes_change_nothing_but_the_time(
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
 
 
-def test_megabytes_are_a_bound(recipe: Recipe, corpus: Path, tmp_path: Path) -> None:
+def test_the_size_of_shards_can_be_limited(recipe: Recipe, corpus: Path, tmp_path: Path) -> None:
     index = write(recipe, TOKENIZER_JSON.parent, tmp_path / "s", megabytes=0.03, corpus=corpus)
     size = sum((tmp_path / "s" / name).stat().st_size for name in index.shards)
     assert 25_000 < size < 32_000
 
 
-def test_each_group_is_seen_once_before_any_is_seen_again(folder: Path) -> None:
+def test_each_group_is_picked_once_per_epoch(folder: Path) -> None:
     read, plain = Shards(folder, 3), [str(text(Shards(folder, 0).group(i))) for i in range(CONTEXTS)]
     first = [str(text(read.pick(number, 0))) for number in range(CONTEXTS)]
     second = [str(text(read.pick(number, 0))) for number in range(CONTEXTS, 2 * CONTEXTS)]
@@ -92,7 +92,7 @@ def test_each_group_is_seen_once_before_any_is_seen_again(folder: Path) -> None:
     assert [str(text(Shards(folder, 3).pick(number, 0))) for number in range(CONTEXTS)] == first
 
 
-def test_processes_share_a_steps_contexts(recipe: Recipe, tokenizer: Tokenizer, folder: Path) -> None:
+def test_processes_share_the_contexts_of_a_step(recipe: Recipe, tokenizer: Tokenizer, folder: Path) -> None:
     (whole,) = Steps(recipe, tokenizer, Shards(folder, 0))[2]
     shares = [Steps(recipe, tokenizer, Shards(folder, 0), rank, 2)[2] for rank in range(2)]
     assert torch.cat([share[0].ids for share in shares]).equal(whole.ids)
@@ -103,12 +103,12 @@ def test_processes_share_a_steps_contexts(recipe: Recipe, tokenizer: Tokenizer, 
         Steps(recipe, tokenizer, Shards(folder, 0), 0, 3)
 
 
-def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_shards_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"model\.data\.shards"):
         Index.read(tmp_path)
 
 
-def test_the_command_writes_what_training_streams_without_a_parser(
+def test_the_command_writes_shards_with_which_training_needs_no_parser(
     corpus: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     file = tmp_path / "trial.toml"

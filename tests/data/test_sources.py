@@ -1,4 +1,4 @@
-"""The further sources of text beside the window, by what each shows, and all of them together."""
+"""Further sources of related text, each alone and all together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def chosen(
     return choose_snippets(document(text, path), offset, shown, library, tokenizer.count, related)
 
 
-def test_definitions_of_imported_names_come_from_their_files(tokenizer: Tokenizer) -> None:
+def test_definitions_of_imported_names_are_found_in_their_files(tokenizer: Tokenizer) -> None:
     found = chosen(USES, len(USES) - 1, LIBRARY, tokenizer, ("definitions",))
     assert {snippet.path for snippet in found} == {"shop/inventory.py"}
     text = "\n".join(snippet.text for snippet in found)
@@ -38,7 +38,7 @@ def test_definitions_of_imported_names_come_from_their_files(tokenizer: Tokenize
     assert "class Inventory:" in text and "def lowest_stock(self) -> str:" in text
 
 
-def test_a_name_that_is_only_used_is_found_where_few_define_it(tokenizer: Tokenizer) -> None:
+def test_a_used_name_is_found_if_only_few_files_define_it(tokenizer: Tokenizer) -> None:
     text = "def show(canvas):\n    paint(canvas, 1)\n    \n"
     found = chosen(text, len(text) - 1, LIBRARY, tokenizer, ("definitions",))
     assert [snippet.path for snippet in found] == ["ui.py"]
@@ -63,7 +63,7 @@ def test_definitions_are_of_the_same_language(tokenizer: Tokenizer) -> None:
         ("shop/main.py", "shop/__init__.py"),
     ],
 )
-def test_neighbors_are_told_by_their_names(path: str, other: str, tokenizer: Tokenizer) -> None:
+def test_neighbors_are_recognized_by_their_names(path: str, other: str, tokenizer: Tokenizer) -> None:
     lines = "alpha_count = beta_count + gamma_count\nprint(alpha_count, beta_count, gamma_count)\n"
     library = Library({name: read(name, lines) for name in (other, "elsewhere/other.py", "b/thing.go")})
     text = f"beta_count = gamma_count\nalpha_count = beta_count\n# {path}\n\n"
@@ -79,32 +79,31 @@ LONG = (
 )
 
 
-def test_the_own_header_and_signatures_are_shown_where_the_window_hides_them(tokenizer: Tokenizer) -> None:
+def test_the_files_own_header_and_signatures_outside_the_window_are_shown(tokenizer: Tokenizer) -> None:
     found = chosen(LONG, len(LONG) - 1, EMPTY, tokenizer, window=256)
     texts = {snippet.text for snippet in found}
     assert {snippet.path for snippet in found} == {"shop/main.py"}
     assert "from shop.inventory import Inventory" in texts
-    assert (
-        "class Shop:\n    def sell(\n        self,\n        product: str,\n    ) -> None:" in texts
-    )  # and not the `if`
+    # The `if` is not part of it.
+    assert "class Shop:\n    def sell(\n        self,\n        product: str,\n    ) -> None:" in texts
     assert chosen(LONG, len(LONG) - 1, EMPTY, tokenizer, window=4096) == ()
 
 
-def test_of_the_header_only_what_is_used_near_the_cursor_is_shown(tokenizer: Tokenizer) -> None:
-    """Another import near the cursor makes none used: `import` itself is no name."""
+def test_only_imports_used_near_the_cursor_are_shown(tokenizer: Tokenizer) -> None:
+    """Another import near the cursor does not count as a use, because `import` is not a name."""
     text = LONG[:-1] + "from other import thing\n            \n"
     found = chosen(text, len(text) - 1, EMPTY, tokenizer, ("header",), window=256)
     assert [snippet.text for snippet in found] == ["from shop.inventory import Inventory"]
 
 
-def test_braces_of_their_own_belong_to_the_line_above(tokenizer: Tokenizer) -> None:
+def test_a_brace_on_its_own_line_belongs_to_the_line_above(tokenizer: Tokenizer) -> None:
     body = "".join(f"    total += step({i}, total);\n" for i in range(80))
     text = f"int\nsum_all(int total)\n{{\n{body}    \n}}\n"
     found = chosen(text, len(text) - 3, EMPTY, tokenizer, ("signatures",), path="sum.c", window=128)
     assert [snippet.text for snippet in found] == ["sum_all(int total)\n{"]
 
 
-def test_carriage_returns_change_nothing(tokenizer: Tokenizer) -> None:
+def test_carriage_returns_do_not_change_the_snippets(tokenizer: Tokenizer) -> None:
     text = LONG.replace("\n", "\r\n")
     assert chosen(text, len(text) - 2, LIBRARY, tokenizer, window=256) == chosen(
         LONG, len(LONG) - 1, LIBRARY, tokenizer, window=256

@@ -1,4 +1,4 @@
-"""A batch of several sessions: each gets what it would get alone."""
+"""A batch of several sessions gives each session the results of a run of its own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SLOTS, ROWS = 5, 256
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 
 
-def ids(count: int, seed: int) -> list[int]:
+def random_ids(count: int, seed: int) -> list[int]:
     return random.Random(seed).choices(range(17, TINY.vocabulary), k=count)
 
 
-def drafted(first: int) -> TokenLayout:
-    """Known tokens, a draft, and canvases at two places of it, as `decode.verify` asks for."""
+def draft_layout(first: int) -> TokenLayout:
+    """Return known tokens, a draft, and canvases at two positions of the draft, as in speculative decoding."""
     return TokenLayout.join(
         TokenLayout.clean(first, 3),
         TokenLayout.block(first + 1, 4),
@@ -32,18 +32,18 @@ def drafted(first: int) -> TokenLayout:
     )
 
 
-# What one session asks for after another: rows, and how many of them are kept.
+# The passes of each session, one after another: rows, and how many of them are kept.
 SCRIPTS: tuple[tuple[tuple[TokenLayout, int], ...], ...] = (
     (
         (TokenLayout.clean(0, 64), 64),
         (TokenLayout.clean(64, 64), 64),
         (TokenLayout.clean(128, 41), 41),
-        (drafted(169), 2),
+        (draft_layout(169), 2),
     ),
     (
         (TokenLayout.clean(0, 5), 5),
         (TokenLayout.block(5, 6), 0),
-        (drafted(5), 3),
+        (draft_layout(5), 3),
         (TokenLayout.clean(8, 1), 1),
     ),
     (
@@ -52,7 +52,7 @@ SCRIPTS: tuple[tuple[tuple[TokenLayout, int], ...], ...] = (
         (TokenLayout.block(37, 15), 0),
         (TokenLayout.clean(37, 16), 16),
     ),
-    ((drafted(0), 1), (drafted(1), 3), (drafted(4), 2), (drafted(6), 1)),
+    ((draft_layout(0), 1), (draft_layout(1), 3), (draft_layout(4), 2), (draft_layout(6), 1)),
 )
 
 
@@ -62,17 +62,17 @@ def batched() -> BatchedNetwork:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1), (2,), (1, 0, 3)])
-def test_each_session_of_a_batch_gets_what_it_gets_alone(
+def test_sessions_of_a_batch_get_the_same_hidden_rows_as_alone(
     batched: BatchedNetwork, order: tuple[int, ...]
 ) -> None:
-    """Prefill, drafts and canvases mixed, at other lengths, in slots with remains of others."""
+    """The passes mix prefill, drafts and canvases of different lengths, in slots with rows of other sessions."""
     alone = {which: TorchExecutor(tiny_network(), FORBIDDEN, "cpu") for which in order}
     past = dict.fromkeys(order, 0)
     for step in range(4):
         parts, wanted = [], []
         for place, which in enumerate(order):
             rows, kept = SCRIPTS[which][step]
-            own = ids(len(rows.position), 10 * which + step)
+            own = random_ids(len(rows.position), 10 * which + step)
             parts.append(SlotRows((3 * place + 1) % SLOTS, own, rows, past[which]))
             wanted.append(alone[which].run(own, rows, past[which]))
             past[which] += kept
@@ -82,12 +82,12 @@ def test_each_session_of_a_batch_gets_what_it_gets_alone(
             torch.testing.assert_close(hidden, expected, **CLOSE)
 
 
-def test_scores_are_those_of_each_alone(batched: BatchedNetwork) -> None:
+def test_scores_of_a_batch_equal_scores_of_each_session_alone(batched: BatchedNetwork) -> None:
     alone = TorchExecutor(tiny_network(), FORBIDDEN, "cpu")
     hidden = batched.run(
         [
-            SlotRows(0, ids(9, 1), TokenLayout.clean(0, 9), 0),
-            SlotRows(4, ids(3, 2), TokenLayout.clean(0, 3), 0),
+            SlotRows(0, random_ids(9, 1), TokenLayout.clean(0, 9), 0),
+            SlotRows(4, random_ids(3, 2), TokenLayout.clean(0, 3), 0),
         ]
     )
     asked = [hidden[0][[8, 2, 5]], hidden[1][[1]]]
@@ -99,6 +99,6 @@ def test_scores_are_those_of_each_alone(batched: BatchedNetwork) -> None:
         assert np.isneginf(own[:, list(FORBIDDEN)]).all()
 
 
-def test_a_slot_takes_what_it_says(batched: BatchedNetwork) -> None:
+def test_bytes_each_is_the_size_of_a_slots_kv_cache(batched: BatchedNetwork) -> None:
     shape = TINY
     assert batched.bytes_per_slot == 2 * shape.layers * shape.kv_heads * ROWS * shape.head_width * 4

@@ -1,4 +1,4 @@
-"""Slots: that sessions that decode at once share passes and get their own texts, and what a bad pass costs."""
+"""Continuous batching: concurrent sessions share passes and get their own texts; a failed pass affects no others."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PROMPTS = [Prompt(f"{i}.py", SOURCE[: 60 * i + 20], "", SOURCE[60 * i + 40 : 60 
 SAMPLING = Sampling(max_tokens=10)
 
 
-def infilled(loaded: Checkpoint, slot: Slot, prompt: Prompt) -> str:
+def infill_in_slot(loaded: Checkpoint, slot: Slot, prompt: Prompt) -> str:
     engine = LocalEngine(loaded, slot)
     with slot.job(lambda: False):
         return engine.infill(prompt, SAMPLING).text
 
 
-def at_once(work: Callable[[Prompt], str], prompts: Sequence[Prompt] = PROMPTS) -> list[str]:
+def run_concurrently(work: Callable[[Prompt], str], prompts: Sequence[Prompt] = PROMPTS) -> list[str]:
     with ThreadPoolExecutor(len(prompts)) as pool:
         return list(pool.map(work, prompts))
 
@@ -46,31 +46,31 @@ def loaded(tiny_model: Path) -> Checkpoint:
 
 
 @pytest.fixture
-def together(loaded: Checkpoint) -> Iterator[ContinuousBatcher]:
+def batcher(loaded: Checkpoint) -> Iterator[ContinuousBatcher]:
     network = BatchedNetwork(Network.of(loaded), loaded.tokenizer.forbidden, "cpu", 6, 1024)
     slots = ContinuousBatcher(network)
     yield slots
     slots.close()
 
 
-def test_sessions_at_once_share_passes_and_get_the_texts_that_they_get_alone(
-    loaded: Checkpoint, together: ContinuousBatcher
+def test_concurrent_sessions_share_passes_and_get_the_same_texts_as_alone(
+    loaded: Checkpoint, batcher: ContinuousBatcher
 ) -> None:
     alone = []
     passes = 0
     for prompt in PROMPTS:
-        executor = Counted(TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
+        executor = CountingExecutor(TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
         alone.append(LocalEngine(loaded, executor).infill(prompt, SAMPLING).text)
         passes += executor.passes
     assert len(set(alone)) > 1
-    assert at_once(lambda prompt: infilled(loaded, together.acquire(), prompt)) == alone
-    shared = sum(together.passes.values())
-    assert sum(size * count for size, count in together.passes.items()) == passes
+    assert run_concurrently(lambda prompt: infill_in_slot(loaded, batcher.acquire(), prompt)) == alone
+    shared = sum(batcher.passes.values())
+    assert sum(size * count for size, count in batcher.passes.items()) == passes
     assert shared < passes / 2
-    assert max(together.passes) > len(PROMPTS) / 2
+    assert max(batcher.passes) > len(PROMPTS) / 2
 
 
-class Counted(TorchExecutor):
+class CountingExecutor(TorchExecutor):
     def __init__(self, inner: TorchExecutor) -> None:
         self.__dict__ |= inner.__dict__
         self.passes = 0
@@ -87,7 +87,7 @@ def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
     prompts = [PROMPTS[1], PROMPTS[4]]
     wanted = [alone.infill(prompt, SAMPLING).text for prompt in prompts]
     slots = ContinuousBatcher(BatchedNetwork(network, loaded.tokenizer.forbidden, "cpu", 2, 512))
-    assert at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt), prompts) == wanted
+    assert run_concurrently(lambda prompt: infill_in_slot(loaded, slots.acquire(), prompt), prompts) == wanted
     assert all(wanted)
     assert slots.passes[2]
     slots.close()
@@ -97,15 +97,15 @@ def test_the_shipped_model_writes_the_same_texts_in_a_batch() -> None:
 def test_the_kernel_writes_the_same_texts_in_a_batch(packed_model: Path) -> None:
     loaded = checkpoint.read_checkpoint(packed_model)
     slots = batcher_for(loaded, "cpu", 1, 1 << 30, 1024)
-    texts = at_once(lambda prompt: infilled(loaded, slots.acquire(), prompt))
+    texts = run_concurrently(lambda prompt: infill_in_slot(loaded, slots.acquire(), prompt))
     alone = LocalEngine(loaded, executor_for(loaded, "cpu", 1))
     assert texts == [alone.infill(prompt, SAMPLING).text for prompt in PROMPTS]
     assert max(slots.passes) > len(PROMPTS) / 2
     slots.close()
 
 
-class Scripted:
-    """A batch that waits until it is let go on, and fails where it is told to."""
+class ControlledBatch:
+    """A batch network whose passes wait for `go_on`, and fail while `fails` is set."""
 
     device, threads, row_cost, slots, rows, bytes_per_slot = "cpu", 1, 0.0, 4, 64, 1
 
@@ -129,48 +129,51 @@ class Scripted:
         pass
 
 
-def waiting(slots: ContinuousBatcher, count: int) -> None:
+def wait_for_pending(slots: ContinuousBatcher, count: int) -> None:
     with slots._changed:
         assert slots._changed.wait_for(lambda: slots._pending() == count, 30)
 
 
 @pytest.fixture
-def scripted() -> Iterator[tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor]]:
-    batch = Scripted()
+def controlled() -> Iterator[tuple[ControlledBatch, ContinuousBatcher, ThreadPoolExecutor]]:
+    batch = ControlledBatch()
     slots = ContinuousBatcher(batch, max_rows=5)
     with ThreadPoolExecutor(8) as pool:
         yield batch, slots, pool
         slots.close()
 
 
-def ask(slot: Slot, number: int, rows: int = 2, cancelled: Callable[[], bool] = lambda: False) -> Any:
+def run_rows(slot: Slot, number: int, rows: int = 2, cancelled: Callable[[], bool] = lambda: False) -> Any:
     with slot.job(cancelled):
         return slot.run([number] * rows, TokenLayout.clean(0, rows), 0)
 
 
-def test_what_is_asked_during_a_pass_is_the_next_one_up_to_its_limit(
-    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
+def test_calls_that_arrive_during_a_pass_share_the_next_pass_up_to_the_row_limit(
+    controlled: tuple[ControlledBatch, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    batch, slots, pool = scripted
-    first = pool.submit(ask, slots.acquire(), 0)
+    batch, slots, pool = controlled
+    first = pool.submit(run_rows, slots.acquire(), 0)
     assert batch.begun.acquire(timeout=30)
-    others = [pool.submit(ask, slots.acquire(), number) for number in (1, 2, 3)]
-    waiting(slots, 4)
+    others = [pool.submit(run_rows, slots.acquire(), number) for number in (1, 2, 3)]
+    wait_for_pending(slots, 4)
     batch.go_on.release(3)
     assert [answer.result(30) for answer in (first, *others)] == [0, 1, 2, 3]
-    assert [len(own) for own in batch.batches] == [1, 2, 1]  # five rows are two of two
+    assert [len(own) for own in batch.batches] == [1, 2, 1]  # at most five rows: two calls of two rows
     assert dict(slots.passes) == {1: 2, 2: 1}
 
 
-def test_a_cancelled_call_leaves_before_the_next_pass(
-    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
+def test_a_cancelled_call_is_removed_before_the_next_pass(
+    controlled: tuple[ControlledBatch, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    batch, slots, pool = scripted
-    first = pool.submit(ask, slots.acquire(), 0)
+    batch, slots, pool = controlled
+    first = pool.submit(run_rows, slots.acquire(), 0)
     assert batch.begun.acquire(timeout=30)
     gone = threading.Event()
-    one, other = pool.submit(ask, slots.acquire(), 1, 2, gone.is_set), pool.submit(ask, slots.acquire(), 2)
-    waiting(slots, 3)
+    one, other = (
+        pool.submit(run_rows, slots.acquire(), 1, 2, gone.is_set),
+        pool.submit(run_rows, slots.acquire(), 2),
+    )
+    wait_for_pending(slots, 3)
     gone.set()
     batch.go_on.release(2)
     assert (first.result(30), other.result(30)) == (0, 2)
@@ -179,40 +182,40 @@ def test_a_cancelled_call_leaves_before_the_next_pass(
     assert batch.batches == [[0], [2]]
 
 
-def test_a_pass_that_fails_costs_those_in_it_and_nobody_else(
-    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
+def test_a_failed_pass_fails_only_the_calls_in_it(
+    controlled: tuple[ControlledBatch, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    batch, slots, pool = scripted
+    batch, slots, pool = controlled
     batch.fails = True
     batch.go_on.release()
     with pytest.raises(RuntimeError, match="no such pass"):
-        pool.submit(ask, slots.acquire(), 1).result(30)
+        pool.submit(run_rows, slots.acquire(), 1).result(30)
     batch.fails = False
     batch.go_on.release()
-    assert pool.submit(ask, slots.acquire(), 2).result(30) == 2
+    assert pool.submit(run_rows, slots.acquire(), 2).result(30) == 2
 
 
-def test_rows_that_do_not_fit_are_refused_and_slots_are_given_again(
-    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
+def test_too_many_rows_are_refused_and_a_freed_slot_is_used_again(
+    controlled: tuple[ControlledBatch, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    _, slots, _ = scripted
+    _, slots, _ = controlled
     taken = [slots.acquire() for _ in range(4)]
     with pytest.raises(MemoryError):
         slots.acquire()
     with pytest.raises(ValueError, match="do not fit"):
-        ask(taken[0], 1, 65)
+        run_rows(taken[0], 1, 65)
     taken[0].release()
     slots.acquire()
 
 
-def test_who_waits_when_it_ends_is_told(
-    scripted: tuple[Scripted, ContinuousBatcher, ThreadPoolExecutor],
+def test_closing_cancels_the_calls_that_wait(
+    controlled: tuple[ControlledBatch, ContinuousBatcher, ThreadPoolExecutor],
 ) -> None:
-    batch, slots, pool = scripted
-    first = pool.submit(ask, slots.acquire(), 0)
+    batch, slots, pool = controlled
+    first = pool.submit(run_rows, slots.acquire(), 0)
     assert batch.begun.acquire(timeout=30)
-    second = pool.submit(ask, slots.acquire(), 1)
-    waiting(slots, 2)
+    second = pool.submit(run_rows, slots.acquire(), 1)
+    wait_for_pending(slots, 2)
     slots._closed = True
     batch.go_on.release()
     assert first.result(30) == 0

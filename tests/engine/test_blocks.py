@@ -1,4 +1,4 @@
-"""Blocks from left to right: that reading them whole, in parts and from the cache is one and the same."""
+"""Decoding block by block from left to right: reading all rows at once, in parts or from the cache is equivalent."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from mercury_lsp.engine.worker import Cancelled
 
 IDS = np.random.default_rng(0).integers(17, 49152, 40).tolist()
 MASK, BLOCK = 1, 4
-each_shift = pytest.mark.parametrize("shift", [True, False])
+with_and_without_shift = pytest.mark.parametrize("shift", [True, False])
 
 
-def blocks(shift: bool = True, size: int = BLOCK) -> BlockModel:
+def new_blocks(shift: bool = True, size: int = BLOCK) -> BlockModel:
     return BlockModel(CachedModel(TorchExecutor(tiny_network(), [MASK], "cpu", 1)), size, MASK, shift)
 
 
@@ -36,7 +36,7 @@ def never() -> bool:
     return False
 
 
-def test_rows_of_whole_blocks_see_their_block_and_those_before() -> None:
+def test_rows_of_whole_blocks_attend_to_their_block_and_to_earlier_blocks() -> None:
     rows = whole_blocks_layout(8, 8, BLOCK)
     seen = attention_mask(rows, TokenLayout.join(TokenLayout.clean(0, 8), rows))
     assert seen[0].tolist() == [True] * 12 + [False] * 4
@@ -46,8 +46,8 @@ def test_rows_of_whole_blocks_see_their_block_and_those_before() -> None:
     assert attention_mask(last, TokenLayout.join(TokenLayout.clean(0, 12), last)).all()
 
 
-@each_shift
-def test_a_pass_over_a_block_is_what_reading_all_at_once_gives(shift: bool) -> None:
+@with_and_without_shift
+def test_scores_of_a_block_equal_the_scores_of_one_pass_over_all_rows(shift: bool) -> None:
     network = tiny_network()
     rows = whole_blocks_layout(0, 12, BLOCK)
     ids = [*IDS[:10], MASK, MASK]
@@ -57,21 +57,22 @@ def test_a_pass_over_a_block_is_what_reading_all_at_once_gives(shift: bool) -> N
         logits = network.logits(hidden)
     logits[:, MASK] = -torch.inf
     wanted = logits.log_softmax(-1)[[9, 10] if shift else [10, 11]]
-    read = blocks(shift)
+    read = new_blocks(shift)
     before = read.extend(IDS[:8], never)
     assert (before is not None) == shift
     got = read.scores(IDS[8:10], [None, None], before)
     torch.testing.assert_close(torch.from_numpy(got.copy()), wanted, atol=1e-3, rtol=0)
-    if shift:  # a block's first place is foretold by the last row of the block before
+    if shift:
+        # The last row of the block before predicts a block's first token.
         first = read.scores([], [None, 5, 6, 7], before)
         torch.testing.assert_close(torch.from_numpy(first.copy()), torch.from_numpy(before))
         both = read.scores([], [None, 5, None, 7], before)
         assert both.shape[0] == 2
 
 
-@each_shift
+@with_and_without_shift
 @pytest.mark.parametrize("length", [3, 8, 9, 11])
-def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
+def test_a_used_cache_does_not_change_the_middle(shift: bool, length: int) -> None:
     def decode(read: BlockModel) -> tuple[list[int], bool]:
         kept = read.reuse(IDS[:length])
         assert kept % BLOCK == 0
@@ -93,25 +94,25 @@ def test_a_middle_is_the_same_from_the_cache(shift: bool, length: int) -> None:
         assert list(told[-1]) == middle.tokens[: len(told[-1])]
         return middle.tokens, middle.finished
 
-    warm = blocks(shift)
+    warm = new_blocks(shift)
     first = decode(warm)
-    assert decode(warm) == first == decode(blocks(shift))
+    assert decode(warm) == first == decode(new_blocks(shift))
     assert not first[1]
 
 
-def test_a_changed_token_forgets_its_whole_block() -> None:
-    read = blocks(shift=False)
+def test_a_changed_token_drops_its_whole_block_from_the_cache() -> None:
+    read = new_blocks(shift=False)
     read.extend(IDS[:12], never)
     assert read.reuse([*IDS[:10], 99, 98]) == 8
     read.extend(IDS[8:12], never)
     assert read.reuse(IDS[:12]) == 12
-    shifted = blocks(shift=True)
+    shifted = new_blocks(shift=True)
     shifted.extend(IDS[:12], never)
-    assert shifted.reuse(IDS[:12]) == 8  # its last row is needed
+    assert shifted.reuse(IDS[:12]) == 8  # the last row of a block predicts the next token, so it runs again
 
 
-def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
-    read = blocks()
+def test_an_end_token_stops_decoding_and_cancelled_reading_keeps_the_rows_read_so_far() -> None:
+    read = new_blocks()
     read.reuse(IDS[:9])
     limit = DecodeBudget(99, 10, never)
     middle = decode_in_blocks(
@@ -124,7 +125,7 @@ def test_an_end_ends_and_cancelling_keeps_what_was_read() -> None:
         NO_STEM,
     )
     assert (len(middle.tokens), len(middle.logp), middle.finished) == (2, 3, True)
-    long = blocks()
+    long = new_blocks()
     asks = iter([False, True])
     with pytest.raises(Cancelled):
         long.extend(IDS * 4, lambda: next(asks))

@@ -1,4 +1,4 @@
-"""Passes of fixed sizes give what passes of their own sizes give; here on the CPU, where nothing is recorded."""
+"""Passes padded to fixed sizes give the same results as plain passes; on the CPU without recorded graphs."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 PROMPT = Prompt("a.py", "def f(other):\n    total = ", ")", "\n    return total\n" * 9)
 
 
-def test_buckets_hold_what_they_are_for() -> None:
+def test_buckets_are_large_enough_for_rows_and_keys() -> None:
     assert [rows_bucket(rows) for rows in (1, 8, 9, 64, 71, 96, 97, 255)] == [8, 8, 16, 64, 96, 96, 192, 288]
     assert [keys_bucket(keys) for keys in (1, 256, 257)] == [256, 256, 512]
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_padded_passes_give_what_plain_ones_give(device: str) -> None:
+def test_padded_passes_give_the_same_results_as_plain_ones(device: str) -> None:
     plain, fixed = (kind(tiny_network(), (3,), device) for kind in (TorchExecutor, GraphExecutor))
     clean = TokenLayout.clean(250, 3)
     branch = replace(clean, branch=clean.branch + 1, fork=np.full_like(clean.fork, 250))
     passes = [
         (0, TokenLayout.clean(0, 64)),
-        (64, TokenLayout.clean(64, 71)),  # into the largest bucket
+        (64, TokenLayout.clean(64, 71)),  # the largest bucket
         (135, TokenLayout.clean(135, 1)),
         (
             136,
@@ -44,11 +44,12 @@ def test_padded_passes_give_what_plain_ones_give(device: str) -> None:
                 TokenLayout.clean(136, 3), TokenLayout.block(138, 6, 1), TokenLayout.block(139, 6, 2)
             ),
         ),
-        (138, TokenLayout.clean(138, 112)),  # over some that were not kept
-        (250, TokenLayout.block(250, 7)),  # ends with its bucket, and the keys' bucket with it, but for two
+        (138, TokenLayout.clean(138, 112)),  # overwrites rows that were not kept
+        # Fills the bucket of 8 rows, and exceeds the bucket of 256 keys by two.
+        (250, TokenLayout.block(250, 7)),
         (250, TokenLayout.join(branch, replace(branch, branch=branch.branch + 1))),
-        (250, TokenLayout.clean(250, 64)),  # over the keys' bucket's end
-        (200, TokenLayout.clean(200, 5)),  # back into it
+        (250, TokenLayout.clean(250, 64)),  # beyond the end of the bucket of keys
+        (200, TokenLayout.clean(200, 5)),  # back within that bucket
     ]
     for past, rows in passes:
         ids = IDS[past : past + len(rows.position)]
@@ -59,7 +60,7 @@ def test_padded_passes_give_what_plain_ones_give(device: str) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(verify=False), Sampling(mode="autoregressive")])
-def test_an_engine_writes_the_same_by_either(tiny_model: Path, device: str, sampling: Sampling) -> None:
+def test_both_executors_give_the_same_texts(tiny_model: Path, device: str, sampling: Sampling) -> None:
     loaded = checkpoint.read_checkpoint(tiny_model)
     texts = []
     for kind in (TorchExecutor, GraphExecutor):

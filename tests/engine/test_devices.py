@@ -1,4 +1,4 @@
-"""The choice of a device and its executor, with and without torch."""
+"""Selection of a device and its executor, with and without torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
 
 
-def test_weights_that_are_not_packed_are_torchs(unpacked_model: Path) -> None:
+def test_unpacked_weights_run_in_torch(unpacked_model: Path) -> None:
     loaded = checkpoint.read_checkpoint(unpacked_model)
     told: list[float] = []
     executor = devices.executor_for(loaded, "cpu", 1, progress=told.append)
@@ -35,7 +35,7 @@ def test_weights_that_are_not_packed_are_torchs(unpacked_model: Path) -> None:
 
 @pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
-def test_where_torch_is_needed_and_missing_the_mend_is_named(unpacked_model: Path, device: str) -> None:
+def test_an_error_names_the_command_that_installs_a_missing_torch(unpacked_model: Path, device: str) -> None:
     assert not devices.has_torch()
     with pytest.raises(CheckpointError, match=r'needs torch .*: pip install "mercury-lsp\[torch\]"'):
         devices.executor_for(checkpoint.read_checkpoint(unpacked_model), device)
@@ -43,13 +43,13 @@ def test_where_torch_is_needed_and_missing_the_mend_is_named(unpacked_model: Pat
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 @pytest.mark.usefixtures("no_torch")
-def test_packed_weights_are_the_kernels(packed_model: Path) -> None:
+def test_packed_weights_run_in_the_kernel(packed_model: Path) -> None:
     executor = devices.executor_for(checkpoint.read_checkpoint(packed_model), "auto", 3)
     assert isinstance(executor, NativeExecutor)
     assert (executor.device, executor.threads) == ("cpu", 3)
 
 
-def test_where_there_is_no_kernel_packed_weights_are_torchs(
+def test_packed_weights_run_in_torch_if_there_is_no_kernel(
     packed_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel, "kernel_library", lambda: None)
@@ -57,12 +57,14 @@ def test_where_there_is_no_kernel_packed_weights_are_torchs(
 
 
 @pytest.mark.usefixtures("no_torch")
-def test_without_torch_auto_is_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_selects_the_cpu_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "may_have_gpu", lambda: True)
     assert devices.pick_device("auto") == "cpu"
 
 
-def test_without_a_drivers_file_torch_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_torch_is_not_imported_if_there_is_no_file_of_a_gpu_driver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(devices, "_GPU_FILES", (str(tmp_path / "nvidiactl"),))
 
@@ -76,12 +78,12 @@ def test_without_a_drivers_file_torch_is_not_asked(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
-def test_a_device_that_is_named_is_taken(device: str) -> None:
+def test_an_explicit_device_is_used(device: str) -> None:
     assert devices.pick_device(device) == device
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps", "abacus"])
-def test_a_device_that_is_not_there_is_told(
+def test_an_unavailable_device_is_an_error(
     unpacked_model: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -90,7 +92,7 @@ def test_a_device_that_is_not_there_is_told(
         devices.executor_for(checkpoint.read_checkpoint(unpacked_model), device)
 
 
-def test_an_open_model_is_torchs_and_may_be_quantized(tmp_path: Path) -> None:
+def test_an_open_model_runs_in_torch_and_may_be_quantized(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     loaded = huggingface.read_open_checkpoint(tmp_path)
     told: list[float] = []
@@ -103,7 +105,9 @@ def test_an_open_model_is_torchs_and_may_be_quantized(tmp_path: Path) -> None:
     assert type(whole.network.output.weight).__name__ == "Parameter"
 
 
-def test_an_open_model_names_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_an_open_model_name_the_missing_requirement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_open(tmp_path, "dream")
     loaded = huggingface.read_open_checkpoint(tmp_path)
     with pytest.raises(CheckpointError, match="set quantization to int8"):

@@ -1,4 +1,4 @@
-"""The network against transformers' own Llama, and that nothing it tells depends on what is hidden from it."""
+"""The network computes the same as transformers' Llama, and no row depends on rows that are hidden from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mercury_lsp.engine.backends.network import Network
 IDS = torch.randint(17, 49152, (1, 40), generator=torch.Generator().manual_seed(1))
 
 
-def mask_of(rows: TokenLayout) -> torch.Tensor:
+def mask_tensor(rows: TokenLayout) -> torch.Tensor:
     return torch.from_numpy(attention_mask(rows, rows))[None]
 
 
@@ -36,8 +36,8 @@ def test_logits_equal_transformers_llama() -> None:
     rows = TokenLayout.clean(0, ids.shape[1])
     with torch.no_grad():
         theirs = llama(ids).logits
-        logits = ours.logits(ours(ids, torch.from_numpy(rows.position)[None], mask_of(rows)))
-    assert theirs.std() > 0.5  # else any two models would agree
+        logits = ours.logits(ours(ids, torch.from_numpy(rows.position)[None], mask_tensor(rows)))
+    assert theirs.std() > 0.5  # otherwise any two models would agree
     torch.testing.assert_close(logits, theirs, atol=1e-3, rtol=0)
 
 
@@ -45,12 +45,13 @@ def test_no_clean_logit_depends_on_a_later_token_or_a_canvas() -> None:
     network = tiny_network()
     context, block = TokenLayout.clean(0, 20), TokenLayout.block(12, 4)
     both = TokenLayout.join(context, block)
-    mask, position = mask_of(both), torch.from_numpy(both.position)[None]
+    mask, position = mask_tensor(both), torch.from_numpy(both.position)[None]
     ids = IDS[:, :25].clone()
     before = network(ids, position, mask)
     changed = ids.clone()
-    changed[0, 15], changed[0, 22] = 99, 98  # a clean token, and a canvas's
+    # One clean token, and one token of the canvas.
+    changed[0, 15], changed[0, 22] = 99, 98
     after = network(changed, position, mask)
     assert before[0, :15].equal(after[0, :15])
     assert not before[0, 15:20].equal(after[0, 15:20])
-    assert not before[0, 20:].equal(after[0, 20:])  # the canvas does see its own change
+    assert not before[0, 20:].equal(after[0, 20:])  # the canvas attends to its own change

@@ -1,4 +1,4 @@
-"""The pipeline of one completion, with a real engine."""
+"""The completion pipeline with a real engine: from a snapshot and an offset to the shown text."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def snapshot(
     return Snapshot(Document(uri, path, "python", 1, text), config, ("/w",))
 
 
-def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: LocalEngine) -> None:
+def test_a_completion_starts_at_the_cursor_and_ends_within_its_line(engine: LocalEngine) -> None:
     found = complete(snapshot(), OFFSET, engine)
     assert found is not None
     assert found.text == found.infill.text and found.infill.tokens > 0
@@ -57,7 +57,7 @@ def test_what_is_shown_begins_at_the_cursor_and_ends_in_its_line(engine: LocalEn
 
 
 @pytest.mark.parametrize("mode", ["diffusion", "autoregressive"])
-def test_the_settings_and_the_mode_reach_the_engine(engine: LocalEngine, mode: str) -> None:
+def test_settings_and_mode_reach_the_engine(engine: LocalEngine, mode: str) -> None:
     drafts: list[Progress] = []
     found = complete(
         replace(snapshot(max_tokens=5), mode=mode), OFFSET, engine, Job(on_progress=drafts.append)
@@ -72,19 +72,19 @@ def test_the_settings_and_the_mode_reach_the_engine(engine: LocalEngine, mode: s
     assert tokens[0] > tokens[1] > tokens[2]
 
 
-def test_one_line_is_asked_for_where_several_never_are_wanted(engine: LocalEngine) -> None:
+def test_multiline_never_gives_single_lines(engine: LocalEngine) -> None:
     for offset in range(0, len(TEXT), 3):
         found = complete(snapshot(multiline="never", max_tokens=32), offset, engine)
         assert found is not None and "\n" not in found.text.lstrip("\n")
         assert found.shown is None or "\n" not in found.shown
 
 
-def test_every_offset_has_an_answer(engine: LocalEngine) -> None:
+def test_every_offset_gets_a_completion(engine: LocalEngine) -> None:
     for offset in range(len(TEXT) + 1):
         assert complete(snapshot(max_tokens=4), offset, engine) is not None
 
 
-def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: LocalEngine) -> None:
+def test_an_unlikely_text_is_shown_only_for_manual_requests(engine: LocalEngine) -> None:
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
     free = complete(words, 15, engine)
@@ -103,10 +103,10 @@ def test_what_is_unlikely_is_shown_only_to_those_who_ask(engine: LocalEngine) ->
         assert asked is not None and asked.shown == free.shown
 
 
-def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
+def test_typing_computes_only_changed_tokens_the_rest_of_the_line_and_a_canvas(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a file that is larger than the windows, which move only at strides."""
+    """The file is larger than the windows, which move only by strides."""
     rows: list[int] = []
     run = engine.cached_model.run
     monkeypatch.setattr(
@@ -128,7 +128,8 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
         if seen[:-1] != seen_before:
             moved += 1
             assert len(seen) < len(seen_before) - 50  # by a stride
-        elif new.prefix == old.prefix:  # within a word the scores of the prompt's last row choose again
+        # Within a word, the cached scores of the prompt's last row select other tokens.
+        elif new.prefix == old.prefix:
             assert not rows or rows[0] <= canvas + 1
         else:
             header = f"{new.path}\n"
@@ -139,14 +140,13 @@ def test_typing_runs_the_changed_tokens_the_rest_of_the_line_and_a_canvas(
                 rows[0] == changed + len(["<fim_rest>"]) + len(tokens(rest)) + len(["<fim_middle>"]) + canvas
             )
             assert len(rows) <= 1 + there.config.max_tokens
-            assert (
-                max(rows[1:], default=0) <= canvas * canvas - 1
-            )  # a draft, and a canvas behind each of its tokens
+            # A draft, and a canvas after each of its tokens.
+            assert max(rows[1:], default=0) <= canvas * canvas - 1
         old = new
     assert moved <= 1
 
 
-def test_what_was_prepared_is_not_read_again(engine: LocalEngine) -> None:
+def test_a_prefetched_prompt_is_not_read_again(engine: LocalEngine) -> None:
     there = snapshot(path="prepared.py", text=TEXT * 9)
     with pytest.raises(Cancelled):
         prefill_document(there, 0, engine, lambda: True, None)
@@ -155,7 +155,7 @@ def test_what_was_prepared_is_not_read_again(engine: LocalEngine) -> None:
     assert found is not None and found.infill.cached_tokens >= found.infill.prompt_tokens - 1
 
 
-def test_what_is_settled_is_judged_as_a_whole_text_is(engine: LocalEngine) -> None:
+def test_committed_text_is_shown_under_the_same_rules_as_a_whole_text(engine: LocalEngine) -> None:
     told: list[CommittedText] = []
     config = Config(max_tokens=8, multiline="always", show_likelihood=0)
     words = Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config)
@@ -190,12 +190,14 @@ LINES = Infill(
     ("least", "shown"),
     [
         (0.0, "one()\r\n    two()\r\n    three()"),  # 0.5 ** 9
-        (0.2, "one()\r\n    two()"),  # 0.37 * 14 keys, and 0.54 * 3 where the second line is wrong
+        # 0.37 * 14 characters, and 0.54 * 3 if the second line is wrong.
+        (0.2, "one()\r\n    two()"),
         (0.9, "one()\r\n    two()"),
-        (0.95, None),  # now a wrong first word, of which there are 0.095, is worth 114 keys
+        # With these costs, a wrong first word, of probability 0.095, costs as much as 114 characters.
+        (0.95, None),
     ],
 )
-def test_as_many_lines_are_shown_as_are_worth_most(least: float, shown: str | None) -> None:
+def test_the_number_of_shown_lines_has_the_highest_expected_gain(least: float, shown: str | None) -> None:
     text = "def f():\r\n    \r\n\r\nx = 1\r\n"
     there = snapshot(text=text, show_likelihood=least)
     offset = len("def f():\r\n    ")
@@ -209,7 +211,7 @@ def test_as_many_lines_are_shown_as_are_worth_most(least: float, shown: str | No
     assert asked.shown == "one()\r\n    two()\r\n    three()"
 
 
-def test_what_is_cut_for_another_reason_is_as_likely_as_what_is_left() -> None:
+def test_the_likelihood_of_a_cut_text_is_that_of_the_remaining_lines() -> None:
     text = "def f():\n    \n    three()\n"
     there = snapshot(text=text, show_likelihood=0.2)
     found = CommittedText(there, 13, Syntax.of(there.document), False, LINES).judge()
@@ -217,7 +219,7 @@ def test_what_is_cut_for_another_reason_is_as_likely_as_what_is_left() -> None:
     assert found.infill == LINES.first_lines(2)
 
 
-def test_a_doubtful_rest_of_a_line_is_cut_off() -> None:
+def test_an_unlikely_end_of_a_line_is_cut_off() -> None:
     there = snapshot(text="def f():\n    \n", show_likelihood=0.2)
     text = "return compute(a, b)"
     sure = replace(
@@ -234,18 +236,13 @@ def test_a_doubtful_rest_of_a_line_is_cut_off() -> None:
 @pytest.mark.parametrize(
     ("marked", "text", "sure", "shown"),
     [
-        ("f(¦)\n", "alpha_beta, b", 11, "alpha_beta"),  # no comma before the end
-        (
-            "def f(a):\n    ¦return a\n",
-            "call_it(a) or b",
-            10,
-            None,
-        ),  # no statement before another in its line
+        # No comma before the end.
+        ("f(¦)\n", "alpha_beta, b", 11, "alpha_beta"),
+        # No statement before another one in the same line.
+        ("def f(a):\n    ¦return a\n", "call_it(a) or b", 10, None),
     ],
 )
-def test_what_is_cut_off_fits_to_the_rest_of_the_line(
-    marked: str, text: str, sure: int, shown: str | None
-) -> None:
+def test_a_cut_text_fits_the_rest_of_the_line(marked: str, text: str, sure: int, shown: str | None) -> None:
     there = snapshot(text=marked.replace("¦", ""), show_likelihood=0.2)
     scored = (ScoredToken(sure, -0.02), ScoredToken(len(text), -4.0))
     infill = replace(LINES, text=text, lines=(), scored=scored)
@@ -253,14 +250,14 @@ def test_what_is_cut_off_fits_to_the_rest_of_the_line(
     assert CommittedText(there, offset, Syntax.of(there.document), True, infill).judge().shown == shown
 
 
-def test_where_a_model_tells_no_probabilities_all_is_shown() -> None:
+def test_the_whole_text_is_shown_if_the_model_gives_no_probabilities() -> None:
     there = snapshot(text="def f():\n    \n", show_likelihood=0.9)
     silent = replace(LINES, text="return 1", lines=(), scored=(), confidence=1.0)
     assert CommittedText(there, 13, Syntax.of(there.document), True, silent).judge().shown == "return 1"
 
 
-class Asked:
-    """What an engine would be asked."""
+class RecordingEngine:
+    """An engine that records the calls of `prefill`."""
 
     def __init__(self, engine: LocalEngine) -> None:
         self._engine = engine
@@ -277,9 +274,9 @@ class Asked:
         return 0
 
 
-def test_where_it_would_be_in_the_way_the_model_is_not_run_unless_the_user_asks(engine: LocalEngine) -> None:
+def test_trigger_rules_prevent_a_pass_unless_the_request_is_manual(engine: LocalEngine) -> None:
     there, offset = snapshot(), TEXT.index("print") + 2
-    asked = Asked(engine)
+    asked = RecordingEngine(engine)
     found = complete(there, offset, asked)  # type: ignore[arg-type]
     assert found is not None and found.shown is None
     assert found.reason == "the cursor is in the middle of a word"
@@ -300,7 +297,7 @@ def words(**options: object) -> Snapshot:
     return Snapshot(Document("file:///w/a.txt", "a.txt", "plaintext", 1, "some words and "), config, (), True)
 
 
-def test_others_are_distinct_and_the_likeliest_comes_first(engine: LocalEngine) -> None:
+def test_alternatives_are_distinct_and_sorted_by_likelihood(engine: LocalEngine) -> None:
     alone = complete(words(), 15, engine)
     assert alone is not None and alone.alternatives == ()
     for most in (1, 2, 4):
@@ -314,14 +311,15 @@ def test_others_are_distinct_and_the_likeliest_comes_first(engine: LocalEngine) 
         assert all(one.start == one.end == 15 and one.alternatives == () for one in found.alternatives)
 
 
-def test_others_that_are_not_there_in_time_are_left_out(engine: LocalEngine) -> None:
+def test_alternatives_that_are_late_are_left_out(engine: LocalEngine) -> None:
     told: list[CommittedText] = []
     found = complete(words(), 15, engine, Job(on_commit=told.append, max_alternatives=4, search_seconds=0.0))
     assert found is not None and found.shown and found.alternatives == ()
-    assert told[-1].infill.text == found.text  # what a deadline that comes meanwhile would show
+    # The text that a deadline would show in the meantime.
+    assert told[-1].infill.text == found.text
 
 
-def test_a_job_that_is_cancelled_while_others_are_made_stops(engine: LocalEngine) -> None:
+def test_a_job_that_is_cancelled_during_its_alternatives_stops(engine: LocalEngine) -> None:
     cancelled = False
 
     def tell(committed: CommittedText) -> None:
@@ -332,7 +330,7 @@ def test_a_job_that_is_cancelled_while_others_are_made_stops(engine: LocalEngine
         complete(words(), 15, engine, Job(lambda: cancelled, on_commit=tell, max_alternatives=4))
 
 
-def test_likelihood_is_that_of_the_whole_text() -> None:
+def test_likelihood_is_the_probability_of_the_whole_text() -> None:
     assert likelihood(0.5, 3) == 0.125
     assert likelihood(1.0, 60) == 1.0
 
@@ -352,7 +350,9 @@ def test_a_cancelled_completion_stops(engine: LocalEngine) -> None:
         (snapshot(text="a\0b"), "binary"),
     ],
 )
-def test_documents_that_are_declined(engine: LocalEngine, where: Snapshot, reason: str) -> None:
+def test_disabled_private_and_binary_documents_are_declined(
+    engine: LocalEngine, where: Snapshot, reason: str
+) -> None:
     assert reason in (decline_reason(where) or "")
     assert complete(where, 0, engine) is None
 
@@ -366,26 +366,30 @@ LIBRARY = Library({"store.py": read("store.py", STORE)}, opened=("store.py",))
 CALLS = "from store import Store\n\n\ndef main(store: Store):\n    stock = store.lowest()\n    \n\nmain(Store())\n"
 
 
-def beside(text: str, **options: object) -> Snapshot:
+def snapshot_with_library(text: str, **options: object) -> Snapshot:
     return replace(snapshot(text=text, **options), library=LIBRARY)
 
 
-def test_related_text_is_in_the_prompt_where_it_is_asked_for(engine: LocalEngine) -> None:
+def test_related_text_is_in_the_prompt_unless_project_files_is_none(engine: LocalEngine) -> None:
     offset = CALLS.index("    \n") + 4
-    assert build_prompt(beside(CALLS, project_files="none"), offset, engine).related == ()
-    found = build_prompt(beside(CALLS), offset, engine)
+    assert build_prompt(snapshot_with_library(CALLS, project_files="none"), offset, engine).related == ()
+    found = build_prompt(snapshot_with_library(CALLS), offset, engine)
     assert [snippet.path for snippet in found.related] == ["store.py"]
-    assert replace(found, related=()) == build_prompt(beside(CALLS, project_files="none"), offset, engine)
-    none = build_prompt(replace(beside(CALLS), related=Related(96, lambda *_: [])), offset, engine)
+    assert replace(found, related=()) == build_prompt(
+        snapshot_with_library(CALLS, project_files="none"), offset, engine
+    )
+    none = build_prompt(
+        replace(snapshot_with_library(CALLS), related=Related(96, lambda *_: [])), offset, engine
+    )
     assert none.related == ()
-    read_ = complete(beside(CALLS), offset, engine)
-    alone = complete(beside(CALLS, project_files="none"), offset, engine)
+    read_ = complete(snapshot_with_library(CALLS), offset, engine)
+    alone = complete(snapshot_with_library(CALLS, project_files="none"), offset, engine)
     assert read_ is not None and alone is not None
     assert read_.infill.prompt_tokens > alone.infill.prompt_tokens
 
 
-def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: Path) -> None:
-    """Though what is typed names other things, nothing but the cursor's line and its end is read again."""
+def test_related_text_keeps_the_cache_valid_while_the_user_types(unpacked_model: Path) -> None:
+    """Only the cursor's line and the end of the prompt are read again, although the typed text uses other names."""
     engine, cache = load_local_engine(str(unpacked_model), "cpu"), PipelineCache()
     offset = CALLS.index("    \n") + 4
     start, rest = CALLS[:offset], CALLS[offset:]
@@ -393,12 +397,12 @@ def test_while_the_user_types_the_cache_holds_with_related_text(unpacked_model: 
     read_: list[int] = []
     for end in range(len(typed) + 1):
         now = start + typed[:end]
-        found = complete(beside(now + rest, max_tokens=4), len(now), engine, Job(cache=cache))
+        found = complete(snapshot_with_library(now + rest, max_tokens=4), len(now), engine, Job(cache=cache))
         assert found is not None
         read_.append(found.infill.prompt_tokens - found.infill.cached_tokens)
     assert read_[0] > 60 and max(read_[1:]) < 20
-    assert build_prompt(beside(now + rest, max_tokens=4), len(now), engine, cache).related
+    assert build_prompt(snapshot_with_library(now + rest, max_tokens=4), len(now), engine, cache).related
 
 
-def test_equal_texts_with_other_libraries_are_the_same_place() -> None:
-    assert beside(CALLS) == snapshot(text=CALLS)
+def test_snapshots_that_differ_only_in_the_library_are_equal() -> None:
+    assert snapshot_with_library(CALLS) == snapshot(text=CALLS)

@@ -1,4 +1,4 @@
-"""Drawing tokens: that it has the right distribution, and that drafting and verifying change nothing of it."""
+"""Sampling draws tokens from the right distribution, and speculative decoding does not change the drawn text."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ DRAWS = 4000
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 1.7])
-def test_tokens_are_drawn_as_often_as_they_are_likely(temperature: float) -> None:
+def test_tokens_are_drawn_in_proportion_to_their_probability(temperature: float) -> None:
     wanted = PROBABILITY ** (1 / temperature) / (PROBABILITY ** (1 / temperature)).sum()
     ids = [sampled(temperature, seed)(SCORES, 0)[0][0] for seed in range(DRAWS)]
     found = np.bincount(ids, minlength=5) / DRAWS
-    np.testing.assert_allclose(found, wanted, atol=4 * 0.5 / DRAWS**0.5)  # four standard deviations
+    # Four standard deviations.
+    np.testing.assert_allclose(found, wanted, atol=4 * 0.5 / DRAWS**0.5)
     assert found[1] == 0
 
 
-def test_indices_are_drawn_by_themselves() -> None:
+def test_each_index_is_drawn_independently_of_the_others() -> None:
     scores = np.repeat(SCORES, 200, 0)
     ids, logp = sampled(1.0, 7)(scores, 3)
     assert len(set(ids)) > 2
     assert sampled(1.0, 7)(scores[50:], 53)[0] == ids[50:]
     assert sampled(1.0, 8)(scores, 3)[0] != ids
-    np.testing.assert_allclose(logp, SCORES[0][ids])  # the model's own, whatever the temperature
+    # The model's own probabilities, for any temperature.
+    np.testing.assert_allclose(logp, SCORES[0][ids])
     assert sampled(1.0, -1)(scores[:0], 0) == ([], [])
 
 
-def test_next_to_no_temperature_takes_the_likeliest() -> None:
+def test_a_temperature_near_zero_selects_the_likeliest_token() -> None:
     assert sampled(1e-3, 5)(SCORES, 0)[0] == greedy(SCORES, 0)[0] == [0]
 
 
 @pytest.fixture(scope="module")
 def engine(tiny_model: Path) -> LocalEngine:
-    """In fp32: what is drawn token after token must not be another one by rounding."""
+    """The engine in fp32, so that rounding does not change a token between both ways of decoding."""
     loaded = checkpoint.read_checkpoint(tiny_model)
     return LocalEngine(loaded, TorchExecutor(Network.of(loaded), loaded.tokenizer.forbidden, "cpu"))
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_verified_text_is_the_one_that_drawing_token_after_token_gives(
-    engine: LocalEngine, seed: int
-) -> None:
+def test_speculative_and_autoregressive_decoding_draw_the_same_text(engine: LocalEngine, seed: int) -> None:
     prompt = Prompt("a.py", "x = 1\ny = 2\nx = 1\ny =", "", "\nz = 3\n")
-    # Little temperature: a random network's drafts then repeat what stands there, and some of them hold.
+    # At a low temperature a random network's drafts repeat the text, and some of them are accepted.
     for temperature in (0.02, 1.0):
         by_draft, by_token = (
             engine.infill(prompt, Sampling(mode, max_tokens=12, temperature=temperature, seed=seed))
@@ -66,7 +66,7 @@ def test_a_verified_text_is_the_one_that_drawing_token_after_token_gives(
         assert by_draft.confidence == pytest.approx(by_token.confidence, rel=1e-3)
 
 
-def test_seeds_differ_and_repeat(engine: LocalEngine) -> None:
+def test_the_same_seed_repeats_a_text_and_another_seed_does_not(engine: LocalEngine) -> None:
     prompt = Prompt("a.py", "x = 1\n", "", "")
     one, same, other = (
         engine.infill(prompt, Sampling(max_tokens=8, temperature=1.0, seed=seed)).text for seed in (1, 1, 2)

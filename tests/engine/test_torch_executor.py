@@ -1,4 +1,4 @@
-"""Torch's executor: that what it keeps is what a fresh run would give, and what its scores hide."""
+"""The torch executor: rows in its KV cache equal those of a new run, and scores exclude forbidden tokens."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ def executor() -> TorchExecutor:
     return TorchExecutor(tiny_network(), FORBIDDEN, "cpu")
 
 
-def whole(ids: list[int], rows: TokenLayout) -> torch.Tensor:
-    """The hidden rows (T, width) of one run of the network over all rows, with nothing kept."""
+def run_whole(ids: list[int], rows: TokenLayout) -> torch.Tensor:
+    """Return the hidden rows (T, width) of one run of the network over all rows, without a cache."""
     mask = torch.from_numpy(attention_mask(rows, rows))[None]
     hidden: torch.Tensor = tiny_network()(torch.tensor([ids]), torch.from_numpy(rows.position)[None], mask)
     return hidden[0]
 
 
-def test_clean_rows_in_parts_equal_those_at_once(executor: TorchExecutor) -> None:
-    at_once = whole(IDS[:300], TokenLayout.clean(0, 300))
-    for first, last in ((0, 7), (7, 8), (8, 30), (30, 257), (257, 300)):  # past the first buffer's end
+def test_clean_rows_read_in_parts_equal_those_read_at_once(executor: TorchExecutor) -> None:
+    at_once = run_whole(IDS[:300], TokenLayout.clean(0, 300))
+    # Beyond the end of the first buffer.
+    for first, last in ((0, 7), (7, 8), (8, 30), (30, 257), (257, 300)):
         part = executor.run(IDS[first:last], TokenLayout.clean(first, last - first), first)
         torch.testing.assert_close(part, at_once[first:last], atol=1e-5, rtol=1e-4)
 
 
-def test_a_block_behind_kept_rows_equals_that_behind_fresh_ones(executor: TorchExecutor) -> None:
-    block = [IDS[23], *IDS[24:39]]  # the anchor is a copy of the last context token
+def test_a_block_after_cached_rows_equals_a_block_after_new_rows(executor: TorchExecutor) -> None:
+    # The anchor is a copy of the last context token.
+    block = [IDS[23], *IDS[24:39]]
     rows = TokenLayout.join(TokenLayout.clean(0, 24), TokenLayout.block(24, 15))
-    expected = whole([*IDS[:24], *block], rows)[24:]
+    expected = run_whole([*IDS[:24], *block], rows)[24:]
     executor.run(IDS[:24], TokenLayout.clean(0, 24), 0)
     hidden = executor.run(block, TokenLayout.block(24, 15), 24)
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-4)
@@ -47,11 +49,11 @@ def test_rows_that_were_not_kept_are_overwritten(executor: TorchExecutor) -> Non
     executor.run([*IDS[100:140]], TokenLayout.clean(24, 40), 24)
     executor.run(IDS[20:30], TokenLayout.clean(20, 10), 20)
     hidden = executor.run(IDS[30:33], TokenLayout.clean(30, 3), 30)
-    expected = whole(IDS[:33], TokenLayout.clean(0, 33))[30:]
+    expected = run_whole(IDS[:33], TokenLayout.clean(0, 33))[30:]
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_scores_are_log_probabilities_without_the_forbidden(executor: TorchExecutor) -> None:
+def test_scores_are_log_probabilities_without_forbidden_tokens(executor: TorchExecutor) -> None:
     hidden = executor.run(IDS[:5], TokenLayout.clean(0, 5), 0)
     scores = executor.scores(hidden[[4, 2]])
     assert scores.dtype == np.float32
@@ -61,7 +63,7 @@ def test_scores_are_log_probabilities_without_the_forbidden(executor: TorchExecu
     np.testing.assert_allclose(scores[0], executor.scores(hidden[4:])[0], rtol=1e-5)
 
 
-def test_threads_are_set_and_told() -> None:
+def test_the_number_of_threads_is_set_and_reported() -> None:
     before = torch.get_num_threads()
     try:
         executor = TorchExecutor(tiny_network(), FORBIDDEN, "cpu", 1)

@@ -1,4 +1,4 @@
-"""Typing in project code by two sides: a whole run against a small server, and the figures of made-up requests."""
+"""Typing in project code with the server and a completion server: a whole run, and figures of made-up requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.evaluation.against_server import COMPLETIONS, KEYS, LONG, Timed, figu
 FILE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n\n\n" for i in range(5))
 
 
-def test_each_key_and_each_line_is_asked_of_both(
+def test_both_sides_are_asked_at_each_key_and_each_line(
     tiny_model: Path, tokenizer: Tokenizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corpus = write_corpus(tmp_path / "corpus", "heldout", python={f"{i}.py": FILE for i in range(2)})
@@ -33,7 +33,7 @@ def test_each_key_and_each_line_is_asked_of_both(
     assert KEYS in capsys.readouterr().out
 
 
-def test_times_are_compared_as_a_whole_and_by_token() -> None:
+def test_times_are_compared_in_total_and_per_token() -> None:
     requests = [
         Timed(COMPLETIONS, "p", path, ms, tokens, 2 * ms, 2 * tokens, tokens > 10)
         for path, ms, tokens in (("a", 40.0, 30), ("b", 10.0, 10))
@@ -49,7 +49,7 @@ def test_times_are_compared_as_a_whole_and_by_token() -> None:
 @pytest.mark.parametrize(
     ("options", "says"), [(("http://127.0.0.1:1", "--model", "nowhere"), "no model 'nowhere'")]
 )
-def test_what_cannot_be_compared_is_told_in_a_sentence(
+def test_a_missing_model_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], says: str
 ) -> None:
     corpus = write_corpus(tmp_path / "corpus", "heldout", python={"a.py": FILE})

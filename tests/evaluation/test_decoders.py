@@ -1,4 +1,4 @@
-"""The decoders' speed: whole runs on a small corpus with a tiny network, and the figures of made-up decodings."""
+"""The speed of decoders: whole runs on a small corpus with a tiny network, and figures of made-up decodings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_run_compares_all_decoders_at_the_same_places(
     assert table.read_text(encoding="utf-8").count("\n") == 2 + len(CONTENDERS)
 
 
-def test_speeds_are_of_all_tokens_and_paired_by_file() -> None:
+def test_speeds_cover_all_tokens_and_are_paired_by_file() -> None:
     made = [
         Decoding(name, ("p", file), tokens, passes, ms)
         for name, tokens, passes, ms in ((BASELINE, 10, 10, 100.0), ("diffusion", 12, 4, 60.0))
@@ -49,6 +49,6 @@ def test_speeds_are_of_all_tokens_and_paired_by_file() -> None:
     assert found["diffusion"]["speed_over_baseline"]["value"] == 2.0
 
 
-def test_a_corpus_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_corpus_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--corpus", str(tmp_path / "none")]) == 1
     assert "none" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The estimate for models that see both ways: it grows with the model, and others have none."""
+"""The estimated cost of bidirectional models grows with the model; other models have none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZES = {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2,
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
-def test_only_models_that_read_the_prompt_again_have_a_cost(
+def test_only_models_that_read_the_prompt_in_every_pass_have_a_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rate = "mercury_lsp.engine.open_models.cost._products_per_second"

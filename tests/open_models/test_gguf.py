@@ -1,4 +1,4 @@
-"""GGUF files: the network is that of transformers, drafts change no text, and a damaged file is one sentence."""
+"""GGUF files: the network equals that of transformers, drafts change no text, and damaged files are refused."""
 
 from __future__ import annotations
 
@@ -50,28 +50,30 @@ needs_kernel = pytest.mark.skipif(
 )
 
 
-def theirs(model: Any) -> torch.Tensor:
+def logits_of_transformers(model: Any) -> torch.Tensor:
     with torch.no_grad():
         logits: torch.Tensor = model(IDS).logits[0]
         return logits
 
 
-def by_torch(loaded: OpenCheckpoint) -> torch.Tensor:
+def logits_of_torch(loaded: OpenCheckpoint) -> torch.Tensor:
     network, rows = load_network(loaded, "cpu", torch.float32), TokenLayout.clean(0, 40)
     with torch.no_grad():
         mask = torch.from_numpy(attention_mask(rows, rows))[None]
         return network.logits(network(IDS, torch.from_numpy(rows.position)[None], mask)[0])
 
 
-def by_kernel(loaded: OpenCheckpoint, quantization: str = "int8", instructions: str | None = None) -> Any:
+def scores_of_kernel(
+    loaded: OpenCheckpoint, quantization: str = "int8", instructions: str | None = None
+) -> Any:
     prepared = PreparedWeights.of(OpenSource(loaded, quantization))
     assert prepared is not None
     executor = NativeExecutor(NativeNetwork(prepared, (), 2, instructions))
     return executor.scores(np.array(executor.run(IDS[0].tolist(), TokenLayout.clean(0, 40), 0)))
 
 
-def near(scores: Any, logits: torch.Tensor, nats: float) -> None:
-    """The mean absolute difference of the log-probabilities of all tokens."""
+def assert_near(scores: Any, logits: torch.Tensor, nats: float) -> None:
+    """Assert that the mean absolute difference of the log-probabilities of all tokens is small."""
     expected = logits.log_softmax(-1).numpy()
     assert expected.std() > 0.5  # otherwise any two models would agree
     assert np.abs(scores - expected).mean() < nats
@@ -79,19 +81,19 @@ def near(scores: Any, logits: torch.Tensor, nats: float) -> None:
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_is_the_network_of_transformers(kind: str, dtype: str, tmp_path: Path) -> None:
-    expected = theirs(save_gguf(tmp_path / "a.gguf", kind, dtype))
+def test_the_network_of_a_file_equals_that_of_transformers(kind: str, dtype: str, tmp_path: Path) -> None:
+    expected = logits_of_transformers(save_gguf(tmp_path / "a.gguf", kind, dtype))
     loaded = read_gguf_checkpoint(tmp_path / "a.gguf")
-    torch.testing.assert_close(by_torch(loaded), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits_of_torch(loaded), expected, atol=1e-3, rtol=0)
     if instruction_sets():
-        near(by_kernel(loaded), expected, 0.05)
+        assert_near(scores_of_kernel(loaded), expected, 0.05)
 
 
 @needs_kernel
 @pytest.mark.parametrize("instructions", instruction_sets())
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("head", [64, 128])
-def test_every_instruction_set_computes_every_shape(
+def test_every_instruction_set_computes_networks_of_every_kind(
     kind: str, head: int, instructions: str, tmp_path: Path
 ) -> None:
     model = model_of(kind, head_dim=head, tie_word_embeddings=False, vocab_size=515)
@@ -100,15 +102,15 @@ def test_every_instruction_set_computes_every_shape(
     model.save_pretrained(folder)
     loaded = read_open_checkpoint(folder)
     assert (loaded.shape.tied, loaded.shape.head_width) == (False, head)
-    scores = by_kernel(loaded, "int8", instructions)
+    scores = scores_of_kernel(loaded, "int8", instructions)
     assert scores.shape == (40, 515)
-    near(scores, theirs(model), 0.05)
-    near(by_kernel(loaded, "int4", instructions), theirs(model), 0.6)
+    assert_near(scores, logits_of_transformers(model), 0.05)
+    assert_near(scores_of_kernel(loaded, "int4", instructions), logits_of_transformers(model), 0.6)
 
 
 @pytest.mark.parametrize("rope", ROPES)
 @pytest.mark.parametrize("kind", ["llama", "qwen2"])
-def test_scaled_positions_are_those_of_transformers(kind: str, rope: str, tmp_path: Path) -> None:
+def test_scaled_positions_equal_those_of_transformers(kind: str, rope: str, tmp_path: Path) -> None:
     from support.gguf_files import model_of
 
     scaling = ROPES[rope] | {"rope_theta": 10_000.0}
@@ -117,20 +119,20 @@ def test_scaled_positions_are_those_of_transformers(kind: str, rope: str, tmp_pa
     model.save_pretrained(tmp_path)
     loaded = read_open_checkpoint(tmp_path)
     assert loaded.shape.rope_factors
-    torch.testing.assert_close(by_torch(loaded), theirs(model), atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits_of_torch(loaded), logits_of_transformers(model), atol=1e-3, rtol=0)
 
 
-def test_the_files_own_words_for_scaled_positions(tmp_path: Path) -> None:
+def test_scaled_positions_are_read_from_the_metadata(tmp_path: Path) -> None:
     scaling = ROPES["linear"] | {"rope_theta": 10_000.0}
     words = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
     model = save_gguf(tmp_path / "a.gguf", "llama", metadata=words, rope_parameters=scaling)
     loaded = read_gguf_checkpoint(tmp_path / "a.gguf")
     assert loaded.shape.rope_factors == (4.0,) * 32
-    torch.testing.assert_close(by_torch(loaded), theirs(model), atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits_of_torch(loaded), logits_of_transformers(model), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", sorted(HALF_BYTE_TYPES))
-def test_levels_of_four_bits_are_the_files_own_values(dtype: str) -> None:
+def test_four_bit_levels_keep_the_values_of_the_file(dtype: str) -> None:
     kind = gguf.GGMLQuantizationType[dtype]
     block, size = gguf.GGML_QUANT_SIZES[kind]
     raw = np.random.default_rng(3).integers(0, 256, (5, 512 // block * size), np.uint8)
@@ -168,7 +170,7 @@ def test_drafts_do_not_change_the_text(kind: str, tmp_path: Path) -> None:
     assert hinted.forward_passes < alone.forward_passes
 
 
-def test_the_prompt_is_in_the_models_own_words(tmp_path: Path) -> None:
+def test_the_prompt_uses_the_fim_tokens_of_the_model(tmp_path: Path) -> None:
     save_gguf(tmp_path / "a.gguf", "qwen2")
     engine = engine_of(tmp_path / "a.gguf")
     names = {number: name for name, number in engine.tokenizer.added.items()}
@@ -180,7 +182,7 @@ def test_the_prompt_is_in_the_models_own_words(tmp_path: Path) -> None:
     assert engine.tokenizer.decode(engine.layout.prefix(ids)) == PROMPT.prefix
 
 
-def test_the_metadata_names_the_tokens_for_infilling(tmp_path: Path) -> None:
+def test_fim_tokens_are_read_from_the_metadata(tmp_path: Path) -> None:
     tokens = ("<|endoftext|>", "<A>", "<B>", "<C>")
     first = 300
     words = {
@@ -197,7 +199,7 @@ def test_the_metadata_names_the_tokens_for_infilling(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_without_tokens_for_infilling_there_is_one_sentence(tmp_path: Path) -> None:
+def test_a_model_without_fim_tokens_is_refused_in_one_sentence(tmp_path: Path) -> None:
     save_gguf(tmp_path / "a.gguf", "llama", tokens=("<|endoftext|>",))
     with pytest.raises(CheckpointError, match=r"no tokens for infilling.*such as Qwen2\.5-Coder\.$"):
         read_gguf_checkpoint(tmp_path / "a.gguf")
@@ -217,7 +219,9 @@ def test_without_tokens_for_infilling_there_is_one_sentence(tmp_path: Path) -> N
         ({"qwen2.context_length": None}, "."),
     ],
 )
-def test_other_files_are_one_sentence(words: dict[str, Any], problem: str, tmp_path: Path) -> None:
+def test_unsupported_files_are_refused_in_one_line(
+    words: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
     save_gguf(tmp_path / "a.gguf", "qwen2", metadata=words)
     if problem == ".":
         read_gguf_checkpoint(tmp_path / "a.gguf")
@@ -227,7 +231,7 @@ def test_other_files_are_one_sentence(words: dict[str, Any], problem: str, tmp_p
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_ends_early_is_one_sentence_at_every_length(tmp_path: Path) -> None:
+def test_a_file_truncated_at_any_length_is_refused(tmp_path: Path) -> None:
     save_gguf(tmp_path / "a.gguf", "qwen2")
     content = (tmp_path / "a.gguf").read_bytes()
     rng = np.random.default_rng(5)
@@ -237,7 +241,7 @@ def test_a_file_that_ends_early_is_one_sentence_at_every_length(tmp_path: Path) 
             read_gguf_checkpoint(tmp_path / "b.gguf")
 
 
-def test_damaged_headers_end_in_bounded_time(tmp_path: Path) -> None:
+def test_damaged_headers_are_refused_or_read_but_never_crash(tmp_path: Path) -> None:
     save_gguf(tmp_path / "a.gguf", "qwen2")
     content = bytearray((tmp_path / "a.gguf").read_bytes())
     start = min(stored.start for stored in read_gguf(tmp_path / "a.gguf")[1].values())
@@ -254,7 +258,7 @@ def test_damaged_headers_end_in_bounded_time(tmp_path: Path) -> None:
             read_gguf_checkpoint(tmp_path / "b.gguf")
 
 
-def test_a_folder_of_an_autoregressive_model_runs_too(tmp_path: Path) -> None:
+def test_a_folder_with_an_autoregressive_model_is_loaded_and_infills(tmp_path: Path) -> None:
     from support.gguf_files import model_of
 
     write_tokenizer(tmp_path, QWEN)
@@ -265,7 +269,7 @@ def test_a_folder_of_an_autoregressive_model_runs_too(tmp_path: Path) -> None:
 
 
 @needs_kernel
-def test_a_block_causal_model_runs_on_the_kernel(tmp_path: Path) -> None:
+def test_a_block_causal_model_runs_in_the_kernel(tmp_path: Path) -> None:
     sizes = {"hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1}
     save_open(tmp_path, "fast-dllm-v2", **sizes)
     loaded = read_open_checkpoint(tmp_path)
@@ -274,7 +278,7 @@ def test_a_block_causal_model_runs_on_the_kernel(tmp_path: Path) -> None:
 
 
 @needs_kernel
-def test_the_rows_that_pad_the_vocabulary_are_zero(tmp_path: Path) -> None:
+def test_rows_that_pad_the_vocabulary_are_zero(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, QWEN)
     model_of("llama", vocab_size=515).save_pretrained(tmp_path)
     prepared = PreparedWeights.of(OpenSource(read_open_checkpoint(tmp_path), "int8"))
@@ -283,7 +287,7 @@ def test_the_rows_that_pad_the_vocabulary_are_zero(tmp_path: Path) -> None:
     assert not prepared.output.rows(np.arange(515, 768)).any()
 
 
-def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: Path) -> None:
+def test_drafts_from_the_project_memory_save_passes_and_change_no_text(tmp_path: Path) -> None:
     save_gguf(tmp_path / "a.gguf", "qwen2")
     engine = engine_of(tmp_path / "a.gguf")
     vocabulary = engine.vocabulary
@@ -291,7 +295,7 @@ def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: 
     greedy = Sampling(mode="autoregressive", max_tokens=24)
     alone = engine.infill(PROMPT, greedy)
     assert engine._last is not None
-    # Its text is no UTF-8, so that the tokens are taken as they are.
+    # The text is not valid UTF-8, so the tokens are used directly.
     written = [*vocabulary.encode(PROMPT.prefix), *engine._last.middle.tokens]
     known = np.array(written, dtype_for(vocabulary.size))
     before, after = (
@@ -299,25 +303,26 @@ def test_the_project_drafts_what_the_model_writes_and_changes_no_text(tmp_path: 
     )
     project = ProjectMemory((Segment.build([("b.py", known)], known.dtype),), (frozenset(),), vocabulary)
     memory = project.for_document("shape.py", before, after)
-    # The prompt has no repetition to look up, so drafts are the project's.
+    # The prompt has no repetition to look up, so all drafts come from the project memory.
     drafted = engine.infill(PROMPT, replace(greedy, mode="diffusion", draft_lookup=0), Run(memory=memory))
     assert drafted.text == alone.text
     assert drafted.forward_passes < alone.forward_passes / 2
     assert drafted.confidence == pytest.approx(alone.confidence, rel=0.02)
 
 
-def test_an_array_that_never_ends_is_one_sentence(tmp_path: Path) -> None:
+def test_an_array_that_is_too_long_is_refused(tmp_path: Path) -> None:
     key = b"tokenizer.ggml.tokens"
     for item, count in ((8, 1 << 62), (8, 30_000_000), (0, 250_000_000), (4, 1 << 61)):
         head = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key
         (tmp_path / "a.gguf").write_bytes(head + struct.pack("<IIQ", 9, item, count))
         with (tmp_path / "a.gguf").open("r+b") as file:
-            file.truncate(300 << 20)  # a hole: it takes no room
+            # A sparse file, which takes no space on the disk.
+            file.truncate(300 << 20)
         with pytest.raises(CheckpointError, match="an array that is too long"):
             read_gguf_checkpoint(tmp_path / "a.gguf")
 
 
-def test_a_token_in_no_bytes_letters_is_no_text() -> None:
+def test_a_token_outside_the_byte_alphabet_stands_for_no_bytes() -> None:
     tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "ab", "日本"]
     metadata = {
         "tokenizer.ggml.model": "gpt2",

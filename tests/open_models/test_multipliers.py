@@ -1,4 +1,4 @@
-"""Granite's multipliers in a file of anyone: what no model has is one sentence, and no score that is no number."""
+"""Granite's multipliers: implausible values and values too large for their type are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ NAMES = ("embedding_multiplier", "attention_multiplier", "residual_multiplier", 
 @pytest.mark.parametrize(
     "value", [0, 0.0, -1.0, float("nan"), float("inf"), 1e300, 10**400, 1e-300, 1e12, "12", True, [1]]
 )
-def test_a_multiplier_that_no_model_has_is_one_sentence(name: str, value: object) -> None:
+def test_an_implausible_multiplier_is_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"its {name} must be"):
         weight_factors({name: value}, SHAPE)
 
 
-def test_a_multiplier_before_norms_of_the_heads_is_refused() -> None:
+def test_an_attention_multiplier_is_refused_with_norms_of_the_heads() -> None:
     with pytest.raises(Unsupported, match="norms of the heads"):
         weight_factors({"attention_multiplier": 0.03}, replace(SHAPE, head_norms=True))
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 @pytest.mark.parametrize(("dtype", "quantization"), [("Q4_0", "int8"), ("F32", "int4")])
-def test_scales_too_large_for_their_type_are_one_sentence(
+def test_scales_too_large_for_their_type_are_refused(
     dtype: str, quantization: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""Open next-edit models: recognized by name, asked in their own tokens, and bounded in what they write."""
+"""Open next-edit models are recognized by name, prompted with their own tokens, and limited in their output."""
 
 from __future__ import annotations
 
@@ -61,8 +61,13 @@ def author(folder: Path, name: str = "sweep-next-edit-1.5B") -> OpenEditModel:
     return made
 
 
-def writes(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, text: str, end: bool = True) -> list[int]:
-    """Let an engine write a text: the likeliest token after each one of it is the next. Returns the rows scored."""
+def script_output(
+    engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, text: str, end: bool = True
+) -> list[int]:
+    """Make an engine write a text: each token of the text gets the highest score after the ones before it.
+
+    Returns the number of rows that each pass scored, as a list that grows.
+    """
     tokens = engine.tokenizer.encode(text)
     stop = min(engine.layout.stop_tokens)
     prompt: list[int] = []
@@ -119,7 +124,7 @@ def test_a_model_is_recognized_by_its_name(name: str, kind: Format | None) -> No
     assert format_of(name) is kind
 
 
-def test_its_own_tokens_are_written_by_their_ids(folder: Path) -> None:
+def test_special_tokens_of_a_prompt_are_encoded_by_their_ids(folder: Path) -> None:
     loaded = author(folder)
     engine, layout = loaded.engine, loaded.engine.layout
     prompt = SWEEP.prompt("a.py", region(), [])
@@ -132,7 +137,7 @@ def test_its_own_tokens_are_written_by_their_ids(folder: Path) -> None:
     assert list(ids) == expected
 
 
-def test_a_completion_model_is_none_that_predicts_edits(folder: Path, tmp_path: Path) -> None:
+def test_models_that_predict_no_edits_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="coder is none whose prompt for the next edit is known"):
         author(folder, "coder")
     with pytest.raises(CheckpointError, match="small predicts no edits"):
@@ -145,24 +150,26 @@ def test_a_completion_model_is_none_that_predicts_edits(folder: Path, tmp_path: 
     ("sweep-next-edit-1.5B", "", ""),
     ("zeta-Q8", "```a.py\n<|editable_region_start|>\n", "\n<|editable_region_end|>\n```"),
 ])  # fmt: skip
-def test_what_it_writes_is_read(
+def test_the_written_region_is_read_and_drafted_from_the_old_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, before: str, after: str
 ) -> None:
     loaded = author(folder, name)
     new = (*LINES[:5], "print(area(3, 4))")
     prompt = loaded.format.prompt("a.py", region(), [])
     assert prompt is not None
-    scored = writes(loaded.engine, monkeypatch, before + "\n".join(new) + after)
+    scored = script_output(loaded.engine, monkeypatch, before + "\n".join(new) + after)
     assert loaded.ask(prompt, region(), 200, lambda: False) == list(new)
     tokens = len(loaded.engine.tokenizer.encode("\n".join(new)))
-    assert len(scored) < tokens / 2, "most is copied from the region, several tokens a pass"
+    assert len(scored) < tokens / 2, "most tokens are copied from the region, several in each pass"
 
 
-def test_it_stops_where_it_has_come_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_stops_once_the_text_agrees_with_the_old_lines_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded = author(folder)
     prompt = SWEEP.prompt("a.py", region(), [])
     assert prompt is not None
-    writes(loaded.engine, monkeypatch, "\n".join((*WRITTEN[:4], "nothing of this is read")), end=False)
+    script_output(loaded.engine, monkeypatch, "\n".join((*WRITTEN[:4], "nothing of this is read")), end=False)
     assert loaded.ask(prompt, region(), 400, lambda: False) == list(WRITTEN)
 
 
@@ -177,19 +184,23 @@ def test_it_stops_where_it_has_come_back(folder: Path, monkeypatch: pytest.Monke
         ("", None),
     ],
 )
-def test_when_the_rest_is_taken_to_stay(text: str, lines: tuple[str, ...] | None) -> None:
+def test_the_rest_of_the_region_is_kept_after_text_that_agrees_with_it(
+    text: str, lines: tuple[str, ...] | None
+) -> None:
     assert SWEEP.rejoined(text, region()) == (None if lines is None else list(lines))
     marked = "```\n<|editable_region_start|>\n" + text
     assert ZETA.rejoined(marked, region()) == (None if lines is None else list(lines))
     assert ZETA.rejoined(text, region()) is None
 
 
-def test_time_length_and_room_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_tokens_and_the_size_of_the_prompt_are_bounded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loaded = author(folder)
     prompt = SWEEP.prompt("a.py", region(), [])
     assert prompt is not None
-    writes(loaded.engine, monkeypatch, "x = 1", end=False)
-    assert loaded.ask(prompt, region(), 24, lambda: False) is None, "without an end it is no answer"
+    script_output(loaded.engine, monkeypatch, "x = 1", end=False)
+    assert loaded.ask(prompt, region(), 24, lambda: False) is None, "an unfinished text is no answer"
     assert loaded.ask(prompt, region(), 100_000, lambda: False) is None
     monkeypatch.setattr(edit_models, "ANSWER_SECONDS", 0.0)
     began = time.monotonic()
@@ -197,7 +208,7 @@ def test_time_length_and_room_are_bounded(folder: Path, monkeypatch: pytest.Monk
     assert time.monotonic() - began < 5
 
 
-def test_it_ends_when_it_is_cancelled(folder: Path) -> None:
+def test_a_cancelled_request_stops(folder: Path) -> None:
     loaded = author(folder)
     prompt = SWEEP.prompt("a.py", region(), [])
     assert prompt is not None
@@ -205,7 +216,7 @@ def test_it_ends_when_it_is_cancelled(folder: Path) -> None:
         loaded.ask(prompt, region(), 400, lambda: True)
 
 
-def test_it_waits_for_completions_and_is_offered_as_edits(
+def test_a_rewrite_waits_for_completions_and_becomes_an_edit(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rewrites, "DEBOUNCE_SECONDS", 0.0)
@@ -213,7 +224,7 @@ def test_it_waits_for_completions_and_is_offered_as_edits(
     busy = [True, True, False, True, False]
     made = edit_models.make(config)
     assert isinstance(made, OpenEditModel)
-    writes(made.engine, monkeypatch, "\n".join(WRITTEN))
+    script_output(made.engine, monkeypatch, "\n".join(WRITTEN))
     document = Document("file:///a.py", "a.py", "python", 2, TEXT)
 
     def pop() -> bool:

@@ -1,4 +1,4 @@
-"""Folders of open checkpoints: what is found in them, and the one sentence for each way to be wrong."""
+"""Folders of open checkpoints: reading them, and one sentence for each defect."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mercury_lsp.engine.checkpoints import huggingface
 from mercury_lsp.engine.checkpoints.checkpoint import CheckpointError
 
 
-def test_what_is_found(tmp_path: Path) -> None:
+def test_mask_ends_and_allowed_tokens_are_read(tmp_path: Path) -> None:
     save_open(tmp_path, "dreamon")
     found = huggingface.read_open_checkpoint(tmp_path)
     added = found.tokenizer.added
@@ -26,7 +26,7 @@ def test_what_is_found(tmp_path: Path) -> None:
     assert allowed == set(range(300)) - set(added.values()) | found.stop_tokens | {added["<|expand|>"]}
 
 
-def test_our_own_format_is_not_open(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_own_format_is_not_an_open_one(tiny_model: Path, tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     assert huggingface.is_open(tmp_path)
     assert not huggingface.is_open(tiny_model)
@@ -40,7 +40,7 @@ def configure(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
 
 
-def reweigh(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors")
@@ -51,21 +51,21 @@ def truncate(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
-def pickled(folder: Path) -> None:
+def rename_to_pickle(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
-def index(folder: Path, name: str) -> None:
+def write_index(folder: Path, name: str) -> None:
     weights = {"weight_map": {"lm_head.weight": name}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(weights))
 
 
 NORM = "model.norm.weight"
 WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
-    "its file model-2.safetensors is missing": ("dream", lambda at: index(at, "model-2.safetensors")),
-    "outside of the folder": ("dream", lambda at: index(at, "../model.safetensors")),
+    "its file model-2.safetensors is missing": ("dream", lambda at: write_index(at, "model-2.safetensors")),
+    "outside of the folder": ("dream", lambda at: write_index(at, "../model.safetensors")),
     "model.safetensors is damaged or incomplete": ("dream", truncate),
-    "a pickle, pytorch_model.bin, which is never read": ("dream", pickled),
+    "a pickle, pytorch_model.bin, which is never read": ("dream", rename_to_pickle),
     "it has no \\*.safetensors": ("dream", lambda at: (at / "model.safetensors").unlink()),
     "tokenizer.json is missing": ("dream", lambda at: (at / "tokenizer.json").unlink()),
     "tokenizer.json cannot be read": ("dream", lambda at: (at / "tokenizer.json").write_text("{}")),
@@ -98,14 +98,17 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "its block_type is sequential": ("llada", lambda at: configure(at, block_type="sequential")),
     "a format of another program": ("dream", lambda at: configure(at, quantization_config={"bits": 4})),
     "its attention heads do not fit": ("dream", lambda at: configure(at, num_key_value_heads=3)),
-    f"its weight {NORM} is missing": ("dream", lambda at: reweigh(at, lambda weights: weights.pop(NORM))),
+    f"its weight {NORM} is missing": (
+        "dream",
+        lambda at: change_weights(at, lambda weights: weights.pop(NORM)),
+    ),
     f"{NORM} are \\(4,\\), where \\(48,\\) is expected": (
         "dream",
-        lambda at: reweigh(at, lambda weights: weights.update({NORM: torch.ones(4)})),
+        lambda at: change_weights(at, lambda weights: weights.update({NORM: torch.ones(4)})),
     ),
     "gate.weight has no place in a dream model": (
         "dream",
-        lambda at: reweigh(
+        lambda at: change_weights(
             at, lambda weights: weights.update({"model.layers.0.mlp.gate.weight": torch.ones(4)})
         ),
     ),
@@ -114,7 +117,7 @@ WRONG: dict[str, tuple[str, Callable[[Path], Any]]] = {
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_each_wrong_folder_has_its_sentence(words: str, tmp_path: Path) -> None:
+def test_each_defect_of_a_folder_is_reported_in_one_sentence(words: str, tmp_path: Path) -> None:
     family, spoil = WRONG[words]
     save_open(tmp_path, family)
     huggingface.read_open_checkpoint(tmp_path)
@@ -126,8 +129,8 @@ def test_each_wrong_folder_has_its_sentence(words: str, tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_tables_that_some_programs_save_are_no_weights(tmp_path: Path) -> None:
+def test_saved_tables_of_rotary_frequencies_are_accepted(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     name = "model.layers.0.self_attn.rotary_emb.inv_freq"
-    reweigh(tmp_path, lambda weights: weights.update({name: torch.ones(6)}))
+    change_weights(tmp_path, lambda weights: weights.update({name: torch.ones(6)}))
     assert name in huggingface.read_open_checkpoint(tmp_path).files

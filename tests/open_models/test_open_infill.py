@@ -48,8 +48,8 @@ OpenDocuments = Callable[[str], OpenModelEngine]
 
 
 @pytest.fixture
-def opened(folders: Callable[[str], Path]) -> OpenDocuments:
-    """A fresh engine of a family, in fp32: a random network's choices are so close that rounding would decide them."""
+def new_engine(folders: Callable[[str], Path]) -> OpenDocuments:
+    """A function that makes a new engine of a family, in fp32 because bf16 rounding would decide between tokens."""
 
     def engine(family: str) -> OpenModelEngine:
         loaded = huggingface.read_open_checkpoint(folders(family))
@@ -59,8 +59,8 @@ def opened(folders: Callable[[str], Path]) -> OpenDocuments:
     return engine
 
 
-def counted(engine: OpenModelEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows each pass has, from now on."""
+def record_rows(engine: OpenModelEngine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of rows of each pass from now on."""
     rows: list[int] = []
     run = engine._executor.run
 
@@ -73,8 +73,8 @@ def counted(engine: OpenModelEngine, monkeypatch: pytest.MonkeyPatch) -> list[in
 
 
 @each_family
-def test_a_middle_is_written_the_same_each_time(opened: OpenDocuments, family: str) -> None:
-    engine = opened(family)
+def test_a_middle_is_the_same_in_a_new_and_in_a_used_engine(new_engine: OpenDocuments, family: str) -> None:
+    engine = new_engine(family)
     drafts: list[Progress] = []
     first = engine.infill(PROMPT, SAMPLING, Run(on_progress=drafts.append))
     assert first.tokens > 0
@@ -83,7 +83,7 @@ def test_a_middle_is_written_the_same_each_time(opened: OpenDocuments, family: s
     assert first.prompt_tokens > engine.count(PROMPT.prefix)
     assert not any(token in first.text for token in engine.tokenizer.added)
     assert len(drafts) >= first.steps
-    again = opened(family).infill(PROMPT, SAMPLING)
+    again = new_engine(family).infill(PROMPT, SAMPLING)
     assert (again.text, again.tokens, again.confidence) == (first.text, first.tokens, first.confidence)
     warm = engine.infill(PROMPT, SAMPLING)
     assert warm.text == first.text
@@ -91,8 +91,10 @@ def test_a_middle_is_written_the_same_each_time(opened: OpenDocuments, family: s
 
 
 @each_family
-def test_what_follows_and_what_precedes_matter(opened: OpenDocuments, family: str) -> None:
-    engine = opened(family)
+def test_the_text_before_and_after_the_cursor_changes_the_result(
+    new_engine: OpenDocuments, family: str
+) -> None:
+    engine = new_engine(family)
     seen = {
         engine.infill(asked, SAMPLING).confidence
         for asked in (
@@ -106,9 +108,11 @@ def test_what_follows_and_what_precedes_matter(opened: OpenDocuments, family: st
 
 
 @each_family
-def test_what_is_settled_never_changes(opened: OpenDocuments, family: str) -> None:
+def test_committed_text_never_changes(new_engine: OpenDocuments, family: str) -> None:
     drafts: list[Progress] = []
-    found = opened(family).infill(PROMPT, replace(SAMPLING, max_tokens=40), Run(on_progress=drafts.append))
+    found = new_engine(family).infill(
+        PROMPT, replace(SAMPLING, max_tokens=40), Run(on_progress=drafts.append)
+    )
     committed = [draft.committed.text for draft in drafts]
     for earlier, later in itertools.pairwise([*committed, found.text]):
         assert later.startswith(earlier.rstrip("\ufffd"))
@@ -116,55 +120,58 @@ def test_what_is_settled_never_changes(opened: OpenDocuments, family: str) -> No
 
 
 @each_family
-def test_cancellation_is_seen_between_passes(opened: OpenDocuments, family: str) -> None:
-    engine = opened(family)
+def test_cancellation_is_checked_between_passes(new_engine: OpenDocuments, family: str) -> None:
+    engine = new_engine(family)
     asks = itertools.count()
     with pytest.raises(Cancelled):
         engine.infill(PROMPT, SAMPLING, Run(lambda: next(asks) >= 2))
     assert next(asks) == 3
-    assert engine.infill(PROMPT, SAMPLING).text == opened(family).infill(PROMPT, SAMPLING).text
+    assert engine.infill(PROMPT, SAMPLING).text == new_engine(family).infill(PROMPT, SAMPLING).text
 
 
 @each_family
-def test_limits_hold(opened: OpenDocuments, family: str) -> None:
-    engine = opened(family)
+def test_limits_of_tokens_and_passes_hold(new_engine: OpenDocuments, family: str) -> None:
+    engine = new_engine(family)
     for tokens, passes in ((4, 64), (9, 64), (64, 3), (12, 1)):
         found = engine.infill(PROMPT, Sampling(max_tokens=tokens, max_passes=passes))
-        assert (
-            len(engine.tokenizer.encode(found.text)) <= 4 * tokens
-        )  # random tokens may be encoded in another way
+        # Random tokens may be encoded in another way.
+        assert len(engine.tokenizer.encode(found.text)) <= 4 * tokens
         assert found.tokens <= tokens + 1
         assert found.forward_passes <= passes + 1
 
 
 @each_family
-def test_one_line_is_one_line(opened: OpenDocuments, family: str) -> None:
-    found = opened(family).infill(PROMPT, Sampling(max_tokens=32, single_line=True))
-    assert "\n" not in found.text.lstrip("\n")  # the first token may be a line's end, or several
+def test_a_single_line_infill_has_one_line(new_engine: OpenDocuments, family: str) -> None:
+    found = new_engine(family).infill(PROMPT, Sampling(max_tokens=32, single_line=True))
+    # The first token may be one line break or several.
+    assert "\n" not in found.text.lstrip("\n")
 
 
 @each_family
-def test_a_long_prompt_is_cut_to_what_the_model_can_read(opened: OpenDocuments, family: str) -> None:
+def test_a_long_prompt_is_cut_to_the_context_length_of_the_model(
+    new_engine: OpenDocuments, family: str
+) -> None:
     long = Prompt("a.py", PROMPT.prefix * 90, ")", PROMPT.following * 90, (Snippet("b.py", "x = 1\n"),))
-    engine = opened(family)
+    engine = new_engine(family)
     found = engine.infill(long, SAMPLING)
     assert 900 < found.prompt_tokens <= 1024 - SAMPLING.max_tokens
 
 
 @pytest.mark.parametrize("family", BOTH_WAYS)
-def test_a_refresh_of_one_is_no_cache_and_more_run_fewer_rows(
-    opened: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
+def test_refresh_1_runs_all_rows_and_larger_values_run_fewer(
+    new_engine: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = replace(SAMPLING, block=8, max_tokens=8)
-    engine = opened(family)
-    rows = counted(engine, monkeypatch)
+    engine = new_engine(family)
+    rows = record_rows(engine, monkeypatch)
     exact = engine.infill(PROMPT, replace(asked, refresh=1))
     whole = exact.prompt_tokens + (8 if family != "dreamon" else 0)
     assert len(rows) == exact.forward_passes > 2
-    assert min(rows) >= whole  # every pass runs everything
+    assert min(rows) >= whole  # every pass runs all rows
     rows.clear()
     engine.infill(PROMPT, replace(asked, refresh=64))
-    if family != "dreamon":  # whose canvas may change its size at every pass
+    # Dreamon's canvas may change its size at every pass.
+    if family != "dreamon":
         assert rows[0] >= whole
         assert set(rows[1:]) == {8 + 1}
     rows.clear()
@@ -173,42 +180,45 @@ def test_a_refresh_of_one_is_no_cache_and_more_run_fewer_rows(
 
 
 @pytest.mark.parametrize("family", BOTH_WAYS)
-def test_nothing_is_read_ahead_where_nothing_lasts(opened: OpenDocuments, family: str) -> None:
-    assert opened(family).prefill(PROMPT) == 0
+def test_bidirectional_models_have_no_prefill(new_engine: OpenDocuments, family: str) -> None:
+    assert new_engine(family).prefill(PROMPT) == 0
 
 
 @pytest.mark.parametrize("family", BLOCK_CAUSAL)
-def test_whole_blocks_are_kept_exactly(
-    opened: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
+def test_whole_blocks_are_cached_without_changing_the_result(
+    new_engine: OpenDocuments, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = opened(family)
+    engine = new_engine(family)
     block = engine._loaded.family.block
     asked = replace(PROMPT, prefix=PROMPT.prefix * 4)
     assert engine.prefill(asked) // block > 0
-    assert engine.prefill(asked) <= block  # with the shift the last block is read again
+    # With the shift, the last block is read again.
+    assert engine.prefill(asked) <= block
     for typed in ("w", "wi", "wid"):
         warm = engine.infill(replace(asked, prefix=asked.prefix + typed), SAMPLING)
-        cold = opened(family).infill(replace(asked, prefix=asked.prefix + typed), SAMPLING)
+        cold = new_engine(family).infill(replace(asked, prefix=asked.prefix + typed), SAMPLING)
         assert cold.cached_tokens == 0
         assert warm.cached_tokens % block == 0
         assert warm.text == cold.text
         assert warm.confidence == pytest.approx(cold.confidence, rel=1e-3)
     assert warm.cached_tokens > 0
-    rows = counted(engine, monkeypatch)
+    rows = record_rows(engine, monkeypatch)
     again = engine.infill(replace(asked, prefix=asked.prefix + "widt"), replace(SAMPLING, max_passes=1))
     assert sum(rows) <= again.prompt_tokens - again.cached_tokens + 3 * block
 
 
 @pytest.mark.parametrize("family", BOTH_WAYS)
-def test_alternatives_are_other_middles(opened: OpenDocuments, family: str) -> None:
-    engine = opened(family)
+def test_alternatives_differ_from_the_first_middle_and_each_other(
+    new_engine: OpenDocuments, family: str
+) -> None:
+    engine = new_engine(family)
     first = engine.infill(PROMPT, SAMPLING)
     others = [other.text for other in engine.alternatives(PROMPT, SAMPLING, first)]
     assert first.text not in others
     assert len(set(others)) == len(others)
     if family != "dreamon":
         assert others
-    fresh = [other.text for other in opened(family).alternatives(PROMPT, SAMPLING, first)]
+    fresh = [other.text for other in new_engine(family).alternatives(PROMPT, SAMPLING, first)]
     assert fresh == others
     if others:
         with pytest.raises(Cancelled):
@@ -216,7 +226,7 @@ def test_alternatives_are_other_middles(opened: OpenDocuments, family: str) -> N
 
 
 @pytest.mark.parametrize("family", ["open-dcoder", "sdar"])
-def test_an_open_folder_completes_a_document(folders: Callable[[str], Path], family: str) -> None:
+def test_an_open_model_completes_a_document(folders: Callable[[str], Path], family: str) -> None:
     told: list[float] = []
     config = Config(model=str(folders(family)), device="cpu", max_tokens=8, show_likelihood=0.0)
     engine = engines.load(config, told.append)
@@ -229,12 +239,12 @@ def test_an_open_folder_completes_a_document(folders: Callable[[str], Path], fam
     assert found.infill.tokens > 0
 
 
-def test_our_own_folder_is_our_own_engine(tiny_model: Path) -> None:
+def test_an_own_checkpoint_is_not_run_by_the_engine_of_open_models(tiny_model: Path) -> None:
     assert not isinstance(engines.load(Config(model=str(tiny_model), device="cpu")), OpenModelEngine)
     assert engines.relevant_settings(Config(quantization="int8")) != engines.relevant_settings(Config())
 
 
-def test_what_is_not_used_does_not_load_a_model_anew() -> None:
+def test_a_change_of_an_unused_setting_loads_no_model_again() -> None:
     off, always = Config(), Config(remote="always", remote_url="http://a.example")
     for name in ("remote_url", "remote_model", "remote_key_env"):
         changed = {name: "x"}

@@ -1,4 +1,4 @@
-"""Open networks against transformers' own classes, and what quantization leaves of them."""
+"""Open networks against transformers' own classes, in torch, in the kernel and quantized."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ KERNEL_SIZES = {
 IDS = torch.randint(0, 290, (1, 40), generator=torch.Generator().manual_seed(1))
 
 
-def rows_of(block: int) -> TokenLayout:
-    """Rows of forty tokens, each of which sees its block of so many and those before, or all others."""
+def layout_of_blocks(block: int) -> TokenLayout:
+    """Return rows of forty tokens, which attend to their block of ``block`` tokens and all before; 0: to all rows."""
     position = np.arange(40)
     start = position // block * block + block if block else np.full(40, 40)
     zero = np.zeros(40, np.int64)
     return TokenLayout(position, start, zero, zero, start)
 
 
-def ours(network: Network, rows: TokenLayout) -> torch.Tensor:
+def logits_of(network: Network, rows: TokenLayout) -> torch.Tensor:
     position = torch.from_numpy(rows.position)[None]
     with torch.no_grad():
         return network.logits(network(IDS, position, torch.from_numpy(attention_mask(rows, rows))[None]))
@@ -45,25 +45,26 @@ def test_logits_equal_transformers(family: str, tmp_path: Path) -> None:
     loaded = huggingface.read_open_checkpoint(tmp_path)
     assert loaded.family.name == family
     assert loaded.family.block_causal == (family not in BOTH_WAYS)
-    seen = torch.zeros(40, 40, dtype=torch.bool)  # the rule again, said in another way
+    # The attention mask, computed in another way.
+    seen = torch.zeros(40, 40, dtype=torch.bool)
     block = loaded.family.block or 40
     for first in range(0, 40, block):
         seen[first : first + block, : first + block] = True
     with torch.no_grad():
         expected = theirs(IDS, attention_mask=torch.where(seen, 0.0, -1e30)[None, None]).logits
-    assert expected.std() > 0.5  # else any two models would agree
-    logits = ours(load_network(loaded, "cpu", torch.float32), rows_of(loaded.family.block))
+    assert expected.std() > 0.5  # otherwise any two models would agree
+    logits = logits_of(load_network(loaded, "cpu", torch.float32), layout_of_blocks(loaded.family.block))
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.skipif(not instruction_sets(), reason="the kernel is not compiled for this machine")
 @pytest.mark.parametrize("family", OPEN)
-def test_the_kernel_sees_what_torch_sees(family: str, tmp_path: Path) -> None:
+def test_the_kernel_agrees_with_torch(family: str, tmp_path: Path) -> None:
     head = {"head_dim": 64} if OPEN[family].base == "Qwen3" else {}
     save_open(tmp_path, family, **KERNEL_SIZES | head)
     loaded = huggingface.read_open_checkpoint(tmp_path)
-    rows = rows_of(loaded.family.block)
-    expected = ours(load_network(loaded, "cpu", torch.float32), rows)[0].log_softmax(-1).numpy()
+    rows = layout_of_blocks(loaded.family.block)
+    expected = logits_of(load_network(loaded, "cpu", torch.float32), rows)[0].log_softmax(-1).numpy()
     executor = executor_for(loaded, "cpu", 2)
     assert isinstance(executor, NativeExecutor)
     hidden = executor.run(IDS[0].tolist(), rows, 0)
@@ -73,7 +74,7 @@ def test_the_kernel_sees_what_torch_sees(family: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_shards_and_number_formats_load_alike(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_shards_and_number_formats_do_not_change_the_weights(dtype: torch.dtype, tmp_path: Path) -> None:
     told: list[float] = []
     save_open(tmp_path / "one", "dream", dtype=dtype)
     save_open(tmp_path / "many", "dream", shard="40KB", dtype=dtype)
@@ -87,7 +88,9 @@ def test_shards_and_number_formats_load_alike(dtype: torch.dtype, tmp_path: Path
     assert all(a < b for a, b in pairwise(told))
 
 
-def test_what_is_declared_tied_but_has_a_matrix_of_its_own_is_not_tied(tmp_path: Path) -> None:
+def test_a_model_with_its_own_output_matrix_is_not_tied_whatever_its_configuration_says(
+    tmp_path: Path,
+) -> None:
     theirs = save_open(tmp_path, "coda", tie_word_embeddings=False)
     config = tmp_path / "config.json"
     config.write_text(
@@ -103,13 +106,13 @@ WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4}
 
 
 def size_of(weight: torch.Tensor) -> int:
-    """Bytes of a weight, all parts of a quantized one included."""
+    """Return the bytes of a weight, including all parts of a quantized one."""
     if hasattr(weight, "__tensor_flatten__"):
         return sum(size_of(getattr(weight, part)) for part in weight.__tensor_flatten__()[0])
     return weight.numel() * weight.element_size()
 
 
-def test_int8_is_half_as_large_and_close(tmp_path: Path) -> None:
+def test_int8_halves_the_size_and_hardly_changes_the_logits(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
     save_open(tmp_path, "dream", **WIDE)
     loaded = huggingface.read_open_checkpoint(tmp_path)
@@ -120,18 +123,20 @@ def test_int8_is_half_as_large_and_close(tmp_path: Path) -> None:
     before = sum(size_of(weight) for name, weight in whole.named_parameters() if name in names)
     after = sum(size_of(weight) for name, weight in small.named_parameters() if name in names)
     assert 0.5 <= after / before < 0.56
-    left, right = (ours(network, rows_of(0)).float() for network in (whole, small))
+    left, right = (logits_of(network, layout_of_blocks(0)).float() for network in (whole, small))
     assert (left - right).norm() / left.norm() < 0.05
     assert not left.equal(right)
 
 
-def test_int4_is_refused_where_there_is_no_kernel_for_it(tmp_path: Path) -> None:
+def test_int4_is_refused_without_a_kernel_for_it(tmp_path: Path) -> None:
     save_open(tmp_path, "dream")
     with pytest.raises(CheckpointError, match="set quantization to int8"):
         load_network(huggingface.read_open_checkpoint(tmp_path), "cpu", torch.bfloat16, "int4")
 
 
-def test_auto_takes_the_most_exact_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_selects_the_most_exact_quantization_that_fits_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_open(tmp_path, "dream", **WIDE)
     shape = huggingface.read_open_checkpoint(tmp_path).shape
     sizes = {kind: weights_bytes(shape, 2, kind) for kind in ("none", "int8", "int4")}

@@ -1,4 +1,4 @@
-"""Tokenizers of open checkpoints: a user's text never becomes a special token."""
+"""Tokenizers of open checkpoints: text of the user never becomes a special token."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from mercury_lsp.engine.load import load_engine
 from mercury_lsp.engine.tokenizer import Prompt
 
 
-def test_special_strings_in_a_text_are_text(tmp_path: Path) -> None:
-    added = write_tokenizer(tmp_path, QWEN)  # as text, which the library would otherwise find in it
+def test_special_strings_in_a_text_are_encoded_as_text(tmp_path: Path) -> None:
+    # The library would find these strings in a text.
+    added = write_tokenizer(tmp_path, QWEN)
     tokenizer = OpenTokenizer.load(tmp_path)
     assert tokenizer.added == added
     for text in (*QWEN, f"x = {QWEN[2]}\n{QWEN[0]}"):
@@ -32,7 +33,7 @@ def test_special_strings_in_a_text_are_text(tmp_path: Path) -> None:
     assert tokenizer.decode([added[QWEN[0]], *tokenizer.encode("a")]) == "a"
 
 
-def test_newlines_are_found(tmp_path: Path) -> None:
+def test_newlines_are_the_tokens_with_a_line_break(tmp_path: Path) -> None:
     write_tokenizer(tmp_path, QWEN)
     tokenizer = OpenTokenizer.load(tmp_path)
     newlines = tokenizer.newlines()
@@ -45,7 +46,7 @@ GAPS = {"<|im_end|>": 700, "<|mask|>": 901, "<|endoftext|>": 700 + 7}
 
 
 def write_vocabulary(folder: Path, added: dict[str, int], tokenizer_class: str = "DreamTokenizer") -> Any:
-    """A folder as Dream's is at the hub, without tokenizer.json; and the tokenizer of transformers for it."""
+    """Write a folder without tokenizer.json, like Dream's on the hub; return transformers' tokenizer for it."""
     from transformers import Qwen2Tokenizer
 
     trained = Qwen2Tokenizer().backend_tokenizer
@@ -65,14 +66,16 @@ def write_vocabulary(folder: Path, added: dict[str, int], tokenizer_class: str =
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenTokenizer, Any]:
+def published_tokenizers(tmp_path_factory: pytest.TempPathFactory) -> tuple[OpenTokenizer, Any]:
     folder = tmp_path_factory.mktemp("published")
     theirs = write_vocabulary(folder, GAPS)
     return OpenTokenizer.load(folder), theirs
 
 
-def test_a_vocabulary_with_merges_is_qwen2s_tokenizer(published: tuple[OpenTokenizer, Any]) -> None:
-    ours, theirs = published
+def test_a_vocabulary_with_merges_encodes_like_qwen2s_tokenizer(
+    published_tokenizers: tuple[OpenTokenizer, Any],
+) -> None:
+    ours, theirs = published_tokenizers
     assert ours.added == GAPS
     samples = [
         TEXT,
@@ -102,8 +105,10 @@ def test_a_vocabulary_with_merges_is_qwen2s_tokenizer(published: tuple[OpenToken
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=40))
-def test_any_text_is_split_alike(text: str, published: tuple[OpenTokenizer, Any]) -> None:
-    ours, theirs = published
+def test_any_text_is_encoded_like_by_transformers(
+    text: str, published_tokenizers: tuple[OpenTokenizer, Any]
+) -> None:
+    ours, theirs = published_tokenizers
     assert ours.encode(text) == theirs(text)["input_ids"]
 
 
@@ -132,7 +137,7 @@ def test_any_text_is_split_alike(text: str, published: tuple[OpenTokenizer, Any]
         ("tokenizer_config.json", '{"added_tokens_decoder": [1]}', "no object"),
     ],
 )
-def test_files_that_are_wrong_are_one_sentence(name: str, content: str, says: str, tmp_path: Path) -> None:
+def test_invalid_files_are_refused_in_one_line(name: str, content: str, says: str, tmp_path: Path) -> None:
     write_vocabulary(tmp_path, GAPS)
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=says) as error:
@@ -147,7 +152,8 @@ def test_a_checkpoint_without_tokenizer_json_is_selected_and_loaded(
     save_open(folder, "dream")
     added = OpenTokenizer.load(folder).added
     (folder / "tokenizer.json").unlink()
-    assert main(["models", "select", str(folder)]) == 1  # neither file
+    # The folder has neither file.
+    assert main(["models", "select", str(folder)]) == 1
     write_vocabulary(folder, {name: number + 150 for name, number in added.items()})
     config = json.loads((folder / "config.json").read_text())
     config |= {name: config[name] + 150 for name in ("mask_token_id", "eos_token_id")}

@@ -1,4 +1,4 @@
-"""Settings apply live: each option, changed by the client, takes effect without a restart."""
+"""Settings apply immediately: each option that the client changes takes effect without a restart."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from mercury_lsp.syntax.document import Document
 NAMES = {option.name: option for option in OPTIONS}
 
 
-def other(option: Option) -> Any:
-    """A value that an option may have and has not by default."""
+def other_value(option: Option) -> Any:
+    """Return a valid value of an option that is not its default."""
     match option.default:
         case bool():
             return not option.default
@@ -40,9 +40,9 @@ def change(editor: Editor, **settings: object) -> None:  # noqa: F811
     editor.send(method="workspace/didChangeConfiguration", params={"settings": {"mercury": settings}})
 
 
-# Whether a hosted model is asked is the user's own word: see test_trust.
+# Only the user can allow requests to a hosted model: see test_trust.
 @pytest.mark.parametrize("name", sorted(NAMES.keys() - {"enabled", "remote"}))
-async def test_the_next_request_knows_it(
+async def test_a_changed_option_applies_to_the_next_request(
     name: str, editor: Editor, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
     seen: list[Snapshot] = []
@@ -55,7 +55,7 @@ async def test_the_next_request_knows_it(
     monkeypatch.setattr(CompletionScheduler, "complete", complete)
     await editor.start()
     await editor.complete(1)
-    value = other(NAMES[name])
+    value = other_value(NAMES[name])
     change(editor, **{name: value})
     await editor.complete(2)
     change(editor)
@@ -69,7 +69,7 @@ async def test_the_next_request_knows_it(
 
 
 @pytest.mark.parametrize("name", sorted({field.name for field in fields(Sampling)} & NAMES.keys()))
-def test_the_engine_is_told(name: str) -> None:
+def test_options_of_sampling_reach_the_engine(name: str) -> None:
     seen: list[Sampling] = []
 
     class Recorder:
@@ -84,13 +84,13 @@ def test_the_engine_is_told(name: str) -> None:
             raise Cancelled
 
     document = Document(URI, "a.txt", "plaintext", 1, "some words and ")
-    for config in (Config(), Config(**{name: other(NAMES[name])})):
+    for config in (Config(), Config(**{name: other_value(NAMES[name])})):
         with pytest.raises(Cancelled):
             complete(Snapshot(document, config), 15, Recorder())  # type: ignore[arg-type]
     assert getattr(seen[0], name) == NAMES[name].default != getattr(seen[1], name)
 
 
-async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
+async def test_options_of_the_engine_load_another_engine_and_documents_stay(
     editor: Editor, model: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
 ) -> None:  # fmt: skip
     loaded: list[tuple[object, ...]] = []
@@ -129,7 +129,7 @@ async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
     assert loaded[4] == (str(tiny_model), "cpu", 1)
     change(editor, model=str(tiny_model), max_tokens=5, show_likelihood=0.5, log_level="error")
     await items()
-    assert len(loaded) == 5  # nothing of this is the engine's
+    assert len(loaded) == 5  # none of these options is the engine's
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_what_the_engine_is_made_of_loads_another_and_documents_stay(
         ({"disabled_languages": ["c", "plaintext"]}, {"disabled_languages": ["c"]}),
     ],
 )
-async def test_suggestions_are_switched_off_and_on(
+async def test_suggestions_can_be_switched_off_and_on(
     editor: Editor, model: Path, off: dict[str, Any], on: dict[str, Any]  # noqa: F811
 ) -> None:  # fmt: skip
     await editor.start(model=str(model))
@@ -150,7 +150,7 @@ async def test_suggestions_are_switched_off_and_on(
     assert (await editor.complete(3))["result"]["items"]
 
 
-async def test_the_log_changes_its_level(editor: Editor) -> None:  # noqa: F811
+async def test_the_log_level_changes_immediately(editor: Editor) -> None:  # noqa: F811
     log = logging.getLogger("mercury_lsp")
     await editor.start(enabled=False)
     assert log.level == logging.WARNING

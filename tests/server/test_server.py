@@ -1,4 +1,4 @@
-"""The server in this process: its error boundary, and what settings do to a running worker."""
+"""The server in this process: its error boundary, its logs, and changes of settings and documents while it runs."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ ITEM = {"uri": URI, "languageId": "plaintext", "version": 1, "text": "some words
 
 
 class Editor:
-    """The other end of `serve`, in the same loop. It is also the server's writer."""
+    """The client of `serve`, in the same event loop; also the server's writer."""
 
-    answers_itself = True  # what the server asks
+    # Whether requests of the server are answered automatically.
+    answers_itself = True
 
     def __init__(self) -> None:
         self.reader = asyncio.StreamReader()
@@ -55,7 +56,7 @@ class Editor:
         self.reader.feed_data(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
 
     async def until(self, fulfilled: Callable[[Message], bool]) -> Message:
-        """The first message that fulfils something."""
+        """Return the first message that fulfils a condition, and wait for it if necessary."""
         while True:
             for message in self.sent:
                 if fulfilled(message):
@@ -73,10 +74,11 @@ class Editor:
         return await self.ask(id_, "textDocument/inlineCompletion", params)
 
     async def start(self, **options: object) -> None:
-        """Begin a session with a document."""
+        """Begin a session and open a document."""
         params: Message = {"processId": None, "rootUri": None, "capabilities": INLINE}
         params["workspaceFolders"] = [{"uri": "file:///w", "name": "w"}]
-        options = {"deadline_ms": 60_000, **options}  # a busy machine is no failure
+        # So that a busy machine does not fail the test.
+        options = {"deadline_ms": 60_000, **options}
         await self.ask(0, "initialize", {**params, "initializationOptions": options})
         self.send(method="initialized", params={})
         self.send(method="textDocument/didOpen", params={"textDocument": ITEM})
@@ -84,7 +86,7 @@ class Editor:
 
 @pytest.fixture
 async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An editor whose server waits until its model is loaded, and is gone after the test."""
+    """An editor with a server that waits until its model is loaded, and ends after the test."""
     monkeypatch.setattr(scheduler, "MODEL_WAIT_SECONDS", 120)
     editor = Editor()
     serving = asyncio.create_task(serve(frames(editor.reader), editor))
@@ -94,7 +96,7 @@ async def editor(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def notices(editor: Editor) -> list[str]:
-    """What the user was shown."""
+    """Return the messages shown to the user."""
     return [m["params"]["message"] for m in editor.sent if m.get("method") == "window/showMessage"]
 
 
@@ -112,7 +114,7 @@ def notices(editor: Editor) -> list[str]:
         ("mercury_lsp.completion.fitting.postprocess.fit", AssertionError()),
     ],
 )
-async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
+async def test_each_error_gives_an_empty_answer_and_all_errors_one_notice(
     editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: BaseException,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -122,7 +124,8 @@ async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
     await editor.start(model=str(model), max_tokens=4, anticipate=False)
     with monkeypatch.context() as patch:
         patch.setattr(place, fail)
-        for id_ in range(1, worker.FAILURES_BEFORE_RELOAD + 2):  # more than it takes to load the engine anew
+        # One more failure than needed to load the engine again.
+        for id_ in range(1, worker.FAILURES_BEFORE_RELOAD + 2):
             assert (await editor.complete(id_))["result"] == {"items": []}
             if id_ == 1:
                 problem = await editor.until(lambda message: message.get("method") == "window/logMessage")
@@ -133,7 +136,7 @@ async def test_an_error_costs_one_empty_answer_and_all_of_them_one_notice(
     assert len(notices(editor)) == 1
 
 
-async def test_an_engine_that_cannot_be_loaded_anew_is_told(
+async def test_the_user_is_told_if_the_engine_cannot_be_loaded_again(
     editor: Editor, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -163,7 +166,7 @@ async def test_an_error_in_a_notification_is_logged_with_its_cause(
     assert "out of order" in caplog.text and "in fail" in caplog.text
 
 
-async def test_each_client_has_the_log_of_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_client_gets_only_the_log_of_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(config: Config, *_: object, **__: object) -> None:
         logging.getLogger("mercury_lsp.engine").warning("loaded for %d", config.max_tokens)
         raise MemoryError("no more")
@@ -183,7 +186,8 @@ async def test_each_client_has_the_log_of_its_own_session(monkeypatch: pytest.Mo
     for editor, tokens in ((one, 11), (two, 22)):
         await editor.start(max_tokens=tokens)
     for editor in editors:
-        await editor.until(lambda message: "no more" in str(message))  # from the thread that loads the model
+        # This message comes from the thread that loads the model.
+        await editor.until(lambda message: "no more" in str(message))
     open_large(one, "merger")
     await one.ask(1, "mercury/work", None)
     for editor, tokens in ((one, 11), (two, 22)):
@@ -203,7 +207,7 @@ async def test_each_client_has_the_log_of_its_own_session(monkeypatch: pytest.Mo
     assert await asyncio.gather(*serving) == [1, 1]
 
 
-async def test_the_loop_does_not_wait_for_the_end_of_a_clients_threads(
+async def test_the_event_loop_does_not_wait_for_the_threads_of_a_client(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[tuple[str, bool]] = []
@@ -225,7 +229,7 @@ async def test_the_loop_does_not_wait_for_the_end_of_a_clients_threads(
     assert not any(waits_on_loop for _, waits_on_loop in waited)
 
 
-async def test_a_document_that_was_too_large_for_a_moment_is_there_again(
+async def test_a_document_that_was_too_large_is_available_again_once_it_is_smaller(
     editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change(version: int, start: int, end: int, text: str) -> None:
@@ -247,7 +251,7 @@ async def test_a_document_that_was_too_large_for_a_moment_is_there_again(
     assert after == before | {"version": 3}
 
 
-async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
+async def test_a_completion_has_the_settings_folders_and_text_of_its_request(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
@@ -267,7 +271,7 @@ async def test_a_completion_sees_the_settings_folders_and_text_of_its_time(
 
 
 @pytest.mark.parametrize(("kind", "invoked"), [(1, True), (2, False)])
-async def test_a_completion_knows_whether_the_user_asked(
+async def test_a_completion_knows_whether_its_request_is_manual(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, invoked: bool
 ) -> None:
     seen: list[Snapshot] = []
@@ -279,7 +283,7 @@ async def test_a_completion_knows_whether_the_user_asked(
 
 
 @pytest.mark.parametrize(("kind", "most"), [(1, 3), (2, 1)])
-async def test_who_asks_is_sent_several_suggestions(
+async def test_manual_requests_get_several_suggestions(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, kind: int, most: int
 ) -> None:
     monkeypatch.setattr("mercury_lsp.completion.pipeline.ALTERNATIVES_SECONDS", 60.0)
@@ -315,7 +319,7 @@ async def test_an_item_that_a_client_would_hide_is_not_sent(
     assert answer["result"]["items"] == []
 
 
-async def test_work_begins_where_the_last_change_ends(
+async def test_prefetching_starts_at_the_end_of_the_last_change(
     editor: Editor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[tuple[str, int | None]] = []
@@ -327,7 +331,7 @@ async def test_work_begins_where_the_last_change_ends(
     )
 
     async def told(*changes: tuple[int, int, str] | str) -> tuple[str, int | None] | None:
-        """What work begins at changes of the one line, or of all there is."""
+        """Return the work that begins after changes of the line, or of the whole text."""
         begun.clear()
         content: list[Message] = []
         for change in changes:
@@ -342,7 +346,8 @@ async def test_work_begins_where_the_last_change_ends(
         return begun[0] if begun else None
 
     await editor.start(enabled=False)
-    while not begun:  # until it is known that the document is not ignored
+    # Until the check for ignored files has finished.
+    while not begun:
         await asyncio.sleep(0)
     assert begun == [(ITEM["text"], None)]
     assert await told((15, 15, "f")) == ("some words and f", 16)
@@ -356,7 +361,7 @@ async def test_work_begins_where_the_last_change_ends(
     assert await told() is None
 
 
-async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
+async def test_a_model_that_cannot_be_loaded_is_reported_once_and_can_be_replaced(
     editor: Editor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Snapshot] = []
@@ -372,9 +377,7 @@ async def test_a_model_that_fails_to_load_is_told_once_and_another_may_follow(
     assert sum(message.get("method") == "window/showMessage" for message in editor.sent) == 1
 
 
-async def test_a_client_that_leaves_in_the_middle_gets_all_its_answers(
-    editor: Editor, tiny_model: Path
-) -> None:
+async def test_shutdown_answers_running_requests(editor: Editor, tiny_model: Path) -> None:
     await editor.start(model=str(tiny_model), debounce_ms=1000)
     position = {"line": 0, "character": 15}
     params = {"textDocument": {"uri": URI}, "position": position, "context": {"triggerKind": 1}}
@@ -395,7 +398,7 @@ async def test_no_model_is_loaded_while_suggestions_are_switched_off(
     await editor.until(lambda message: message.get("method") == "window/workDoneProgress/create")
 
 
-async def test_only_the_answer_to_the_newest_question_for_settings_counts(
+async def test_only_the_answer_to_the_latest_request_for_settings_is_used(
     editor: Editor, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(Editor, "answers_itself", False)

@@ -1,4 +1,4 @@
-"""Starting from another's checkpoint: equal logits, its own infilling tokens, and rows for those that it lacks."""
+"""Training from another project's checkpoint: equal logits, its own FIM tokens, and new rows for missing tokens."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KINDS = {
 
 
 def save_base(folder: Path, kind: str, tokens: tuple[str, ...], **changes: Any) -> Any:
-    """Make a folder a checkpoint of transformers' class of a kind, with random weights; returns the model."""
+    """Save a checkpoint of transformers' class of a kind in a folder, with random weights; return the model."""
     import transformers
 
     ids = write_tokenizer(folder, tokens)
@@ -43,7 +43,7 @@ def save_base(folder: Path, kind: str, tokens: tuple[str, ...], **changes: Any) 
     with torch.no_grad():
         for weight in model.parameters():
             torch.nn.init.normal_(weight, mean=1.0 if weight.ndim == 1 else 0.0, std=0.15)
-            # As a checkpoint of ours has them; the model's buffers of angles stay exact.
+            # Round as our checkpoints do; the model's buffers of angles stay exact.
             weight.copy_(weight.bfloat16().float())
     model.save_pretrained(folder)
     told = json.loads((folder / "config.json").read_text()) | {"eos_token_id": ids[tokens[0]]}
@@ -51,7 +51,7 @@ def save_base(folder: Path, kind: str, tokens: tuple[str, ...], **changes: Any) 
     return model
 
 
-def converted(folder: Path, out: Path) -> tuple[checkpoint.Checkpoint, Network]:
+def convert(folder: Path, out: Path) -> tuple[checkpoint.Checkpoint, Network]:
     main(["--from", str(folder), "--out", str(out)])
     loaded = checkpoint.read_checkpoint(out)
     return loaded, Network.of(loaded)
@@ -65,31 +65,31 @@ def logits(network: Network, ids: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_base_of_each_shape_has_the_logits_of_transformers(kind: str, tmp_path: Path) -> None:
+def test_a_base_of_each_kind_has_the_logits_of_transformers(kind: str, tmp_path: Path) -> None:
     tokens, changes = KINDS[kind]
     theirs = save_base(tmp_path / "theirs", kind, tokens, **changes)
-    loaded, network = converted(tmp_path / "theirs", tmp_path / "ours")
+    loaded, network = convert(tmp_path / "theirs", tmp_path / "ours")
     ids = torch.randint(0, 290, (1, 40), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs(ids).logits
     assert expected.std() > 0.5
-    known = min(expected.shape[-1], loaded.shape.vocabulary, len(_old(tmp_path / "theirs")))
+    known = min(expected.shape[-1], loaded.shape.vocabulary, len(tokens_of_base(tmp_path / "theirs")))
     torch.testing.assert_close(logits(network, ids)[..., :known], expected[..., :known], atol=1e-3, rtol=0)
 
 
-def _old(folder: Path) -> dict[str, int]:
-    """The tokens of the folder that a base was made from."""
+def tokens_of_base(folder: Path) -> dict[str, int]:
+    """Return the tokens of the folder from which a base was made."""
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary: dict[str, int] = content["model"]["vocab"]
     return vocabulary | {entry["content"]: entry["id"] for entry in content["added_tokens"]}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_infilling_tokens_are_ours_and_missing_ones_are_new_rows(kind: str, tmp_path: Path) -> None:
+def test_fim_tokens_of_a_base_are_kept_and_missing_ones_become_new_rows(kind: str, tmp_path: Path) -> None:
     tokens, changes = KINDS[kind]
     save_base(tmp_path / "theirs", kind, tokens, **changes)
-    loaded, network = converted(tmp_path / "theirs", tmp_path / "ours")
-    old, special = _old(tmp_path / "theirs"), loaded.tokenizer.specials
+    loaded, network = convert(tmp_path / "theirs", tmp_path / "ours")
+    old, special = tokens_of_base(tmp_path / "theirs"), loaded.tokenizer.specials
     left, right = ("<|", "|>") if kind != "Llama" else ("<", ">")
     for name in ("fim_prefix", "fim_suffix", "fim_middle", "file_sep"):
         assert getattr(special, name) == old[f"{left}{name}{right}"]
@@ -99,13 +99,13 @@ def test_its_infilling_tokens_are_ours_and_missing_ones_are_new_rows(kind: str, 
     rows = network.embedding.weight
     assert rows[special.fim_rest].equal(rows[special.fim_suffix])
     assert float((rows[special.mask] - rows[: len(old)].mean(0)).abs().max()) < 0.1
-    # What a user types is never one of them.
+    # The text of a user never becomes a special token.
     for token in tokens:
         assert not set(loaded.tokenizer.encode(token)) & set(loaded.tokenizer.added.values())
     assert loaded.about["specials"]["mask"] == ""  # type: ignore[index]
 
 
-def test_a_vocabulary_in_two_files_is_the_same(tmp_path: Path) -> None:
+def test_a_vocabulary_in_two_files_gives_the_same_tokenizer(tmp_path: Path) -> None:
     save_base(tmp_path / "one", "Qwen2", QWEN)
     save_base(tmp_path / "two", "Qwen2", QWEN)
     content = json.loads((tmp_path / "two" / "tokenizer.json").read_text(encoding="utf-8"))
@@ -118,19 +118,19 @@ def test_a_vocabulary_in_two_files_is_the_same(tmp_path: Path) -> None:
     }
     settings = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": tokens}
     (tmp_path / "two" / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    one, _ = converted(tmp_path / "one", tmp_path / "first")
-    two, _ = converted(tmp_path / "two", tmp_path / "second")
-    # The family's own splitter is exact where the one of the test's file is not: in runs of blanks.
+    one, _ = convert(tmp_path / "one", tmp_path / "first")
+    two, _ = convert(tmp_path / "two", tmp_path / "second")
+    # In runs of blanks the family's own splitter differs from the one of the test's file.
     text = "def area(width, height): return width"
     assert one.tokenizer.encode(text) == two.tokenizer.encode(text)
     assert one.tokenizer.specials == two.tokenizer.specials
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_made_of_it_trains_and_infills(kind: str, tmp_path: Path) -> None:
+def test_a_converted_base_can_be_trained_and_infills(kind: str, tmp_path: Path) -> None:
     tokens, changes = KINDS[kind]
     save_base(tmp_path / "theirs", kind, tokens, **changes)
-    loaded, network = converted(tmp_path / "theirs", tmp_path / "ours")
+    loaded, network = convert(tmp_path / "theirs", tmp_path / "ours")
     tokenizer, text = loaded.tokenizer, "def area(width, height):\n    return width * height\n"
     holes = cut("a.py", text, tokenizer.count, Budget(90, 40), 4, Random(1), node_finder("a.py", text))
     group = encode_group(holes, tokenizer)
@@ -146,7 +146,7 @@ def test_what_is_made_of_it_trains_and_infills(kind: str, tmp_path: Path) -> Non
     assert encode_prompt(Prompt("", "a", "", ""), tokenizer)[-1] == tokenizer.specials.fim_middle
 
 
-def test_ids_beyond_sixteen_bits_are_kept(tmp_path: Path) -> None:
+def test_ids_beyond_16_bits_are_kept(tmp_path: Path) -> None:
     assert to_ids([70_000, 3]).tolist() == [70_000, 3]
     assert to_ids([7, 3]).itemsize == 2
 
@@ -156,7 +156,7 @@ def test_ids_beyond_sixteen_bits_are_kept(tmp_path: Path) -> None:
     [({"model_type": "gpt2"}, "only llama, qwen2, qwen3"), ({"hidden_act": "gelu"}, "not silu"),
      ({"intermediate_size": 81}, "expected")],
 )  # fmt: skip
-def test_what_cannot_be_taken_is_said_in_a_sentence(
+def test_an_unsupported_base_is_refused_with_the_reason(
     changes: dict[str, object], complaint: str, tmp_path: Path
 ) -> None:
     save_base(tmp_path, "Llama", STAR)

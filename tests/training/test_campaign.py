@@ -1,4 +1,4 @@
-"""The campaign's process: one at a time, from a worktree of its own, that can be halted, ended and resumed."""
+"""The process of a training campaign: one at a time, in its own worktree; it can be paused, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.training.campaign import Campaign, CampaignError, describe, main
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="halting is told from /proc")
 
 RECIPE = "model/recipes/small-campaign.toml"
-# A run that only counts, in place of `model.training.train`.
+# A stub in place of `model.training.train`, which only reports its priority and arguments.
 TRAIN = """
 import json, os, pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[sys.argv.index("--runs") + 1], "small-campaign")
@@ -36,7 +36,7 @@ os.killpg(0, signal.SIGKILL)
 
 
 def commit(repository: Path, mark: int) -> str:
-    """A commit of the counting run that writes down ``mark``."""
+    """Commit a stub that reports ``mark``; return the hash of the commit."""
     (repository / "model").mkdir(exist_ok=True)
     (repository / "model" / "__init__.py").write_text("", encoding="utf-8")
     (repository / "model" / "train.py").write_text(TRAIN.replace("MARK", str(mark)), encoding="utf-8")
@@ -62,8 +62,8 @@ def campaign(tmp_path: Path) -> Iterator[Campaign]:
     made.stop(20)
 
 
-def seen(campaign: Campaign) -> list[object]:
-    """What the run writes down anew, over and over."""
+def next_report(campaign: Campaign) -> list[object]:
+    """Wait for the run's next report and return it."""
     file = campaign.run / "seen"
     file.unlink(missing_ok=True)
     end = time.monotonic() + 20
@@ -75,10 +75,10 @@ def seen(campaign: Campaign) -> list[object]:
     raise TimeoutError((campaign.folder / "log").read_text(encoding="utf-8"))
 
 
-def test_a_campaign_runs_once_below_all_other_work_and_is_saved_when_it_ends(campaign: Campaign) -> None:
+def test_a_campaign_runs_once_at_the_lowest_priority_and_is_saved_when_stopped(campaign: Campaign) -> None:
     assert campaign.pid() is None and campaign.stop() == campaign.pause() == "the campaign is not running"
     assert "started at commit" in campaign.start(options=["--steps", "9"])
-    nice, policy, mark, arguments = seen(campaign)
+    nice, policy, mark, arguments = next_report(campaign)
     assert (nice, policy, mark) == (19, os.SCHED_IDLE, 1)
     group = Path(f"/proc/{campaign.pid()}/autogroup")
     assert not group.is_file() or group.read_text(encoding="ascii").split()[-1] == "19"
@@ -90,51 +90,52 @@ def test_a_campaign_runs_once_below_all_other_work_and_is_saved_when_it_ends(cam
     assert campaign.pid() is None
 
 
-def test_a_halted_campaign_goes_on_by_the_same_command(campaign: Campaign) -> None:
+def test_a_paused_campaign_is_resumed_by_start(campaign: Campaign) -> None:
     campaign.start()
-    seen(campaign)
+    next_report(campaign)
     pid = campaign.pid()
     assert "halted" in campaign.pause()
     assert campaign.status()["state"] == "paused"
     assert "goes on" in campaign.start()
-    seen(campaign)
+    next_report(campaign)
     assert campaign.status()["state"] == "running" and campaign.pid() == pid
     campaign.pause()
     assert campaign.stop(20) == "saved and ended"
 
 
-def test_a_killed_run_leaves_nothing_in_the_way(campaign: Campaign) -> None:
+def test_a_campaign_can_start_again_after_its_run_was_killed(campaign: Campaign) -> None:
     campaign.start()
-    seen(campaign)
+    next_report(campaign)
     pid = campaign.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    assert campaign.pid() is not None  # its worker has the lock still
+    # The worker of the run still holds the lock.
+    assert campaign.pid() is not None
     assert "started" in campaign.start()
-    seen(campaign)
+    next_report(campaign)
     assert campaign.pid() != pid
 
 
-def test_the_code_stays_at_its_commit_until_another_is_named(campaign: Campaign) -> None:
+def test_a_restarted_campaign_keeps_its_commit_unless_another_is_named(campaign: Campaign) -> None:
     campaign.start()
-    assert seen(campaign)[2] == 1
+    assert next_report(campaign)[2] == 1
     commit(campaign.source, 2)
     campaign.stop(20)
     campaign.start()
-    assert seen(campaign)[2] == 1
+    assert next_report(campaign)[2] == 1
     campaign.stop(20)
     campaign.start("HEAD")
-    assert seen(campaign)[2] == 2
+    assert next_report(campaign)[2] == 2
     campaign.stop(20)
     with pytest.raises(CampaignError, match="git rev-parse"):
         campaign.start("no-such-commit")
     assert campaign.pid() is None
 
 
-def test_the_status_is_read_from_what_the_run_wrote(campaign: Campaign) -> None:
+def test_the_status_is_read_from_the_files_of_the_run(campaign: Campaign) -> None:
     campaign.start()
-    seen(campaign)
+    next_report(campaign)
     campaign.stop(20)
     lines = [
         {"step": step, "rows": 600 * step, "minutes": 0.5 * step, "next_token": 2.0} for step in range(1, 51)
@@ -156,7 +157,7 @@ def test_the_status_is_read_from_what_the_run_wrote(campaign: Campaign) -> None:
     assert "step 50 of 100" in text and "2.2 (2.1 to 2.3)" in text
 
 
-def test_the_command_says_where_nothing_runs(
+def test_the_command_reports_that_no_campaign_is_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

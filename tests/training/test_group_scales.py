@@ -1,4 +1,4 @@
-"""Training of scales alone: the gradient of a factor, what stays, and that it pays."""
+"""Training of scales only: the gradient of a factor, unchanged levels, and a falling loss."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def loss(network: Network) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(network.logits(network(IDS, IDS)[0, :-1]), IDS[0, 1:])
 
 
-def test_a_factor_gets_the_gradient_of_the_loss_by_it() -> None:
+def test_a_factor_gets_the_gradient_of_the_loss() -> None:
     network, weights = packed_network()
     scales = GroupScales(network, weights, GROUP)
     loss(network).backward()
@@ -49,7 +49,7 @@ def test_a_factor_gets_the_gradient_of_the_loss_by_it() -> None:
         assert float(found[place]) == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=0.02, abs=1e-5)
 
 
-def test_untouched_factors_leave_the_weights_as_they_were() -> None:
+def test_initial_factors_do_not_change_the_weights() -> None:
     network, weights = packed_network()
     before = {name: weight.detach().clone() for name, weight in network.matrices()}
     GroupScales(network, weights, GROUP).write()
@@ -57,7 +57,7 @@ def test_untouched_factors_leave_the_weights_as_they_were() -> None:
         assert weight.detach().equal(before[name]), name
 
 
-def test_training_of_scales_learns_and_keeps_every_level() -> None:
+def test_training_of_scales_lowers_the_loss_and_keeps_every_level() -> None:
     network, weights = packed_network()
     scales = GroupScales(network, weights, GROUP)
     optimizer = torch.optim.AdamW(scales.factors.values(), lr=0.02)
@@ -72,10 +72,11 @@ def test_training_of_scales_learns_and_keeps_every_level() -> None:
         planes, scale = pack(weight.detach(), 4, GROUP, scales.scales()[name])
         kept = Packed(planes.numpy(), scale.numpy())
         assert (kept.levels() == weights[name].levels()).all()
-        assert torch.from_numpy(kept.matrix()).equal(weight.detach())  # what is shipped is what was trained
+        # The shipped weights equal the trained ones.
+        assert torch.from_numpy(kept.matrix()).equal(weight.detach())
 
 
-def test_a_matrix_that_does_not_learn_is_left_alone() -> None:
+def test_a_frozen_matrix_has_no_factors() -> None:
     network, weights = packed_network()
     network.embedding.requires_grad_(False)
     scales = GroupScales(network, weights, GROUP)
@@ -83,7 +84,7 @@ def test_a_matrix_that_does_not_learn_is_left_alone() -> None:
     assert "layers.0.down.weight" in scales.factors
 
 
-def test_a_matrix_that_is_not_packed_is_named() -> None:
+def test_the_error_names_a_matrix_that_is_not_packed() -> None:
     network, weights = packed_network()
     unpacked = {**weights, "layers.0.down.weight": weights["layers.0.down.weight"].matrix()}
     with pytest.raises(ValueError, match=r"layers\.0\.down\.weight is not packed"):

@@ -1,4 +1,4 @@
-"""The count of a step's operations, against those that torch counts as they run, and the memory it keeps."""
+"""The counted operations of a step equal those that torch counts, and freed memory can be returned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.training.attention import matmul_attention
 from model.training.hardware import flops, peak_flops
 
 
-def test_a_steps_operations_are_those_that_run() -> None:
+def test_the_operations_of_a_step_equal_those_that_torch_counts() -> None:
     shape = replace(TINY, vocabulary=1000, layers=3)
     network = Network(shape)
     n, t, targets = 2, 48, 31
@@ -31,14 +31,14 @@ def test_a_steps_operations_are_those_that_run() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_ceiling_is_what_a_product_reaches(dtype: torch.dtype) -> None:
+def test_the_ceiling_of_operations_per_second_is_plausible(dtype: torch.dtype) -> None:
     device = torch.device("cpu")
     assert 1e8 < peak_flops(device, dtype, 0.05) < 1e15
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for glibc's allocator")
-def test_kept_memory_is_given_back_when_asked() -> None:
-    # In a process of its own, for the allocator's settings hold to its end.
+def test_kept_memory_is_returned_on_request() -> None:
+    # In its own process, because the allocator's settings hold until the process ends.
     program = """
 import torch
 from model.training.hardware import keep_memory, return_memory

@@ -1,4 +1,4 @@
-"""Passes side by side: the gradients are those of all passes, and none is left by a step that was stopped."""
+"""Parallel passes: the gradients are those of all passes, and a stopped step leaves none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.training.layout import CAUSAL
 from model.training.objective import Objective
 
 
-def test_lanes_add_the_gradients_of_all_passes(tokenizer: Tokenizer) -> None:
+def test_lanes_sum_the_gradients_of_all_passes(tokenizer: Tokenizer) -> None:
     passes = [pack_contexts([context]) for context in contexts(tokenizer, CAUSAL, 3)]
     worth = torch.tensor(sum(batch.worth for batch in passes))
     network, plain = tiny_network(1).requires_grad_(True), tiny_network(1).requires_grad_(True)
@@ -41,7 +41,7 @@ def test_a_stopped_step_leaves_no_gradient(tokenizer: Tokenizer) -> None:
     assert all(weight.grad is None for weight in network.parameters())
 
 
-def test_an_alias_sees_what_becomes_of_the_weights() -> None:
+def test_an_alias_shares_changes_of_the_weights() -> None:
     network = tiny_network(1).requires_grad_(True)
     other = alias(network)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The noise against what its docstring promises."""
+"""The noise has the distribution that its docstring promises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def draws(count: int = 4000) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(masks[i, :n], weights[i, :n, None].expand(-1, 16)) for i, n in enumerate(canvases)]
 
 
-def test_a_block_is_drafted_from_nothing_or_by_a_complementary_pair() -> None:
+def test_a_block_is_masked_entirely_or_by_two_complementary_masks() -> None:
     made = [masks for masks, _ in draws()]
     single = [masks for masks in made if masks.shape[0] == 1]
     assert all(bool(masks.all()) for masks in single)
@@ -22,12 +22,13 @@ def test_a_block_is_drafted_from_nothing_or_by_a_complementary_pair() -> None:
     assert abs(len(single) / len(made) - noise.ALL_MASKED) < 0.03
 
 
-def test_weight_is_one_over_the_level_up_to_its_cut() -> None:
+def test_the_loss_weight_is_the_inverse_of_the_level_up_to_a_maximum() -> None:
     level = torch.tensor([1.0, 0.5, 0.25, 0.01])
     torch.testing.assert_close(noise.loss_weight(level), torch.tensor([1.0, 2.0, 4.0, noise.WEIGHT_MAX]))
 
 
-def test_weighted_masks_count_each_token_of_a_canvas_about_once() -> None:
+def test_weighted_masks_count_each_token_of_a_canvas_about_once_on_average() -> None:
     pairs = [(masks * weights).mean(-1) for masks, weights in draws() if masks.shape[0] == 2]
     mean = float(torch.cat(pairs).mean())
-    assert 0.85 < mean < 1.01  # the cut takes a little off: E[t * min(1/t, 10)] < 1
+    # The maximum lowers the mean a little: E[t * min(1/t, 10)] < 1.
+    assert 0.85 < mean < 1.01

@@ -1,4 +1,4 @@
-"""The assembly of a training context, and that learning by it works: a tiny network comes to infill its files."""
+"""The layout of training contexts and their loss; a tiny network that is trained with them learns to infill."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def batch(tokenizer: Tokenizer, seed: int, rows: int = 512) -> Batch:
     return collate([made], rows, tokenizer.specials.eot)
 
 
-def test_holes_put_back_give_the_file(tokenizer: Tokenizer) -> None:
+def test_filled_holes_give_the_file(tokenizer: Tokenizer) -> None:
     kinds = set()
     for seed in range(60):
         for hole in group(tokenizer, seed):
@@ -76,7 +76,7 @@ def test_holes_put_back_give_the_file(tokenizer: Tokenizer) -> None:
     assert kinds == set(KINDS)
 
 
-def test_a_prompt_ends_where_a_pre_token_begins_and_its_middle_begins_with_the_stem(
+def test_a_prompt_ends_before_a_pre_token_and_its_middle_begins_with_the_stem(
     tokenizer: Tokenizer,
 ) -> None:
     stems = set()
@@ -86,12 +86,12 @@ def test_a_prompt_ends_where_a_pre_token_begins_and_its_middle_begins_with_the_s
             stems.add(hole.prompt.stem)
             whole = tokenizer.encode(hole.prompt.prefix + hole.middle)
             halves = [*tokenizer.encode(hole.prompt.prefix), *tokenizer.encode(hole.middle)]
-            # The pre-tokenizer splits a run of blanks before a word: only there do the halves differ.
+            # The pre-tokenizer splits a run of blanks before a word; the halves differ only there.
             assert halves == whole or hole.prompt.prefix.endswith((" ", "\n"))
     assert len(stems) > 20
 
 
-def test_a_hole_stands_once_in_its_group(tokenizer: Tokenizer) -> None:
+def test_the_holes_of_a_group_are_distinct(tokenizer: Tokenizer) -> None:
     healed = "value = area(width, height)\n"
     groups = 0
     for seed in range(40):
@@ -111,7 +111,7 @@ def test_a_hole_stands_once_in_its_group(tokenizer: Tokenizer) -> None:
     assert groups > 20
 
 
-def test_each_branch_has_the_token_that_a_middle_follows(tokenizer: Tokenizer) -> None:
+def test_each_branch_has_its_own_fim_middle_token(tokenizer: Tokenizer) -> None:
     prompt = Prompt("a.py", "total = ", "", "\n")
     holes = [Hole("rest", prompt, "1"), Hole("span", prompt, "1 + 2")]
     made = encode_group(holes, tokenizer)
@@ -119,7 +119,7 @@ def test_each_branch_has_the_token_that_a_middle_follows(tokenizer: Tokenizer) -
     assert [branch.tail[-1] for branch in made.branches] == [tokenizer.specials.fim_middle] * 2
 
 
-def test_no_canvas_lies_across_the_cursor(tokenizer: Tokenizer) -> None:
+def test_no_canvas_extends_over_the_cursor(tokenizer: Tokenizer) -> None:
     prefix = "def area(width, height):\n    return "
     holes = [Hole("rest", Prompt("", prefix, "", rest), "width") for rest in (") * 2 + a", ") * 2 + b")]
     made = encode_group(holes, tokenizer)
@@ -133,7 +133,7 @@ def test_no_canvas_lies_across_the_cursor(tokenizer: Tokenizer) -> None:
     assert not (set(tokenizer.forbidden) - {tokenizer.specials.eot}) & set(asked)
 
 
-def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None:
+def test_a_context_has_the_tokens_that_serving_would_encode(tokenizer: Tokenizer) -> None:
     for seed in range(20):
         holes = group(tokenizer, seed)
         made = batch(tokenizer, seed)
@@ -149,7 +149,7 @@ def test_a_context_reads_what_serving_would_encode(tokenizer: Tokenizer) -> None
 
 
 def contexts(tokenizer: Tokenizer, weights: Weights, count: int = 3) -> list[Context]:
-    """Some contexts of different lengths, in one layout for all that have these weights."""
+    """Return contexts of different lengths, all with the same weights."""
     made = []
     for seed in range(count):
         found = encode_group(group(tokenizer, seed), tokenizer)
@@ -160,7 +160,9 @@ def contexts(tokenizer: Tokenizer, weights: Weights, count: int = 3) -> list[Con
     return made
 
 
-def test_every_text_of_a_causal_context_is_a_target_but_its_path(tokenizer: Tokenizer) -> None:
+def test_every_row_of_a_causal_context_except_its_path_and_the_last_has_a_target(
+    tokenizer: Tokenizer,
+) -> None:
     for seed in range(20):
         found = encode_group(group(tokenizer, seed), tokenizer)
         assert found is not None
@@ -174,7 +176,7 @@ def test_every_text_of_a_causal_context_is_a_target_but_its_path(tokenizer: Toke
         path = int(np.flatnonzero(made.ids == tokenizer.specials.fim_prefix)[0])
         own[path : path + tokenizer.count("area.py\n")] = False
         expected = np.where(own & ~np.isin(following, tokenizer.forbidden), following, NO_TARGET)
-        # <eot> may be predicted, and stands only after a middle.
+        # <eot> may be predicted, and occurs only after a middle.
         assert made.target.tolist() == expected.tolist()
         assert (made.target == tokenizer.specials.eot).sum() == len(found.branches)
         assert set(made.weight[made.target != NO_TARGET]) == {1.0}
@@ -250,7 +252,7 @@ def test_packed_contexts_have_the_loss_and_gradient_of_padded_ones(
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-5)
 
 
-def test_no_packed_context_sees_another(tokenizer: Tokenizer) -> None:
+def test_packed_contexts_do_not_attend_to_each_other(tokenizer: Tokenizer) -> None:
     made = contexts(tokenizer, Weights())
     whole = pack_contexts(made)
     network = tiny_network(1)
@@ -265,7 +267,7 @@ def test_no_packed_context_sees_another(tokenizer: Tokenizer) -> None:
     assert hidden[first:].equal(others[first:])
 
 
-def test_canvases_have_their_tokens_hidden_and_as_targets(tokenizer: Tokenizer) -> None:
+def test_masked_tokens_of_canvases_are_their_targets(tokenizer: Tokenizer) -> None:
     made = batch(tokenizer, 3)
     canvas, target = made.rows.canvas[0], made.target[0]
     for number in range(1, int(canvas[canvas < 1 << 20].max()) + 1):
@@ -275,8 +277,8 @@ def test_canvases_have_their_tokens_hidden_and_as_targets(tokenizer: Tokenizer) 
         assert targets[-1] == NO_TARGET
 
 
-def test_no_row_sees_its_own_target(tokenizer: Tokenizer) -> None:
-    """Changing the clean copy of a canvas's text, or another canvas, changes nothing that the canvas's rows see."""
+def test_no_row_attends_to_its_own_target(tokenizer: Tokenizer) -> None:
+    """Rows of a canvas attend neither to the clean copy of its text nor to other canvases."""
     made = batch(tokenizer, 5)
     seen = attention_mask(made.rows, made.rows)[0]
     rows = made.rows
@@ -292,7 +294,7 @@ def test_no_row_sees_its_own_target(tokenizer: Tokenizer) -> None:
         assert bool(((own == 0) | (own == rows.branch[0, row])).all())
 
 
-def test_a_branch_gives_the_logits_that_serving_would(tokenizer: Tokenizer) -> None:
+def test_a_branch_has_the_hidden_rows_of_a_causal_run(tokenizer: Tokenizer) -> None:
     """The packed rows of a branch equal a plain causal run over its own tokens."""
     torch.manual_seed(0)
     network = Network(TINY).eval()
@@ -331,7 +333,7 @@ def test_a_twin_is_the_clean_row_that_predicts_the_same_token(tokenizer: Tokeniz
 
 
 def expected(network: Network, teacher: Network, made: Batch, rows: Tensor, taught: float) -> Tensor:
-    """The nats to be minimised at some rows, worked out one by one."""
+    """Return the loss at some rows in nats, computed row by row."""
     mask = attention_mask(made.rows, made.rows)
     clean = made.rows.map(lambda row: row[:, : made.clean])
     with torch.no_grad():
@@ -348,7 +350,7 @@ def expected(network: Network, teacher: Network, made: Batch, rows: Tensor, taug
 
 
 @pytest.mark.parametrize("chunk", [0, 50])
-def test_a_teacher_is_a_share_of_every_target_that_has_a_twin(tokenizer: Tokenizer, chunk: int) -> None:
+def test_a_teacher_contributes_to_every_target_that_has_a_twin(tokenizer: Tokenizer, chunk: int) -> None:
     network, teacher = tiny_network(1), tiny_network(2)
     made = batch(tokenizer, 3, rows=320)
     asked = torch.nonzero(made.target[0] != NO_TARGET).flatten()
@@ -363,10 +365,11 @@ def test_a_teacher_is_a_share_of_every_target_that_has_a_twin(tokenizer: Tokeniz
     assert network.layers[0].down.weight.grad is not None  # type: ignore[union-attr]
     assert all(weight.grad is None for weight in teacher.parameters())
     plain = loss_of(network, made, torch.float32)
-    torch.testing.assert_close(loss.sums, plain.sums)  # metrics stay those of the author's tokens
+    # The metrics stay those of the author's tokens.
+    torch.testing.assert_close(loss.sums, plain.sums)
 
 
-def test_without_a_teacher_the_causal_rows_teach_the_canvases_only(tokenizer: Tokenizer) -> None:
+def test_without_a_teacher_causal_rows_teach_only_canvases(tokenizer: Tokenizer) -> None:
     network = tiny_network(1)
     made = batch(tokenizer, 3, rows=320)
     asked = torch.nonzero(made.target[0] != NO_TARGET).flatten()
@@ -394,11 +397,12 @@ QUESTIONS = (
 )
 
 
-CYCLE = 400  # steps of one rise and fall of the learning rate
+# The steps of one rise and fall of the learning rate.
+CYCLE = 400
 
 
 def byte_tokenizer(folder: Path) -> Tokenizer:
-    """Bytes alone: two layers learn in seconds to go on at any character, which pieces of words would make longer."""
+    """Make a tokenizer of single bytes, with which two layers learn in seconds to continue at any character."""
     vocabulary = tokenizers.Tokenizer(tokenizers.models.BPE())
     vocabulary.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     vocabulary.decoder = tokenizers.decoders.ByteLevel()
@@ -413,7 +417,7 @@ def byte_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.load(folder)
 
 
-def lesson(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
+def batch_of_lessons(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
     random, generator = Random(step), torch.Generator().manual_seed(step)
     contexts = []
     for path, text in LESSONS.items():
@@ -423,9 +427,9 @@ def lesson(tokenizer: Tokenizer, step: int, rows: int = 448) -> Batch:
     return collate(contexts, rows, tokenizer.specials.eot)
 
 
-def right(learner: Checkpoint, network: Network, mode: str) -> tuple[int, int, int]:
-    """How many questions are answered exactly, in how many passes and tokens."""
-    # A new one: an engine's cache does not expect weights to change.
+def count_right(learner: Checkpoint, network: Network, mode: str) -> tuple[int, int, int]:
+    """Return how many questions are answered exactly, and the passes and tokens used."""
+    # A new engine, because the cache of an old one does not expect changed weights.
     engine = LocalEngine(learner, TorchExecutor(network, learner.tokenizer.forbidden, "cpu"))
     good = passes = tokens = 0
     for path, middle in QUESTIONS:
@@ -447,21 +451,24 @@ def test_two_layers_learn_to_infill_their_files_exactly(tmp_path: Path) -> None:
         if weight.ndim == 2:
             torch.nn.init.normal_(weight, std=0.05)
     learner = Checkpoint("learner", tmp_path, network.shape, tokenizer, "", {})
-    assert right(learner, network, "diffusion")[0] == 0
+    assert count_right(learner, network, "diffusion")[0] == 0
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.95))
-    for step in range(3 * CYCLE):  # the first cycle is mostly enough
+    # Usually the first cycle is enough.
+    for step in range(3 * CYCLE):
         if step % CYCLE == 0:
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=CYCLE, pct_start=0.1)
-        loss = loss_of(network, lesson(tokenizer, step), torch.float32)
+        loss = loss_of(network, batch_of_lessons(tokenizer, step), torch.float32)
         loss.total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         modes = ("diffusion", "autoregressive")
-        if step % 50 == 49 and all(right(learner, network, mode)[0] == len(QUESTIONS) for mode in modes):
+        if step % 50 == 49 and all(
+            count_right(learner, network, mode)[0] == len(QUESTIONS) for mode in modes
+        ):
             break
-    good, passes, tokens = right(learner, network, "diffusion")
+    good, passes, tokens = count_right(learner, network, "diffusion")
     assert good == len(QUESTIONS)
-    assert right(learner, network, "autoregressive")[0] == len(QUESTIONS)
+    assert count_right(learner, network, "autoregressive")[0] == len(QUESTIONS)
     assert passes < tokens / 2

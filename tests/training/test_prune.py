@@ -1,4 +1,4 @@
-"""Pruning: the network that is left, and which parts go."""
+"""Pruning: which layers and channels are removed, and the remaining network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def batches(corpus: Path, tokenizer: Tokenizer) -> list[Batch]:
     return list(Steps(recipe, tokenizer, Cuts(recipe, tokenizer, corpus))[0])
 
 
-def test_the_layer_that_does_nothing_goes_first(batches: list[Batch]) -> None:
+def test_a_layer_without_effect_is_removed_first(batches: list[Batch]) -> None:
     torch.manual_seed(0)
     network = Network(replace(TINY, layers=4)).requires_grad_(False)
     idle = network.layers[2]
@@ -37,7 +37,7 @@ def test_the_layer_that_does_nothing_goes_first(batches: list[Batch]) -> None:
     assert network.shape.layers == len(network.layers) == 2
 
 
-def test_channels_that_add_nothing_go_and_nothing_changes(batches: list[Batch]) -> None:
+def test_removing_channels_without_effect_changes_no_output(batches: list[Batch]) -> None:
     network = tiny_network()
     for layer in network.layers:
         layer.down.weight[:, 10:74] = 0.0  # type: ignore[union-attr, index]
@@ -49,7 +49,7 @@ def test_channels_that_add_nothing_go_and_nothing_changes(batches: list[Batch]) 
     torch.testing.assert_close(network(*given), before)
 
 
-def test_compute_counts_the_vocabulary_too() -> None:
+def test_compute_includes_the_vocabulary() -> None:
     shape = replace(TINY, width=576, layers=30, heads=9, kv_heads=3, head_width=64, hidden=1536)
     assert 0.5 < compute(replace(shape, layers=15)) / compute(shape) < 0.6
     assert compute(replace(shape, layers=15, hidden=960)) / compute(shape) < 0.5

@@ -1,4 +1,4 @@
-"""The grid of few bits: what packing loses, and that packing again loses nothing."""
+"""The quantization grid: packing loses less than a level, and packing again loses nothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ def test_packing_loses_at_most_a_level(bits: int) -> None:
     planes, scale = pack(matrix, bits, 64)
     assert planes.numel() == matrix.numel() * bits // 8
     error = (unpack(planes, scale) - matrix).square().mean().sqrt()
-    assert error < 2.9 / 2**bits  # of a normal's standard deviation; a level is about 5.5 / 2^bits wide
+    # In standard deviations of a normal distribution; a level is about 5.5 / 2^bits wide.
+    assert error < 2.9 / 2**bits
     assert error > 0
 
 
 @pytest.mark.parametrize("bits", [2, 5, 8])
-def test_what_was_packed_is_packed_again_as_it_is(bits: int) -> None:
+def test_packing_unpacked_weights_again_changes_nothing(bits: int) -> None:
     once = unpack(*pack(torch.randn(8, 64, generator=torch.Generator().manual_seed(bits)), bits, 32))
     torch.testing.assert_close(unpack(*pack(once, bits, 32)), once)

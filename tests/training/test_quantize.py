@@ -1,4 +1,4 @@
-"""Rounding by the inputs: nearer outputs than rounding each weight by itself."""
+"""GPTQ: outputs closer to the original than after rounding each weight alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from model.compression.quantization_grid import pack, unpack
 from model.compression.quantize import gptq_matrix, moments
 
 
-def inputs(rows: int = 512, columns: int = 128) -> torch.Tensor:
+def correlated_inputs(rows: int = 512, columns: int = 128) -> torch.Tensor:
     torch.manual_seed(0)
-    return torch.randn(rows, 8) @ torch.randn(8, columns) + 0.3 * torch.randn(rows, columns)  # correlated
+    return torch.randn(rows, 8) @ torch.randn(8, columns) + 0.3 * torch.randn(rows, columns)
 
 
-def test_outputs_come_nearer_than_by_rounding_each_weight() -> None:
-    x = inputs()
+def test_outputs_are_closer_than_after_rounding_each_weight_alone() -> None:
+    x = correlated_inputs()
     weight = torch.randn(96, 128)
     values, scale = gptq_matrix(weight, x.T @ x, 4, 64)
     values = unpack(*pack(values, 4, 64, scale))
@@ -25,21 +25,21 @@ def test_outputs_come_nearer_than_by_rounding_each_weight() -> None:
     assert error < 0.6 * before
 
 
-def test_packing_keeps_what_was_rounded() -> None:
-    x = inputs()
+def test_packing_keeps_rounded_values() -> None:
+    x = correlated_inputs()
     values, scale = gptq_matrix(torch.randn(96, 128), x.T @ x, 5, 64)
     values = unpack(*pack(values, 5, 64, scale))
     torch.testing.assert_close(unpack(*pack(values, 5, 64, scale)), values)
 
 
-def test_inputs_that_never_vary_do_no_harm() -> None:
+def test_constant_inputs_give_finite_weights() -> None:
     weight = torch.randn(32, 64)
     values, _ = gptq_matrix(weight, torch.ones(64, 64), 6, 64)
     assert bool(values.isfinite().all())
     assert float((values - weight).abs().max()) < 1
 
 
-def test_moments_are_of_each_linear_layers_inputs() -> None:
+def test_moments_are_those_of_the_inputs_of_each_linear_layer() -> None:
     network = tiny_network()
     rows = TokenLayout.clean(0, 12).map(torch.from_numpy)
     ids = torch.arange(12)[None]

@@ -1,4 +1,4 @@
-"""A training run: that it resumes as if never stopped, starts from a checkpoint, and leaves what it should."""
+"""A training run: it resumes without a difference, starts from a checkpoint, and writes the expected files."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def recipe(tmp_path: Path, tiny_model: Path) -> Path:
     return file
 
 
-def state(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint."""
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a checkpoint."""
     return dict(Network.of(checkpoint.read_checkpoint(folder)).state_dict())
 
 
 def run(recipe: Path, corpus: Path, runs: Path, *options: str) -> dict[str, torch.Tensor]:
     main([str(recipe), "--corpus", str(corpus), "--runs", str(runs), "--device", "cpu", *options])
-    return state(runs / "trial" / "checkpoint")
+    return weights_of(runs / "trial" / "checkpoint")
 
 
 def assert_same_training(one: Path, other: Path) -> None:
@@ -83,8 +83,8 @@ def metrics(runs: Path) -> list[dict[str, float]]:
     ]
 
 
-def test_a_resumed_run_equals_an_unbroken_one(recipe: Path, corpus: Path, tmp_path: Path) -> None:
-    # The schedule knows the whole run's length: only the warm-up and the constant part are the same at both lengths.
+def test_a_resumed_run_equals_an_uninterrupted_one(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    # The schedule depends on the run's length: only warm-up and constant part are the same for both lengths.
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\ndecay = 0.0\n", encoding="utf-8")
     whole = run(recipe, corpus, tmp_path / "unbroken")
     first = run(recipe, corpus, tmp_path / "again", "--steps", "3")
@@ -108,7 +108,7 @@ curve_rows = 300
 
 
 @pytest.mark.parametrize("more", ["", 'lanes = 2\noptimizer = "muon"\nrounded = 0.3\n'])
-def test_a_packed_run_in_phases_resumes_as_if_unbroken(
+def test_a_resumed_packed_run_in_phases_equals_an_uninterrupted_one(
     recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str
 ) -> None:
     monkeypatch.setattr("model.training.heldout_middles.CONTEXTS", 6)
@@ -118,9 +118,9 @@ def test_a_packed_run_in_phases_resumes_as_if_unbroken(
     run(recipe, corpus, tmp_path / "unbroken")
     lines = metrics(tmp_path / "unbroken")
     assert [line["masked"] > 0 for line in lines] == [False] * 3 + [True] * 3
-    assert lines[-1]["rows"] == sum(steps_of(recipe, corpus))
+    assert lines[-1]["rows"] == sum(rows_of_steps(recipe, corpus))
     settings = recipe.read_text(encoding="utf-8")
-    # The first half alone, then all: its phases are those of the whole run's steps.
+    # The first half alone, then the whole; the phases of the first half are those of the whole run.
     recipe.write_text(
         settings.replace("causal = 0.5", "causal = 1.0").replace("0.3", "0.0"), encoding="utf-8"
     )
@@ -150,8 +150,8 @@ def test_a_step_with_canvases_has_no_more_rows_than_its_recipe_allows(recipe: Pa
         assert without < with_canvases <= without + 40 * settings.contexts
 
 
-def steps_of(recipe: Path, corpus: Path) -> list[int]:
-    """Rows of each step."""
+def rows_of_steps(recipe: Path, corpus: Path) -> list[int]:
+    """Return the number of rows of each step."""
     settings = Recipe.read(recipe)
     tokenizer = checkpoint.read_checkpoint(Path(settings.base)).tokenizer
     settings = replace(
@@ -161,12 +161,12 @@ def steps_of(recipe: Path, corpus: Path) -> list[int]:
     return [sum(part.ids.numel() for part in steps[step]) for step in range(settings.steps)]
 
 
-def test_a_run_starts_at_its_base_and_learns(
+def test_a_run_starts_at_its_base_and_lowers_the_loss(
     recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrate = 0.003\n", encoding="utf-8")
     trained = run(recipe, corpus, tmp_path, "--steps", "30")
-    base = state(tiny_model)
+    base = weights_of(tiny_model)
     moved = max(float((trained[key] - base[key]).abs().max()) for key in base)
     assert 0 < moved < 0.5
     losses = [line["loss"] for line in metrics(tmp_path)]
@@ -176,7 +176,7 @@ def test_a_run_starts_at_its_base_and_learns(
     assert (tmp_path / "trial" / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_a_recipe_freezes_stays_as_it_is(
+def test_frozen_weights_of_a_recipe_do_not_change(
     recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     recipe.write_text(
@@ -190,7 +190,7 @@ def test_what_a_recipe_freezes_stays_as_it_is(
     assert stayed == {name for name in packed if name.startswith(("embedding", "layers.0."))}
 
 
-def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
+def test_packing_does_not_change_the_weights_of_a_run_that_ends_rounded(
     recipe: Path, corpus: Path, tmp_path: Path
 ) -> None:
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\nrounded = 0.5\n", encoding="utf-8")
@@ -200,19 +200,20 @@ def test_a_run_that_ends_rounded_leaves_what_packing_does_not_change(
     kept, grid, scales = state["network"], state["grid"], ship.own_scales(trained)
     assert trained.about["rounded"] == 0.5
     for name, weight in Network.of(trained).matrices():
-        seen = unpack(*pack(kept[name], bits(name), GROUP, grid[name]))  # by the last step
+        seen = unpack(*pack(kept[name], bits(name), GROUP, grid[name]))  # as in the last step
         again = unpack(*pack(weight, bits(name), GROUP, scales[name]))
         assert weight.equal(seen) and again.equal(seen)
-        assert not kept[name].equal(weight)  # training goes on from what is not rounded
+        # Training would continue from weights that are not rounded.
+        assert not kept[name].equal(weight)
 
 
 def packed_matrices(folder: Path) -> dict[str, Packed]:
-    """The packed matrices of a checkpoint."""
+    """Return the packed matrices of a checkpoint."""
     weights = checkpoint.read_checkpoint(folder).weights()
     return {name: weight for name, weight in weights.items() if isinstance(weight, Packed)}
 
 
-def test_a_run_of_scales_resumes_as_if_unbroken_and_ships_the_levels_that_it_began_with(
+def test_a_run_of_scales_can_be_resumed_and_keeps_the_levels_of_its_base(
     recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = checkpoint.read_checkpoint(tiny_model)
@@ -238,14 +239,14 @@ def test_a_run_of_scales_resumes_as_if_unbroken_and_ships_the_levels_that_it_beg
     moved = [(ended[name].scale != began[name].scale).mean() for name in began]
     assert min(moved) > 0.5
     kept = torch.load(trained.parent / "state.pt", weights_only=True)["network"]
-    for key, weight in state(trained).items():
-        assert weight.equal(kept[key]), key  # bit for bit, norms too
+    for key, weight in weights_of(trained).items():
+        assert weight.equal(kept[key]), key  # bitwise equal, including the norms
     recipe.write_text(recipe.read_text(encoding="utf-8").replace("scales = true", ""), encoding="utf-8")
     with pytest.raises(SystemExit, match="trained other weights: move it away"):
         run(recipe, corpus, tmp_path / "again")
 
 
-def test_a_run_of_scales_says_which_matrix_of_its_base_is_not_packed(
+def test_a_run_of_scales_names_a_matrix_of_its_base_that_is_not_packed(
     recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path
 ) -> None:
     unpacked = save_unpacked(tmp_path / "unpacked")
@@ -258,7 +259,7 @@ def test_a_run_of_scales_says_which_matrix_of_its_base_is_not_packed(
 def weights_after(
     recipe: Path, shards: Path, runs: Path, *launcher: str, steps: int = 4
 ) -> dict[str, torch.Tensor]:
-    """A run in processes of its own."""
+    """Train in a process of its own, and return the weights."""
     command = [
         *launcher,
         "-m",
@@ -272,11 +273,11 @@ def weights_after(
     options = ["--device", "cpu", "--steps", str(steps)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *command, *options], check=True, env=environment, timeout=110)
-    return state(runs / "trial" / "checkpoint")
+    return weights_of(runs / "trial" / "checkpoint")
 
 
-def test_two_processes_train_what_one_does(recipe: Path, corpus: Path, tmp_path: Path) -> None:
-    """The first half by two, the rest by one; and the loss in parts and chunks, as a GPU would take it."""
+def test_two_processes_train_the_same_weights_as_one(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+    """The first half runs in two processes, the rest in one; the loss is computed in parts and chunks, as on GPUs."""
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\ndecay = 0.0\n", encoding="utf-8")
     shards = tmp_path / "shards"
     write(Recipe.read(recipe), TOKENIZER_JSON.parent, shards, 30, corpus=corpus)
@@ -289,13 +290,11 @@ def test_two_processes_train_what_one_does(recipe: Path, corpus: Path, tmp_path:
     assert [line["step"] for line in two] == [line["step"] for line in one] == [1, 2, 3, 4, 5, 6]
     for name in ("loss", "next_token", "masked", "norm", "rows"):
         assert [line[name] for line in two] == pytest.approx([line[name] for line in one], rel=1e-4), name
-    whole = state(tmp_path / "one" / "trial" / "checkpoint")
-    mixed = state(tmp_path / "two" / "trial" / "checkpoint")
+    whole = weights_of(tmp_path / "one" / "trial" / "checkpoint")
+    mixed = weights_of(tmp_path / "two" / "trial" / "checkpoint")
     assert not half["layers.0.down.weight"].equal(mixed["layers.0.down.weight"])
-    for (
-        key,
-        weight,
-    ) in whole.items():  # as stored, in bf16; Adam makes much of the sign of a gradient near zero
+    # Weights are stored in bf16, and Adam amplifies the sign of gradients near zero.
+    for key, weight in whole.items():
         torch.testing.assert_close(mixed[key], weight, atol=2e-3, rtol=2e-2, msg=key)
 
 
@@ -312,14 +311,14 @@ def test_two_processes_train_rounded_weights(recipe: Path, corpus: Path, tmp_pat
 
 @pytest.fixture
 def one_run(recipe: Path, corpus: Path, tmp_path: Path, tiny_model: Path) -> tuple[Run, tuple[Batch, ...]]:
-    """A run before its first step, and the batches of that."""
+    """A run before its first step, and the batches of this step."""
     settings = replace(Recipe.read(recipe), part=1, chunk=64)
     run = Run(settings, tmp_path / "run", Accelerator(cpu=True), 0.0, tiny_model)
     tokenizer = run.base.tokenizer
     return run, Steps(settings, tokenizer, Cuts(settings, tokenizer, corpus))[0]
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+def test_a_gradient_that_is_not_finite_changes_no_weight(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
     run, parts = one_run
     run.take_step(parts)
     before = {key: weight.clone() for key, weight in run.network.state_dict().items()}
@@ -334,7 +333,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(one_run: tuple[Run, tuple
     assert not run.network.norm.weight.equal(before["norm.weight"])
 
 
-def test_the_grid_leaves_the_outputs_nearer_than_rounding_each_weight(
+def test_a_grid_fixed_by_gptq_gives_closer_outputs_than_rounding_each_weight(
     one_run: tuple[Run, tuple[Batch, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("model.training.run.bits", lambda name: 3)
@@ -357,8 +356,8 @@ def test_the_grid_leaves_the_outputs_nearer_than_rounding_each_weight(
         assert (hidden() - before).square().mean() < 0.9 * nearest
 
 
-def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
-    """Tensors without values pass through all of it: whatever looked at one, or had a shape by one, would fail."""
+def test_a_step_never_waits_for_values_of_tensors(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    """Tensors without values pass through the whole step; code that read a value or used it as a shape would fail."""
     run, parts = one_run
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         unreal = tuple(part.map(fake.from_tensor) for part in parts)
@@ -371,8 +370,8 @@ def test_a_step_never_waits_for_its_values(one_run: tuple[Run, tuple[Batch, ...]
             bool(unreal[0].ids.sum() > 0)
 
 
-def test_a_step_keeps_to_the_device_of_its_run(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
-    """Batches come from the CPU. A device without memory refuses to compute with any tensor that stayed there."""
+def test_a_step_runs_on_the_device_of_its_run(one_run: tuple[Run, tuple[Batch, ...]]) -> None:
+    """Batches come from the CPU. A device without memory refuses to compute with a tensor that stayed on the CPU."""
     run, parts = one_run
     run.device = torch.device("meta")
     run.network = Network(run.network.shape).to(run.device)
@@ -388,7 +387,7 @@ def test_a_step_keeps_to_the_device_of_its_run(one_run: tuple[Run, tuple[Batch, 
         run.objective(parts[0])
 
 
-def test_a_run_makes_the_shards_that_its_recipe_wants_and_says_how_to_go_on(
+def test_a_run_writes_the_shards_of_its_recipe_and_prints_the_next_commands(
     recipe: Path,
     corpus: Path,
     tmp_path: Path,
@@ -413,7 +412,7 @@ def test_a_run_makes_the_shards_that_its_recipe_wants_and_says_how_to_go_on(
     assert 0 < line["utilisation"] < 1 and 0 <= line["waiting"] < 1
 
 
-def test_the_signal_to_end_saves_and_ends_the_workers(recipe: Path, corpus: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_the_run_and_ends_its_workers(recipe: Path, corpus: Path, tmp_path: Path) -> None:
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\nworkers = 1\n", encoding="utf-8")
     command = [str(recipe), "--corpus", str(corpus), "--runs", str(tmp_path), "--device", "cpu"]
     begun = [sys.executable, "-m", "model.training.train", *command, "--steps", "100000"]
@@ -421,7 +420,8 @@ def test_the_signal_to_end_saves_and_ends_the_workers(recipe: Path, corpus: Path
         log = tmp_path / "trial" / "metrics.jsonl"
         while not (log.is_file() and log.stat().st_size) and process.poll() is None:
             time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGTERM)  # as a service manager does: to the workers too
+        # Like a service manager, signal the workers, too.
+        os.killpg(process.pid, signal.SIGTERM)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     step = metrics(tmp_path)[-1]["step"]
@@ -432,7 +432,7 @@ def test_the_signal_to_end_saves_and_ends_the_workers(recipe: Path, corpus: Path
         os.killpg(process.pid, 0)
 
 
-def test_a_run_from_other_weights_reads_other_contexts(
+def test_a_run_from_other_weights_trains_on_other_contexts(
     recipe: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seeds: list[int] = []
@@ -442,7 +442,7 @@ def test_a_run_from_other_weights_reads_other_contexts(
         return Steps(settings, *rest)
 
     monkeypatch.setattr("model.training.train.Steps", steps)
-    for name in ("first", "first", "same"):  # the second is the first, resumed
+    for name in ("first", "first", "same"):  # the second run resumes the first
         run(recipe, corpus, tmp_path / name, "--steps", "2")
     settings = recipe.read_text(encoding="utf-8").splitlines()
     base = tmp_path / "first" / "trial" / "checkpoint"
@@ -453,7 +453,7 @@ def test_a_run_from_other_weights_reads_other_contexts(
         run(recipe, corpus, tmp_path / "same")
 
 
-def test_phases_counted_in_steps_are_not_ended_by_time(
+def test_phases_in_steps_cannot_be_limited_by_minutes(
     recipe: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe.write_text(recipe.read_text(encoding="utf-8") + "\ncausal = 0.5\n", encoding="utf-8")
@@ -462,7 +462,7 @@ def test_phases_counted_in_steps_are_not_ended_by_time(
     assert "--steps" in capsys.readouterr().err
 
 
-def test_the_grid_is_fixed_by_rows_without_canvases(
+def test_the_grid_is_fixed_with_rows_without_canvases(
     one_run: tuple[Run, tuple[Batch, ...]], corpus: Path
 ) -> None:
     run, parts = one_run
@@ -472,7 +472,7 @@ def test_the_grid_is_fixed_by_rows_without_canvases(
     assert not any(bool((part.ids == mask).any()) for part in islice(unseen_batches(steps), 3))
 
 
-def test_the_rate_rises_stays_and_falls() -> None:
+def test_the_learning_rate_rises_stays_and_falls() -> None:
     recipe = Recipe("r", "base", steps=100, warmup=10, decay=0.5, rate=1.0)
     rates = [recipe.rate_at(step / 100, step) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)

@@ -1,4 +1,4 @@
-"""Next edits are measured as they are offered: steps of a change, its replay, and the command's whole run."""
+"""The evaluation of next edits: steps of a change, its replay with offers, and whole runs of the command."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def first(document: Document, found: Sequence[Candidate], edits: Sequence[Edit])
     return found[0] if found else None
 
 
-def test_steps_lead_from_the_old_text_to_the_new_one() -> None:
+def test_steps_turn_the_old_text_into_the_new_one() -> None:
     made = steps(OLD, NEW)
     assert [(step.before.strip(), step.after.strip()) for step in made] == [
         ("count", "total"), ("count", "total"), ("1", "2"), ("count", "total"),
@@ -45,17 +45,17 @@ def test_steps_lead_from_the_old_text_to_the_new_one() -> None:
     ("old", "new"),
     [("a\n", "a\nb\n"), ("a\nb\nc\n", "c\n"), ("f(a)\n", "f(a, b)\n"), ("", "a")],
 )
-def test_steps_of_insertions_and_deletions(old: str, new: str) -> None:
+def test_steps_of_insertions_and_deletions_give_the_new_text(old: str, new: str) -> None:
     assert apply_steps(old, steps(old, new)) == new
 
 
-def test_equal_edits_have_one_key() -> None:
+def test_equal_edits_have_the_same_key() -> None:
     old, new = "f(a)\nf(bb)\ng(a)\n", "f(1, a)\nf(1, bb)\ng(a, 2)\n"
     keys = [step.key for step in steps(old, new)]
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_a_replay_takes_what_is_right_and_dismisses_the_rest() -> None:
+def test_a_replay_accepts_right_offers_and_dismisses_others() -> None:
     made = change("p", "a.py", OLD, NEW)
     assert made is not None
     told = replay(made, first)
@@ -66,16 +66,16 @@ def test_a_replay_takes_what_is_right_and_dismisses_the_rest() -> None:
     assert [offer.right for offer in replay(wrong, first).shown] == [True, False]
 
 
-def test_what_nobody_types_is_no_change() -> None:
+def test_changes_that_nobody_types_are_left_out() -> None:
     assert change("p", "a.txt", OLD, NEW) is None
     assert change("p", "dist/a.js", OLD, NEW) is None
     assert change("p", "a.py", OLD, OLD) is None
-    # Blanks alone are a formatter's work.
+    # A change of whitespace alone comes from a formatter.
     assert change("p", "a.py", OLD, OLD.replace("    y", "      y")) is None
     assert change("p", "a.py", OLD, "something\nelse\n") is None
 
 
-def test_an_edit_alone() -> None:
+def test_a_single_edit_is_offered_the_edits_that_repeat_it() -> None:
     made = change("p", "a.py", OLD, NEW)
     assert made is not None
     assert [len(line) for line in made.lines] == [1, 1, 1, 1]
@@ -83,7 +83,7 @@ def test_an_edit_alone() -> None:
     assert [offer is not None for offer in shown] == [True, False, False, False]
 
 
-def test_figures_count_by_language() -> None:
+def test_figures_are_counted_by_language_and_by_kind() -> None:
     made = change("p", "a.py", OLD, NEW)
     assert made is not None
     told = figures([replay(made, first)])
@@ -98,7 +98,7 @@ def engine(tiny_model: Path) -> LocalEngine:
     return load_local_engine(str(tiny_model), "cpu", 1)
 
 
-def test_likelihoods_do_not_depend_on_the_cache(engine: LocalEngine) -> None:
+def test_likelihoods_do_not_depend_on_the_kv_cache(engine: LocalEngine) -> None:
     prompt = Prompt("a.py", "x = 1\ny =", "", "\nz = 3\n")
     texts = (" f(x) + 3", " f(x) + 3 - y", " 2", " f(x) + 3")
     every = log_likelihoods(engine, prompt, texts)
@@ -109,7 +109,7 @@ def test_likelihoods_do_not_depend_on_the_cache(engine: LocalEngine) -> None:
         assert log_likelihoods(engine, prompt, some) == pytest.approx(alone, abs=1e-3)
 
 
-def test_the_gain_is_the_difference_of_the_likelihoods(engine: LocalEngine) -> None:
+def test_the_gain_of_the_reverse_edit_has_the_opposite_sign(engine: LocalEngine) -> None:
     document = Document("", "a.py", "python", 1, "a = 1\nb = f(x)\nc = 3\n")
     there = Candidate(10, 11, "g", "rename", 2, "f -> g")
     back = Candidate(10, 11, "f", "rename", 2, "g -> f")
@@ -120,7 +120,7 @@ def test_the_gain_is_the_difference_of_the_likelihoods(engine: LocalEngine) -> N
     assert gain(document, Candidate(0, 20, "x\n" * 9, "replace", 2, ""), (), engine) is None
 
 
-def test_the_judge_decides_where_one_is_needed(engine: LocalEngine) -> None:
+def test_the_judge_decides_only_on_kinds_that_need_it(engine: LocalEngine) -> None:
     document = Document("", "a.py", "python", 1, "a = 1\nb = f(x)\nc = 3\n")
     rename = Candidate(10, 11, "g", "rename", 2, "f -> g")
     sure = Candidate(10, 11, "g", "parameter", 1, "f -> g")
@@ -130,7 +130,7 @@ def test_the_judge_decides_where_one_is_needed(engine: LocalEngine) -> None:
 
 
 def archive(folder: Path, version: str, text: str) -> None:
-    """An npm package as `fetch` keeps it."""
+    """Write an npm package like `fetch` does."""
     place = folder / "npm" / f"tiny={version}"
     place.mkdir(parents=True)
     with tarfile.open(place / "tiny.tgz", "w:gz") as bundle:
@@ -139,7 +139,7 @@ def archive(folder: Path, version: str, text: str) -> None:
         bundle.addfile(info, io.BytesIO(text.encode()))
 
 
-def test_the_command(
+def test_the_command_replays_a_change_and_writes_details(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     archive(tmp_path / "downloads", "1", OLD)
@@ -163,7 +163,9 @@ def test_the_command(
     assert "repeat nothing: 1" in capsys.readouterr().out
 
 
-def test_this_repositorys_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_are_read_from_the_history_of_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def git(*arguments: str) -> None:
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *arguments], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The ablation: a whole run of the command on a small corpus, with a tiny network, and its figures by hand."""
+"""The ablation of context sources: the whole command on a small corpus with a tiny network, and its figures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def corpus(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "corpus", "heldout", python={"areas.py": AREAS, "uses.py": USES})
 
 
-def test_a_run_compares_each_source_with_nothing(
+def test_a_run_compares_each_source_with_no_related_text(
     corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details = tmp_path / "details.jsonl"
@@ -62,7 +62,7 @@ def test_a_run_compares_each_source_with_nothing(
     assert "definitions 80" in capsys.readouterr().out
 
 
-def test_what_cannot_be_compared_is_said(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_errors(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--corpus", str(corpus), "--languages", "rust"]) == 1
     assert "rust" in capsys.readouterr().err
     assert main(["--again", str(corpus / "statistics.json")]) == 1
@@ -73,13 +73,13 @@ def test_what_cannot_be_compared_is_said(corpus: Path, capsys: pytest.CaptureFix
         assert left.value.code == 2
 
 
-def test_variants_differ_in_their_sources_alone() -> None:
+def test_variants_differ_only_in_their_sources() -> None:
     made = variants([64], ["header", "opened"])
     assert list(made) == [NOTHING, "header 64", "opened 64", f"{ALL} 64"]
     assert made["header 64"] == Related(64, SOURCES["header"])
 
 
-def test_the_cost_of_a_text_is_that_of_its_tokens_one_after_the_other(tiny_model: Path) -> None:
+def test_the_cost_of_a_text_is_the_sum_of_the_costs_of_its_tokens(tiny_model: Path) -> None:
     engine = load_local_engine(str(tiny_model), "cpu", 1)
     document = Document("file:///a.py", "a.py", "python", 1, USES)
     prompt = build_prompt(Snapshot(document, Config()), len(USES) - 1, engine)
@@ -119,7 +119,7 @@ def record(exact: bool, path: str) -> Record:
     return Record(**about, **said, **zero, exact=exact, ending="right")  # type: ignore[arg-type]
 
 
-def test_figures_are_paired_by_the_hole() -> None:
+def test_figures_of_variants_are_paired_by_hole() -> None:
     trials = [
         Trial(NOTHING, 0, 8.0, 4, record(False, "a")),
         Trial(NOTHING, 0, 2.0, 4, record(True, "b")),

@@ -1,4 +1,4 @@
-"""What is fitted to recorded keystrokes: a known calibration is found again, and the threshold keeps the bound."""
+"""Calibration fitted to recorded keystrokes: a known one is recovered, and the threshold keeps the bound."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CODE = "".join(f"def area_{i}(width, height):\n    return width * height * {i}\n
 
 
 def line(number: int, random: Random, calibration: Calibration, package: str = "p") -> Keystrokes:
-    """A line of words and one request at its beginning; each word is right as often as the calibration says."""
+    """Make a line of words with one request at its start; words are right as often as the calibration predicts."""
     text = " ".join(random.choice(WORDS) for _ in range(4))
     said, scored, right = "", [], True
     for i, word in enumerate(text.split()):
@@ -55,7 +55,7 @@ def line(number: int, random: Random, calibration: Calibration, package: str = "
     return Keystrokes("m", "python", package, f"{number}.py", 0, text, "", (Request(0, "", offer),))
 
 
-def test_a_calibration_changes_what_is_worth_showing() -> None:
+def test_a_calibration_decides_what_is_shown() -> None:
     def shown(first: float, calibration: Calibration) -> bool:
         scored = ((3, math.log(first)), (7, math.log(0.9)))
         return (
@@ -89,33 +89,35 @@ def test_one_sided_outcomes_have_a_finite_fit() -> None:
     assert math.isfinite(offset) and math.isfinite(slope) and offset > 0
 
 
-def test_beginnings_are_as_likely_as_all_their_words() -> None:
+def test_the_likelihood_of_a_beginning_is_that_of_all_its_words() -> None:
     seen = beginnings(lines(3000), IDENTITY)
     assert len(seen) == 4 * 3000 and error(reliability(seen)) < 0.02
 
 
-def test_tokens_after_a_wrong_one_do_not_count() -> None:
+def test_tokens_after_a_wrong_token_do_not_count() -> None:
     own = line(0, Random(0), IDENTITY)
     offer = Offer("return xyzzy values", True, 0.1, ((6, -0.1), (12, -0.2), (19, -0.3)), ())
     own = replace(own, text="return values", requests=(Request(0, "", offer), Request(3, "", None)))
     assert tokens([own]) == [(-0.1, True), (-0.2, False)]
 
 
-def test_what_ends_within_a_word_is_wrong() -> None:
+def test_a_text_that_ends_within_a_word_is_wrong() -> None:
     assert agrees("count(x", 5, "count(y") and not agrees("count(x", 5, "counter")
     assert agrees("counter", 5, "counter") and not agrees("x", 1, "y")
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
-    """Fewer thresholds, which take less time."""
+def few_thresholds(monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
+    """Use fewer thresholds, to save time."""
     thresholds = (0.1, 0.3, 0.5, 0.7, 0.9)
     monkeypatch.setattr(calibrate, "THRESHOLDS", thresholds)
     return thresholds
 
 
 @pytest.mark.parametrize("bound", [0.15, 0.3])
-def test_the_threshold_spares_most_within_the_bound(bound: float, few: tuple[float, ...]) -> None:
+def test_the_threshold_saves_most_keys_within_the_bound(
+    bound: float, few_thresholds: tuple[float, ...]
+) -> None:
     made = lines(80)
 
     def told(least: float) -> tuple[float, float]:
@@ -123,22 +125,26 @@ def test_the_threshold_spares_most_within_the_bound(bound: float, few: tuple[flo
         return share(own, "wrong_of_shown"), share(own, "keys_spared")
 
     chosen, met = choose(made, IDENTITY, bound)
-    figures = {least: told(least) for least in few}
+    figures = {least: told(least) for least in few_thresholds}
     assert met and figures[chosen][0] <= bound
     assert all(spared <= figures[chosen][1] for wrong, spared in figures.values() if wrong <= bound)
     assert any(wrong > bound for wrong, _ in figures.values())
 
 
-def test_where_no_threshold_keeps_the_bound_the_least_wrong_one_is_chosen(few: tuple[float, ...]) -> None:
-    made = lines(80, (-3.0, 1.0))  # of a model that is far too sure of itself
+def test_the_least_wrong_threshold_is_chosen_if_none_keeps_the_bound(
+    few_thresholds: tuple[float, ...],
+) -> None:
+    # The calibration of a model that is far too confident.
+    made = lines(80, (-3.0, 1.0))
     chosen, met = choose(made, IDENTITY, 0.05)
     wrong = {
-        least: share(accounts(made, server_rule(least, IDENTITY)).values(), "wrong_of_shown") for least in few
+        least: share(accounts(made, server_rule(least, IDENTITY)).values(), "wrong_of_shown")
+        for least in few_thresholds
     }
     assert not met and wrong[chosen] == min(wrong.values()) > 0.05
 
 
-def test_the_account_is_the_ideal_typists() -> None:
+def test_accounts_count_keys_like_the_ideal_typist() -> None:
     own = line(0, Random(0), IDENTITY)
     offer = Offer("return values", True, 0.5, ((6, -0.1), (13, -0.1)), (Fit(13, "return values", 0),))
     right = replace(own, text="return values", requests=(Request(0, "", offer),))
@@ -151,7 +157,7 @@ def test_the_account_is_the_ideal_typists() -> None:
     assert (nothing.spared, nothing.asked, nothing.shown) == (0, 1, 0)
 
 
-def test_a_suggestion_that_agrees_with_the_keys_stays_and_is_counted_once() -> None:
+def test_a_suggestion_that_agrees_with_typed_keys_is_counted_once() -> None:
     own = line(0, Random(0), IDENTITY)
     offer = Offer("rex", True, 0.5, ((3, -0.1),), (Fit(3, "rex", 0),))
     (keys,) = replay(
@@ -161,7 +167,7 @@ def test_a_suggestion_that_agrees_with_the_keys_stays_and_is_counted_once() -> N
     assert [key.fresh for key in keys] == [True, False, False, False, False, False]
 
 
-def test_an_offer_is_cut_as_by_the_server_after_a_line_too() -> None:
+def test_an_offer_is_cut_like_by_the_server() -> None:
     offer = Offer(
         "a()\nbcd(", True, 0.1, ((4, -0.01), (8, -6.0)), (Fit(3, "a() {", 1), Fit(8, "a() {\nbcd(", 0))
     )
@@ -171,7 +177,7 @@ def test_an_offer_is_cut_as_by_the_server_after_a_line_too() -> None:
     assert replace(offer, fits=()).shown(0.0, IDENTITY) is None
 
 
-def test_no_project_is_in_both_halves() -> None:
+def test_the_halves_have_no_project_in_common() -> None:
     made = [replace(own, package=f"p{i % 5}", language="ab"[i % 2]) for i, own in enumerate(lines(40))]
     one, other = halves(made)
     assert len(one) + len(other) == 40
@@ -179,7 +185,7 @@ def test_no_project_is_in_both_halves() -> None:
     assert {x.package for x in one if x.language == "a"} == {"p0", "p2", "p4"}
 
 
-def test_a_report_is_fitted_on_one_half_and_told_of_both(few: tuple[float, ...]) -> None:
+def test_a_report_is_fitted_on_one_half_and_covers_both(few_thresholds: tuple[float, ...]) -> None:
     made = lines(60, (-0.8, 0.6))
     answer = report(made, 0.3)
     one, other = halves(made)
@@ -194,7 +200,7 @@ def test_a_report_is_fitted_on_one_half_and_told_of_both(few: tuple[float, ...])
 
 
 def test_the_command_records_and_reports_again(
-    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], few: tuple[float, ...]
+    tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str], few_thresholds: tuple[float, ...]
 ) -> None:
     corpus = write_corpus(
         tmp_path / "corpus",
@@ -213,14 +219,15 @@ def test_the_command_records_and_reports_again(
             "",
             CODE[own.start + len(own.text) :],
         )
-    assert len({own.following == "" for own in made}) == 2  # with the lines below it, and without
+    # With the lines below it, and without them.
+    assert len({own.following == "" for own in made}) == 2
     write([*made, *(replace(own, package="q") for own in made)], file)
     assert main([str(file), "--json", "--markdown", str(tmp_path / "t.md")]) == 0
     assert json.loads(capsys.readouterr().out)["reported_on"]["projects"] == ["q"]
     assert "no cut" in (tmp_path / "t.md").read_text(encoding="utf-8")
 
 
-def test_what_was_not_recorded_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_and_foreign_records_are_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none.jsonl")]) == 1
     assert "cannot be read" in capsys.readouterr().err
     (tmp_path / "other.jsonl").write_text("{}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The draw of places in held-out files: by the seed alone, balanced, and of the kinds that it says."""
+"""Drawing places in held-out files: reproducible, balanced, and of the named kinds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def drawn(per_language: int, seed: int = 0, kinds: tuple[str, ...] = KINDS) -> l
     return draw(SOURCES, ("python", "go"), per_language, seed, kinds)
 
 
-def test_the_draw_depends_on_the_seed_alone_and_a_longer_one_begins_with_the_shorter() -> None:
+def test_a_draw_depends_only_on_the_seed_and_longer_draws_extend_shorter_ones() -> None:
     places = drawn(8)
     assert draw(reversed(SOURCES), ("python", "go"), 8, 0) == places
     assert drawn(3) == places[:6]
@@ -39,7 +39,7 @@ def test_the_draw_depends_on_the_seed_alone_and_a_longer_one_begins_with_the_sho
     assert drawn(8, kinds=("next",)) == one_kind
 
 
-def test_languages_packages_and_files_take_turns() -> None:
+def test_languages_packages_and_files_alternate() -> None:
     places = drawn(8)
     assert [place[0].source.language for place in places] == ["python", "go"] * 8
     python = [place[0].source for place in places[::2]]
@@ -47,12 +47,12 @@ def test_languages_packages_and_files_take_turns() -> None:
     assert max(Counter(one.path for one in python if one.package == "large").values()) == 1
 
 
-def test_files_without_code_have_no_place() -> None:
+def test_files_without_code_have_no_places() -> None:
     assert draw(SOURCES[-2:-1], ("python",), 5, 0) == []
     assert draw([], ("python",), 5, 0) == []
 
 
-def test_every_kind_is_what_it_says() -> None:
+def test_cursors_of_each_kind_match_its_definition() -> None:
     cursors = [cursor for place in drawn(30) for cursor in place]
     assert {cursor.kind for cursor in cursors} == set(KINDS)
     for cursor in cursors:
@@ -77,7 +77,7 @@ def test_every_kind_is_what_it_says() -> None:
             )
 
 
-def test_kinds_by_which_the_rules_of_speaking_are_measured() -> None:
+def test_cursors_of_trigger_kinds_are_in_strings_comments_and_words() -> None:
     text = (
         LICENCE + "def area(name='of a wall'):\n    raise ValueError(f'no such {name} here')  # nor there\n"
     )
@@ -94,7 +94,7 @@ def test_kinds_by_which_the_rules_of_speaking_are_measured() -> None:
             assert before[-1].isidentifier() and after[0].isalnum() and 1 <= len(cursor.hole) <= 2
 
 
-def test_a_places_cursors_go_up_the_file() -> None:
+def test_the_cursors_of_a_place_are_sorted_from_the_end_of_the_file() -> None:
     for place in drawn(5):
         starts = [cursor.start for cursor in place]
         assert starts == sorted(starts, reverse=True)

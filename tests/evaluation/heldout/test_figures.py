@@ -1,4 +1,4 @@
-"""The figures of held-out holes, checked by hand."""
+"""The figures of held-out holes, compared with values computed manually."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_figures_are_ratios_of_sums() -> None:
     assert found["forward_passes"] == 2 and found["tokens_per_pass"] == 1
 
 
-def test_what_is_too_unlikely_is_not_shown_and_spares_none() -> None:
+def test_unlikely_suggestions_are_not_shown_and_save_no_keys() -> None:
     records = [RECORD, sure(RECORD, 0.1, 0.9), replace(WRONG, shown=None, offer=None)]
     assert figures(records, 0.0)["shown"] == round(2 / 3, 4)
     found = figures(records, 0.6)
@@ -43,8 +43,8 @@ def test_what_is_too_unlikely_is_not_shown_and_spares_none() -> None:
     assert figures(records, 1.0)["spared"]["share"] == 0
 
 
-def test_intervals_are_over_files() -> None:
-    """Forty holes in two files, one right and one wrong in all of them, are no more than two."""
+def test_intervals_are_computed_over_files() -> None:
+    """Forty holes in two files, one always right and one always wrong, count as two samples."""
     alike = [replace(RECORD, start=i) for i in range(20)] + [replace(WRONG, start=i) for i in range(20)]
     assert figures(alike, 0.0)["exact"]["interval"] == [0.0, 1.0]
     apart = [replace(record, path=f"{i}.py") for i, record in enumerate(alike)]
@@ -52,7 +52,7 @@ def test_intervals_are_over_files() -> None:
     assert 0.3 < low < 0.5 < high < 0.7
 
 
-def test_a_report_has_a_row_for_each_language_and_all() -> None:
+def test_a_report_has_a_row_for_each_language_and_for_all() -> None:
     answer = report([RECORD, replace(WRONG, language="go", path="b.go")], 0.0)
     assert list(answer["kinds"]) == ["rest"]
     assert list(answer["kinds"]["rest"]) == ["python", "go", "all"]

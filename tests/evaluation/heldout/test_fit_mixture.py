@@ -1,4 +1,4 @@
-"""The fit of the mixture: it finds what is worth listening to, and the whole command on tiny packages."""
+"""The fit of the mixture finds the informative features; and the whole command on tiny packages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from model.evaluation.calibration.mixture import (
 
 @pytest.fixture(scope="module")
 def rows() -> MixtureRows:
-    """Rows at which the project is right where its match is long, and the model half of the time."""
+    """Rows at which the project memory is right if its match is long, and the model half of the time."""
     draw = np.random.default_rng(0)
     n = 1200
     features = draw.normal(size=(n, len(FEATURES))).astype(np.float32)
@@ -47,7 +47,7 @@ def rows() -> MixtureRows:
     return MixtureRows(features, present, right, np.arange(n) // 10, holes, steps)
 
 
-def test_the_gate_learns_where_the_memory_is_right(rows: MixtureRows) -> None:
+def test_the_gate_learns_when_the_project_memory_is_right(rows: MixtureRows) -> None:
     mixture = fit(rows, end=0)
     assert nats(mixture, rows).mean() < 0.6 * model_nats(rows).mean()
     unknown = ~rows.present[:, 1]
@@ -56,7 +56,7 @@ def test_the_gate_learns_where_the_memory_is_right(rows: MixtureRows) -> None:
     assert next(iter(lost)) in ("length", "without: project") and lost["length"] > 0.1 > abs(lost["spread"])
 
 
-def test_each_package_is_measured_by_a_fit_on_others(
+def test_each_package_is_measured_with_a_fit_on_other_packages(
     rows: MixtureRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted: list[set[str]] = []
@@ -79,7 +79,7 @@ def test_odds_are_calibrated(rows: MixtureRows) -> None:
         assert line["odds"] == pytest.approx(line["right"], abs=0.08)
 
 
-def test_the_command_records_fits_measures_and_goes_on_from_its_records(
+def test_the_command_records_fits_and_measures_and_reuses_its_records(
     packed_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "def area(width, height):\n    result = width * height\n    return result\n\n\n"
@@ -95,7 +95,7 @@ def test_the_command_records_fits_measures_and_goes_on_from_its_records(
     assert main(options) == 0
     answer = json.loads(capsys.readouterr().out)
     assert set(answer["heldout"]["projects"]) == {"x", "y"}
-    # The network is random, and the project says the same everywhere.
+    # The network is random, and all files of a project are equal.
     assert answer["heldout"]["all"]["mixed"] < 0.5 * answer["heldout"]["all"]["model"]
     assert Mixture.load(tmp_path / "out", 0) is not None
     monkeypatch.setattr("model.evaluation.calibration.mixture.load_local_engine", None)
@@ -103,7 +103,7 @@ def test_the_command_records_fits_measures_and_goes_on_from_its_records(
     assert json.loads(capsys.readouterr().out)["heldout"] == answer["heldout"]
 
 
-def test_a_corpus_that_is_not_there_is_named(
+def test_the_error_names_a_missing_corpus(
     packed_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [

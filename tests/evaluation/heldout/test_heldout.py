@@ -1,4 +1,4 @@
-"""The measure on held-out packages: whole runs of the command on a small corpus, with a tiny network."""
+"""The evaluation on held-out packages: whole runs of the command on a small corpus with a tiny network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any
     return printed
 
 
-def test_a_run_writes_what_it_reports(
+def test_a_run_writes_records_from_which_its_report_can_be_repeated(
     corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details, tables = tmp_path / "details.jsonl", tmp_path / "tables.md"
@@ -60,7 +60,7 @@ def test_a_run_writes_what_it_reports(
     assert paired["all"]["all"]["spared"]["difference"] == 0
 
 
-def test_what_the_rules_refuse_is_told(
+def test_refusals_by_trigger_rules_are_reported(
     corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details = tmp_path / "details.jsonl"
@@ -88,7 +88,7 @@ def test_what_the_rules_refuse_is_told(
     assert "word" in capsys.readouterr().out
 
 
-def test_what_cannot_be_measured_is_said(
+def test_invalid_arguments_are_errors(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--corpus", str(tmp_path / "none")]) == 1
@@ -103,7 +103,7 @@ def test_what_cannot_be_measured_is_said(
         assert left.value.code == 2
 
 
-def test_settings_are_the_servers(
+def test_settings_of_the_server_are_applied(
     corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details = tmp_path / "details.jsonl"
@@ -122,7 +122,7 @@ def test_settings_are_the_servers(
     assert all(not record.one_line and record.tokens <= 5 for record in read(details))
 
 
-def test_a_packages_other_files_are_beside_where_the_settings_ask_for_them(
+def test_other_files_of_a_package_are_used_if_the_settings_ask_for_them(
     corpus: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--corpus", corpus, "--model", tiny_model, "--device", "cpu", "--languages", "python")

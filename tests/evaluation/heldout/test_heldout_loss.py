@@ -1,4 +1,4 @@
-"""What a token costs: the figures, and the command on the tiny network."""
+"""The loss per token: its figures, and the command on the tiny network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from model.training.save import save
 
 @pytest.fixture
 def heldout(corpus: Path) -> Path:
-    """The corpus with its files held out."""
+    """The corpus with all its files held out."""
     (corpus / "train-python.jsonl.gz").rename(corpus / "heldout-python.jsonl.gz")
     return corpus
 
@@ -33,7 +33,7 @@ def recipe(tmp_path: Path) -> Path:
     return file
 
 
-def test_figures_weigh_tokens_and_pair_batches() -> None:
+def test_figures_weight_tokens_and_pair_batches() -> None:
     first = [((20.0, 10.0), (9.0, 3.0)), ((90.0, 30.0), (9.0, 3.0))]
     second = [((10.0, 10.0), (12.0, 3.0)), ((60.0, 30.0), (12.0, 3.0))]
     made = figures(second, first)
@@ -43,12 +43,13 @@ def test_figures_weigh_tokens_and_pair_batches() -> None:
     assert figures(first, first)["masked"]["difference"] == 0
 
 
-def test_models_are_compared_on_what_is_held_out(
+def test_models_are_compared_on_held_out_files(
     heldout: Path, recipe: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flat = tiny_network()
     with torch.no_grad():
-        flat.norm.weight.zero_()  # every token is as likely as any other
+        # Every token is equally likely.
+        flat.norm.weight.zero_()
     other = tmp_path / "flat"
     save(other, "flat", flat, TOKENIZER_JSON.read_text(encoding="utf-8"), {})
     options = ["--recipe", str(recipe), "--corpus", str(heldout), "--steps", "2"]
@@ -63,7 +64,7 @@ def test_models_are_compared_on_what_is_held_out(
     assert "held-out" in capsys.readouterr().out
 
 
-def test_held_out_middles_cost_all_models_the_same_holes(
+def test_models_are_compared_on_the_same_held_out_middles(
     heldout: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flat = tiny_network()
@@ -87,7 +88,7 @@ def test_held_out_middles_cost_all_models_the_same_holes(
     assert "Held-out middles" in capsys.readouterr().out
 
 
-def test_the_middle_s_rows_predict_it_and_its_end(tokenizer: Tokenizer) -> None:
+def test_the_rows_of_a_middle_predict_its_tokens_and_its_end(tokenizer: Tokenizer) -> None:
     holes = [
         Hole("rest", Prompt("", "a = f(", ")", "\n"), "b, c"),
         Hole("rest", Prompt("", "a = f(b", ")", "\n"), ", c"),
@@ -103,15 +104,15 @@ def test_the_middle_s_rows_predict_it_and_its_end(tokenizer: Tokenizer) -> None:
     assert all(batch.target[0, own[-1]] == tokenizer.specials.eot for own in rows)
 
 
-def test_intervals_are_over_contexts_whose_holes_go_together() -> None:
-    # Two contexts, of which one is dear and the other cheap: as many holes as one likes tell no more than two do.
+def test_intervals_are_computed_over_contexts() -> None:
+    # One context has a high loss and one a low loss: however many holes they have, they count as two samples.
     costs = [HoleLoss(context, 4.0 * context, 1, 1) for context in (0, 1) for _ in range(50)]
     made = report(costs)
     assert made["nats"] == 2.0 and made["contexts"] == 2
     assert made["interval"] == [0.0, 4.0]
 
 
-def test_a_model_or_a_corpus_that_is_not_there_is_named(
+def test_the_error_names_a_missing_model_or_corpus(
     corpus: Path, recipe: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SystemExit, match="nowhere"):

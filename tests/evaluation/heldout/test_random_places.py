@@ -1,4 +1,4 @@
-"""Which places the random check draws, and what counts there as repeated or late."""
+"""Random places: which are drawn, and which answers count as repeated or late."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from model.evaluation.heldout.soundness import repeats_left
 ASKED = Asked("python", "p", "a.py", 3, "manual", True, "x", 9.0, False, False, False, False)
 
 
-def test_places_are_in_lines_that_say_something_and_by_the_seed() -> None:
+def test_places_are_in_nonblank_lines_and_depend_on_the_seed() -> None:
     text = "\n\n    a = 1\n\nb\n"
     found = places(text, 99, Random(1))
     assert sorted(found) == [6, 7, 8, 9, 10, 11, 13, 14]
     assert places(text, 3, Random(2)) == places(text, 3, Random(2))
 
 
-def test_languages_and_packages_take_turns_and_a_longer_draw_begins_with_the_shorter() -> None:
+def test_languages_and_packages_alternate_and_longer_draws_extend_shorter_ones() -> None:
     sources = [
         Source(language, f"{language}{package}", "1", "MIT", f"{number}", "x = 1\n")
         for language in ("go", "python")
@@ -33,13 +33,13 @@ def test_languages_and_packages_take_turns_and_a_longer_draw_begins_with_the_sho
     assert drawn(sources, 8, 0)[:4] == four
 
 
-def test_what_stands_left_of_the_cursor_is_seen_again() -> None:
+def test_a_suggestion_that_repeats_the_text_left_of_the_cursor_is_detected() -> None:
     document = Document("file:///a", "a", "markdown", 1, "or agreed to in\n")
     assert repeats_left(document, 15, "agreed to in writing")
     assert not repeats_left(document, 15, " writing") and not repeats_left(document, 15, "to in")
 
 
-def test_the_report_counts_shares_of_requests_and_of_answers() -> None:
+def test_the_report_has_shares_of_requests_and_of_answers() -> None:
     silent = replace(ASKED, shown="", late=True)
     row = next(row for row in rows([ASKED, silent, silent, replace(ASKED, worse=True)]) if row[0] == "manual")
     assert row[2] == "4" and row[3].startswith("2 = 50.0%") and row[4].startswith("2 = 50.0%")

@@ -1,4 +1,4 @@
-"""Records as lines of a file, and back."""
+"""Records written as lines of a file and read again."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ RECORD = Record(
 
 
 def sure(record: Record, *probabilities: float) -> Record:
-    """The record with other probabilities of its offer's two tokens."""
+    """Return the record with other probabilities of its offer's two tokens."""
     assert record.offer is not None
     ends = [end for end, _ in record.offer.scored]
     scored = tuple((end, math.log(p)) for end, p in zip(ends, probabilities, strict=True))
     return replace(record, offer=replace(record.offer, scored=scored))
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_written_records_are_read_again(tmp_path: Path) -> None:
     records = [RECORD, replace(RECORD, hole="é\n\u2028", shown=None, confidence=1 / 3, offer=None)]
     file = tmp_path / "details.jsonl"
     file.write_text("".join(record.line() for record in records), encoding="utf-8")
@@ -62,7 +62,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{}\n", "[1]\n", "no json\n", '{"task_id": "t", "completion": ""}\n'])
-def test_other_files_are_told_apart(tmp_path: Path, text: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other.jsonl"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(DetailsError, match=r"was not written by model\.evaluation\.heldout"):
@@ -71,14 +71,14 @@ def test_other_files_are_told_apart(tmp_path: Path, text: str) -> None:
         read(tmp_path / "none.jsonl")
 
 
-def test_what_does_not_tell_what_is_shown_unasked_is_refused(tmp_path: Path) -> None:
+def test_records_of_earlier_versions_without_an_offer_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "details.jsonl"
     file.write_text(replace(RECORD, offer=None).line(), encoding="utf-8")
     with pytest.raises(DetailsError, match="earlier versions"):
         read(file)
 
 
-def test_what_is_shown_unasked_is_the_servers_choice() -> None:
+def test_automatic_requests_show_what_the_server_would_show() -> None:
     whole = RECORD.automatic(0.3)
     assert whole is not None and (whole.shown, whole.spared, whole.exact) == ("return x", 7, True)
     assert sure(RECORD, 0.01, 0.9).automatic(0.5) is None

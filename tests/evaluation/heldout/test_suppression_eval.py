@@ -1,4 +1,4 @@
-"""Manners: a whole run of the command on a small corpus with a tiny network, and the verdict of its exit status."""
+"""The evaluation of suppression rules: whole runs on a small corpus with a tiny network, and the exit status."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ def command(tmp_path: Path, tiny_model: Path) -> list[str]:
     ]
 
 
-def test_a_run_asks_each_variant_at_each_place(
+def test_a_run_evaluates_each_variant_at_each_place(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details = tmp_path / "details.jsonl"
-    assert main([*command, "--details", str(details), "--json"]) == 0  # nothing that is shown does any harm
+    # No shown suggestion does any harm.
+    assert main([*command, "--details", str(details), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer.keys() == VARIANTS.keys() | {UNPROCESSED}
     assert {row["n"] for row in answer.values()} == {2}
@@ -59,14 +60,16 @@ def test_a_run_asks_each_variant_at_each_place(
     assert "as shipped" in capsys.readouterr().out
 
 
-def test_harm_as_shipped_is_a_failure(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_harmful_suggestions_of_the_shipped_variant_fail_the_command(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(manners, "outcomes", lambda *_: [replace(ONE, worsened=True)])
     assert main(command) == 1
     monkeypatch.setattr(manners, "outcomes", lambda *_: [replace(ONE, variant=UNPROCESSED, worsened=True)])
     assert main(command) == 0
 
 
-def test_figures_by_hand() -> None:
+def test_figures_equal_those_computed_manually() -> None:
     wrong, hidden = (
         replace(ONE, path="b.py", right=False, again=True, ms=7.0),
         replace(ONE, shown=None, reason="why"),
@@ -76,6 +79,6 @@ def test_figures_by_hand() -> None:
     assert (row["worsened"], row["again"], row["ms_p50"], row["reasons"]) == (0, 1, 5.0, {"why": 1})
 
 
-def test_without_a_corpus_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_corpus_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--corpus", str(tmp_path / "none")]) == 1
     assert "none" in capsys.readouterr().err

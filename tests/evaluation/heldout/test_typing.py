@@ -1,4 +1,4 @@
-"""The typing benchmark: its figures by hand, and whole runs against a scripted server and the real one."""
+"""The typing benchmark: its figures, and whole runs against a scripted server and the real one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCRIPT = ROOT / "tests" / "support" / "servers" / "scripted_server.py"
 
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here reads a workspace."""
+    """Do not wait for a server to read the workspace."""
     monkeypatch.setattr(typing_workspace, "SETTLED", 0.05)
     monkeypatch.setattr(typing_workspace, "POLL", 0.01)
 
@@ -43,7 +43,7 @@ def corpus(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "corpus", "heldout", python={"a.py": text, "b.py": "# nothing\n"})
 
 
-def scripted(*arguments: str) -> str:
+def command_of_scripted_server(*arguments: str) -> str:
     return shlex.join([sys.executable, str(SCRIPT), *arguments])
 
 
@@ -88,7 +88,7 @@ OTHER = replace(
 )
 
 
-def test_figures_by_hand() -> None:
+def test_typing_figures_equal_those_computed_manually() -> None:
     answer = typing_figures([LINE, OTHER])
     assert (answer["n"], answer["files"], answer["characters"], answer["pressed"]) == (2, 2, 20, 10)
     assert answer["keys_spared"] == 0.5 and answer["interval"] == [0.2, 0.8]
@@ -106,18 +106,18 @@ def test_figures_by_hand() -> None:
     assert (nothing["keys_spared"], nothing["wrong_of_shown"], nothing["changed"]) == (0, None, None)
 
 
-def test_what_is_accepted_beyond_the_line_counts_apart() -> None:
+def test_text_accepted_beyond_the_line_is_counted_separately() -> None:
     line = replace(LINE, keys=(key(0, "right", "whole", shown="abcdefghij\nkl"),))
     assert (line.beyond, line.pressed, line.spared) == (3, 1, 9)
 
 
-def test_figures_come_by_language_and_by_project() -> None:
+def test_figures_are_reported_by_language_and_by_project() -> None:
     answer = report([LINE, OTHER, replace(LINE, package="q")], typing_figures)
     assert answer["languages"]["go"]["n"] == 2 and answer["languages"]["c"]["keys_spared"] == 0.2
     assert answer["projects"]["p"]["n"] == 2 and answer["projects"]["q"]["keys_spared"] == 0.8
 
 
-def test_two_runs_are_paired_by_their_lines() -> None:
+def test_two_runs_are_paired_by_line() -> None:
     slow = replace(LINE, model="n", keys=tuple(key(at, "wrong") for at in range(10)))
     gain = typing_gain([LINE, OTHER, replace(LINE, start=50)], [slow, replace(OTHER, model="n")])
     assert gain is not None
@@ -131,7 +131,7 @@ def test_two_runs_are_paired_by_their_lines() -> None:
 WORD = BegunWord("m", "go", "p", "a.go", 9, True, "\tto", "tal += 1", "tal += 1", True, True, 20.0)
 
 
-def test_words_by_hand() -> None:
+def test_word_figures_equal_those_computed_manually() -> None:
     half = replace(WORD, path="b.go", shown="tal = 0", line=False)
     none = replace(WORD, path="c.go", shown=None, word=False, line=False)
     answer = word_figures([WORD, half, none])
@@ -145,7 +145,7 @@ def test_words_by_hand() -> None:
     assert gain is not None and gain["word_right"] == {"difference": 0.5, "interval": [0.0, 1.0]}
 
 
-def test_records_survive_their_file(tmp_path: Path) -> None:
+def test_written_records_are_read_again(tmp_path: Path) -> None:
     file = tmp_path / "details.jsonl"
     file.write_text(record_line(LINE) + record_line(OTHER), encoding="utf-8")
     assert read_records(file, TypedLine) == [LINE, OTHER]
@@ -155,7 +155,7 @@ def test_records_survive_their_file(tmp_path: Path) -> None:
         read_records(tmp_path / "none", TypedLine)
 
 
-def test_files_lack_what_is_to_be_typed() -> None:
+def test_lines_to_be_typed_are_removed_from_files() -> None:
     text = "a\n  b\nc\nd"
     assert without_lines(text, [4], True) == "a\nc\nd"
     assert without_lines(text, [4, 8], True) == "a\nc\n"
@@ -163,7 +163,7 @@ def test_files_lack_what_is_to_be_typed() -> None:
     assert without_lines(text, [], False) == text
 
 
-def test_words_are_begun_within_identifiers(tmp_path: Path) -> None:
+def test_begun_words_are_within_identifiers(tmp_path: Path) -> None:
     text = 'import thing\n\nfor value in range(9):\n    print("some words", value, thing)  # more words\n'
     folder = write_corpus(tmp_path / "words", "heldout", python={f"{i}.py": text for i in range(20)})
     places = draw(iter_documents("heldout", None, folder), ("python",), 20, 0, (BEGUN,))
@@ -179,11 +179,13 @@ def test_words_are_begun_within_identifiers(tmp_path: Path) -> None:
         assert text[cursor.end] == "\n"
 
 
-def test_a_line_is_typed_into_a_server_and_compared(
+def test_a_line_is_typed_with_a_server_and_runs_are_compared(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details, log = tmp_path / "details.jsonl", tmp_path / "log.jsonl"
-    server = scripted(json.dumps({"": "raise it", "ret": "urn width", TYPED[:13]: "x"}), str(log))
+    server = command_of_scripted_server(
+        json.dumps({"": "raise it", "ret": "urn width", TYPED[:13]: "x"}), str(log)
+    )
     arguments = ("--corpus", corpus, "--languages", "python", "--per-language", 1)
     answer = run(capsys, *arguments, "--server", server, "--details", details)
     (line,) = read_records(details, TypedLine)
@@ -205,48 +207,51 @@ def test_a_line_is_typed_into_a_server_and_compared(
     assert run(capsys, "--again", details)["keys_spared"] == answer["keys_spared"]
     same = run(capsys, "--again", details, "--against", details)["gain"]
     assert same["n"] == 1 and same["keys_spared"] == {"difference": 0.0, "interval": [0.0, 0.0]}
-    both = run(capsys, *arguments, "--server", server, "--other-server", scripted("{}"))
+    both = run(capsys, *arguments, "--server", server, "--other-server", command_of_scripted_server("{}"))
     assert both["other"]["keys_spared"] == 0
     assert both["gain"]["keys_spared"]["difference"] == answer["keys_spared"]
     assert main(["--again", str(details), "--against", str(details)]) == 0
     assert "keys_spared" in capsys.readouterr().out
 
 
-def test_at_the_end_of_a_file_lines_below_may_be_written_too(
+def test_suggestions_at_the_end_of_a_file_may_have_further_lines(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "log.jsonl"
     arguments = ("--corpus", corpus, "--languages", "python", "--per-language", 1)
-    server = scripted(json.dumps({"": TYPED + BELOW.rstrip()}), str(log))
+    server = command_of_scripted_server(json.dumps({"": TYPED + BELOW.rstrip()}), str(log))
     answer = run(capsys, *arguments, "--end", "--server", server)
     assert (answer["pressed"], answer["beyond"]) == (1, len(BELOW.rstrip()))
     assert json.loads(log.read_text().splitlines()[-1])["text"] == "# the start"
     below = run(capsys, *arguments, "--server", server)
-    assert below["accepted"]["whole"] == 0 and below["accepted"]["words"] > 0  # these lines are there already
+    # The lines below are in the document already.
+    assert below["accepted"]["whole"] == 0 and below["accepted"]["words"] > 0
 
 
-def test_words_are_asked_for_by_hand(
+def test_begun_words_are_completed_by_manual_requests(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = {"!" + TYPED[:end]: TYPED[end:] for end in range(len(TYPED))}
     arguments = ("--corpus", corpus, "--languages", "python", "--per-language", 1, "--words")
-    right = run(capsys, *arguments, "--server", scripted(json.dumps(texts)))
+    right = run(capsys, *arguments, "--server", command_of_scripted_server(json.dumps(texts)))
     assert (right["n"], right["word_right"], right["line_right"]) == (1, 1.0, 1.0)
     half = {left: text + "s" for left, text in texts.items()}
     details = tmp_path / "words.jsonl"
-    answer = run(capsys, *arguments, "--server", scripted(json.dumps(half)), "--details", details)
+    answer = run(
+        capsys, *arguments, "--server", command_of_scripted_server(json.dumps(half)), "--details", details
+    )
     assert (answer["shown"], answer["line_right"]) == (1.0, 0.0)
     assert main([*map(str, arguments), "--again", str(details)]) == 0
     assert "word right" in capsys.readouterr().out
 
 
-def test_the_real_server_is_typed_to(
+def test_a_line_is_typed_with_the_real_server(
     corpus: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details = tmp_path / "details.jsonl"
     arguments = ("--corpus", corpus, "--languages", "python", "--per-language", 1, "--details", details)
     answer = run(capsys, *arguments, "--model", model, "--setting", "threads=1")
-    assert answer["model"] == "word" and answer["shown"] > 0  # it suggests `value` wherever that fits
+    assert answer["model"] == "word" and answer["shown"] > 0  # the model suggests `value` wherever it fits
     (line,) = read_records(details, TypedLine)
     assert {one.shown for one in line.keys} >= {"value"}
     assert answer["keys_spared"] == 0 and answer["pressed"] == len(TYPED)
@@ -267,7 +272,7 @@ def test_an_interrupted_run_keeps_its_details(
     assert "Interrupted" in capsys.readouterr().err
 
 
-def test_what_cannot_be_measured_is_said(
+def test_invalid_arguments_are_errors(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--corpus", str(tmp_path / "none")]) == 1

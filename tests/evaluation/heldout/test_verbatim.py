@@ -1,4 +1,4 @@
-"""Runs of training code in suggestions: found where they are, as long as they are, and nowhere else."""
+"""Training code repeated in suggestions: runs of equal tokens are found with their exact length."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ def longest(text: str, *files: str) -> int:
     return search.longest(0)
 
 
-def test_a_run_is_found_at_its_full_length_whatever_the_blanks() -> None:
+def test_a_run_is_found_at_its_full_length_regardless_of_whitespace() -> None:
     text = "return width * height * 7 def area_8(width"
     assert Search([text]).sizes == [10]
     assert longest(text, FILE) == 10
     assert longest(f"x = y; {text} = other", FILE) == 10
-    assert longest("height): return width * height * 7 def area_9(width", FILE) == 10  # up to what differs
+    # The run ends at the first difference.
+    assert longest("height): return width * height * 7 def area_9(width", FILE) == 10
 
 
-def test_runs_shorter_than_the_width_are_none() -> None:
+def test_runs_shorter_than_the_width_are_not_found() -> None:
     assert longest("return width * height * 7", FILE) == 0
     assert longest("", FILE) == 0
     assert longest(FILE, "return width") == 0
 
 
-def test_a_run_is_in_one_piece_of_one_file() -> None:
+def test_a_run_is_contiguous_within_one_file() -> None:
     words = [f"word{i}" for i in range(30)]
     whole, front, back = " ".join(words), " ".join(words[:12]), " ".join(words[12:])
     assert longest(whole, front, back) == 18  # not 30: the parts are in two files
@@ -51,14 +52,14 @@ def test_a_run_is_in_one_piece_of_one_file() -> None:
     assert longest(whole, f"{front} {back}") == 30
 
 
-def test_repeated_code_is_not_taken_for_a_longer_run() -> None:
+def test_repeated_code_is_not_counted_as_a_longer_run() -> None:
     once = " ".join(f"word{i}" for i in range(WIDTH))
     assert longest(f"{once} {once} {once}", once) == WIDTH
     assert longest(once, f"{once} {once} {once}") == WIDTH
     assert longest("a " * 20, "a " * 12) == 12
 
 
-def test_each_text_is_counted_among_those_that_are_long_enough() -> None:
+def test_shares_are_relative_to_texts_that_are_long_enough() -> None:
     texts = [
         "return width",
         PART,
@@ -92,7 +93,7 @@ def corpus(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_command_counts_what_was_suggested_and_what_stood_there(
+def test_the_command_counts_verbatim_runs_in_suggestions_and_in_the_original_text(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "details.jsonl"
@@ -120,7 +121,7 @@ def test_the_command_counts_what_was_suggested_and_what_stood_there(
     assert "suggested, run of ten lines" in capsys.readouterr().out
 
 
-def test_details_of_an_evaluation_will_do(
+def test_the_details_of_a_suite_are_accepted_too(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "evaluated.jsonl"
@@ -136,7 +137,7 @@ def test_details_of_an_evaluation_will_do(
     assert "written" not in answer
 
 
-def test_what_cannot_be_searched_is_said(
+def test_invalid_files_and_a_missing_corpus_are_errors(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "details.jsonl"

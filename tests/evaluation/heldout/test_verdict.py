@@ -1,4 +1,4 @@
-"""What a suggestion is worth: right, wrong, short and over, and the keys it spares."""
+"""The verdict on a suggestion: right, wrong, short or over, and the keys it saves."""
 
 from __future__ import annotations
 
@@ -11,48 +11,50 @@ def verdict(hole: str, shown: str | None, replaced: str = "", fresh: bool = Fals
     return judge(hole, shown, replaced, shown or "", True, False, fresh)
 
 
-def test_a_right_line_spares_all_its_keys_but_one() -> None:
+def test_a_right_line_saves_all_its_keys_except_one() -> None:
     assert verdict("return total", "return total") == Verdict(True, True, "right", 12, 11, 11)
 
 
-def test_blanks_at_an_end_do_not_count() -> None:
+def test_trailing_whitespace_does_not_count() -> None:
     assert verdict("return total  \n", "return total").exact
     assert verdict("a = 1  \n\n    b", "a = 1\n\n    b ").exact
     assert not verdict("a = 1\n\n    b", "a = 1\n    b").exact
     assert not verdict("x", " x").exact
 
 
-def test_what_is_wrong_anywhere_in_its_first_line_spares_none_but_by_word() -> None:
+def test_a_suggestion_with_a_wrong_first_line_saves_keys_only_word_by_word() -> None:
     assert verdict("return total", "return other") == Verdict(False, False, "other", 12, 0, 5)
     assert verdict("return total", "return totals").spared == 0
     assert verdict("total", "totals").spared_by_word == 0
     assert verdict("foo(bar, baz)", "foo(bar, qux)").spared_by_word == len("foo(bar,") - 4
 
 
-def test_nothing_shown_spares_none() -> None:
+def test_no_suggestion_saves_no_keys() -> None:
     assert verdict("return total", None) == Verdict(False, False, "short", 12, 0, 0)
 
 
-def test_lines_are_taken_while_they_are_right() -> None:
+def test_lines_are_accepted_up_to_the_first_wrong_one() -> None:
     found = verdict("if a:\n        b()\n    c()", "if a:\n        b()\n    d()")
     assert not found.exact
     assert found.first_line
-    assert found.keys == len("if a:\nb()\nc()")  # the indentation is the editor's
+    # The editor inserts the indentation.
+    assert found.keys == len("if a:\nb()\nc()")
     assert found.spared == len("if a:\nb()") - 2
-    assert found.spared_by_word == found.spared  # `c` is wrong, and nothing behind it can be taken
+    # `c` is wrong, and no text after it can be accepted.
+    assert found.spared_by_word == found.spared
     assert verdict("if a:\n    b(x)", "if a:\n    b(y)").spared_by_word == 5 - 1 + len("\nb(") - 2
 
 
-def test_indentation_costs_keys_only_behind_code() -> None:
+def test_indentation_costs_keys_only_after_code() -> None:
     assert verdict("    go()", "    go()", fresh=True).keys == 4
     assert verdict(" go()", " go()").keys == 5
 
 
-def test_a_replaced_rest_of_the_line_belongs_to_the_text() -> None:
+def test_the_replaced_rest_of_the_line_is_part_of_the_text() -> None:
     found = verdict("value", "value)\n    done()", replaced=")")
     assert found.first_line and not found.exact
     assert verdict("value", "value)", replaced=")").exact
-    assert verdict("value", "value)", replaced=")").spared == 5  # no more than the hole takes
+    assert verdict("value", "value)", replaced=")").spared == 5  # at most the keys of the hole
 
 
 @pytest.mark.parametrize(
@@ -69,11 +71,11 @@ def test_a_replaced_rest_of_the_line_belongs_to_the_text() -> None:
         ("a(c)", True, "other"),
     ],
 )
-def test_endings(said: str, finished: bool, ending: str) -> None:
+def test_the_ending_is_right_short_over_or_other(said: str, finished: bool, ending: str) -> None:
     assert judge("a(b)", None, "", said, finished, False, False).ending == ending
 
 
-def test_where_one_line_was_asked_for_its_end_is_the_right_one() -> None:
+def test_the_end_of_the_first_line_is_right_if_one_line_was_requested() -> None:
     hole = "if a:\n    b()"
     assert judge(hole, None, "", "if a:", True, True, False).ending == "right"
     assert judge(hole, None, "", "if a:", True, False, False).ending == "short"
@@ -82,15 +84,15 @@ def test_where_one_line_was_asked_for_its_end_is_the_right_one() -> None:
 @pytest.mark.parametrize(
     ("shown", "right", "spared"),
     [
-        ("return", True, 5),  # cut off between two words
-        ("return va", False, 0),  # within one
-        ("return value\nx", True, 12),  # two lines at a key each
-        ("return value\nz", True, 0),  # the first line is right, and not all of it
+        ("return", True, 5),  # cut between two words
+        ("return va", False, 0),  # cut within a word
+        ("return value\nx", True, 12),  # two lines, one key each
+        ("return value\nz", True, 0),  # only the first line is right
         ("raise", False, 0),
-        ("return value\nx = 1\nmore", True, 0),  # more than there was
+        ("return value\nx = 1\nmore", True, 0),  # more lines than the hole has
     ],
 )
-def test_what_was_cut_off_is_right_as_far_as_it_goes(shown: str, right: bool, spared: int) -> None:
+def test_a_cut_suggestion_is_right_if_the_hole_begins_with_it(shown: str, right: bool, spared: int) -> None:
     hole = "return value\nx = 1"
     assert right_so_far(hole, shown, "") is right
     assert spared_so_far(hole, shown, "", False) == spared

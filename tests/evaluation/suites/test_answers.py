@@ -1,4 +1,4 @@
-"""How whole functions are written, completion after completion."""
+"""Whole functions are written by one completion after another, up to the end of the function."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from model.evaluation.suites.answers import write
 from model.evaluation.suites.suite import Task
 
 
-class Scripted:
-    """Says what it was given, one completion after the other; a token is a character, a pass shows one line more."""
+class ScriptedEngine:
+    """Returns the given completions in order; each character is a token, and each pass shows one more line."""
 
     def __init__(self, *completions: str) -> None:
         self.completions = list(completions)
@@ -55,13 +55,13 @@ class Scripted:
         return infill
 
 
-def written(engine: Scripted, task: Task = FUNCTION, tokens: int = 400) -> Infill:
+def write_function(engine: ScriptedEngine, task: Task = FUNCTION, tokens: int = 400) -> Infill:
     return write(engine, task, Sampling(max_tokens=tokens), "solution.py")
 
 
-def test_each_completion_becomes_a_part_of_the_prefix() -> None:
-    engine = Scripted("    y = x\n", "    y += x\n", "    return y", "")
-    infill = written(engine)
+def test_each_completion_is_added_to_the_prefix() -> None:
+    engine = ScriptedEngine("    y = x\n", "    y += x\n", "    return y", "")
+    infill = write_function(engine)
     assert infill.text == "    y = x\n    y += x\n    return y\n"
     assert infill.finished
     assert [asked.removeprefix(engine.asked[0]) for asked in engine.asked] == [
@@ -69,15 +69,15 @@ def test_each_completion_becomes_a_part_of_the_prefix() -> None:
         "    y = x\n",
         "    y = x\n    y += x\n",
         "    y = x\n    y += x\n    return y",
-        "    y = x\n    y += x\n    return y\n",  # as Enter would have been pressed
+        "    y = x\n    y += x\n    return y\n",  # a line break is added, like by the Enter key
     ]
     assert engine.limits == [400 - len(asked.removeprefix(engine.asked[0])) for asked in engine.asked]
     assert infill.forward_passes == 5
 
 
-def test_the_engine_is_stopped_when_the_function_is_over() -> None:
-    engine = Scripted("    return 2 * x\n\n\ndef other():\n    a = 1\n    b = 2\n    return a + b\n")
-    infill = written(engine)
+def test_the_engine_is_stopped_at_the_end_of_the_function() -> None:
+    engine = ScriptedEngine("    return 2 * x\n\n\ndef other():\n    a = 1\n    b = 2\n    return a + b\n")
+    infill = write_function(engine)
     assert "b = 2" not in infill.text
     assert FUNCTION.completion(infill.text).rstrip() == "    return 2 * x"
     assert infill.tokens == len(FUNCTION.completion(infill.text))
@@ -86,28 +86,28 @@ def test_the_engine_is_stopped_when_the_function_is_over() -> None:
     assert infill.finished
 
 
-def test_in_other_languages_the_closing_brace_ends_it() -> None:
-    infill = written(Scripted("        return 2 * x;\n", "    }\n}\n"), METHOD)
+def test_the_closing_brace_ends_a_function_in_other_languages() -> None:
+    infill = write_function(ScriptedEngine("        return 2 * x;\n", "    }\n}\n"), METHOD)
     assert METHOD.completion(infill.text) == "        return 2 * x;\n    }"
     assert infill.finished
-    assert not written(Scripted("        return 2 * x;\n"), METHOD).finished
+    assert not write_function(ScriptedEngine("        return 2 * x;\n"), METHOD).finished
 
 
 @pytest.mark.parametrize(
     ("completions", "tokens"),
     [
-        (["    x += 1\n"] * 50, 400),  # the same line over and over
+        (["    x += 1\n"] * 50, 400),  # the same line repeated
         ([f"    x += {i}\n" for i in range(50)], 60),  # the limit of tokens
     ],
 )
-def test_what_does_not_end_by_itself_is_ended(completions: Sequence[str], tokens: int) -> None:
-    engine = Scripted(*completions)
-    infill = written(engine, tokens=tokens)
+def test_endless_functions_are_stopped(completions: Sequence[str], tokens: int) -> None:
+    engine = ScriptedEngine(*completions)
+    infill = write_function(engine, tokens=tokens)
     assert not infill.finished
     assert len(engine.asked) < 10
 
 
-def test_a_model_with_nothing_to_say_is_asked_once() -> None:
-    engine = Scripted()
-    assert written(engine).text == ""
+def test_an_empty_completion_ends_the_function() -> None:
+    engine = ScriptedEngine()
+    assert write_function(engine).text == ""
     assert len(engine.asked) == 1

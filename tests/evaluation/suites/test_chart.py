@@ -1,4 +1,4 @@
-"""The chart of decoders: its list, its figures, and the command on the tiny network."""
+"""The chart of decoders: its list of decoders, its figures, and the command on the tiny network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def line(task: str, mode: str, passed: bool, passes: int, model: str = "m") -> d
     }
 
 
-def test_every_decoder_that_the_chart_promises_is_there() -> None:
+def test_the_chart_has_all_its_decoders_with_distinct_modes() -> None:
     made = decoders()
     assert {"autoregressive", REFERENCE, "entropy bound", "threshold", "draft and verify"} <= {
         decoder.name for decoder in made
@@ -36,7 +36,7 @@ def test_every_decoder_that_the_chart_promises_is_there() -> None:
     assert all((decoder.sampling is None) == bool(decoder.rule) for decoder in made)
 
 
-def test_points_pair_each_decoder_with_one_token_a_pass() -> None:
+def test_points_compare_each_decoder_with_one_token_per_pass() -> None:
     lines = [
         *(line(str(i), REFERENCE, i < 4, 12) for i in range(8)),
         *(line(str(i), "threshold: 0.9", i < 3, 4) for i in range(8)),
@@ -46,7 +46,7 @@ def test_points_pair_each_decoder_with_one_token_a_pass() -> None:
     assert (threshold["decoder"], threshold["setting"]) == ("threshold", "0.9")
     assert (threshold["pass_at_1"], threshold["passes"], threshold["tokens_per_pass"]) == (0.375, 4.0, 3.0)
     assert threshold["against_one_token"]["difference"] == -0.125
-    assert "against_one_token" not in other  # of another model
+    assert "against_one_token" not in other  # this point is of another model
     table = rows([reference, threshold, other])
     assert table[1][:4] == ["m", "threshold", "0.9", "8"]
     assert table[1][6].startswith("-12.5%")
@@ -70,7 +70,7 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("suite")
-def test_the_command_measures_draws_and_reports_again(
+def test_the_command_measures_and_redraws_the_chart_from_details(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details, png = tmp_path / "details.jsonl", tmp_path / "chart.png"
@@ -86,18 +86,18 @@ def test_the_command_measures_draws_and_reports_again(
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_unknown_decoder_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_names_an_unknown_decoder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--decoder", "magic"])
     assert "there is no decoder magic" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("suite")
-def test_a_model_that_is_missing_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_model_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--model", "/nowhere", "--limit", "1"]) == 1
     assert "There is no model" in capsys.readouterr().err
 
 
-def test_a_decoder_without_a_setting_is_its_name() -> None:
+def test_the_mode_of_a_decoder_is_its_name_and_setting() -> None:
     assert Decoder("a", "").mode == "a"
     assert Decoder("a", "1").mode == "a: 1"

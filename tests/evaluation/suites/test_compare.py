@@ -1,4 +1,4 @@
-"""Pairs of details: what is paired with what, and what may be concluded."""
+"""Comparison of two files of details: pairing by task, differences and intervals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def infilling(problems: int, lines: int, passed: bool, **more: Any) -> list[dict
     return [line(f"{name}/{i}/L{j}", passed, **more) for i in range(problems) for j in range(lines)]
 
 
-def test_the_difference_is_the_first_less_the_second_task_by_task() -> None:
+def test_the_difference_is_the_first_minus_the_second_paired_by_task() -> None:
     first = [line(f"T/{i}", i < 30, exact=i < 10, passes=6) for i in range(40)]
     second = [line(f"T/{i}", 10 <= i < 15, exact=False, passes=8) for i in reversed(range(40))]
     (found,) = compare(first, second)["suites"]
@@ -44,8 +44,8 @@ def test_equal_models_do_not_differ() -> None:
     assert not found["pass_at_1"]["excludes_zero"]
 
 
-def test_tasks_of_one_problem_are_no_evidence_of_their_own() -> None:
-    """One problem is gained with all of its twenty holes, and three are as before: tasks make that look sure."""
+def test_tasks_of_one_problem_count_as_one_sample() -> None:
+    """One problem of four is gained with all of its twenty holes; over tasks, that looks significant."""
     second = infilling(4, 20, False)
     first = infilling(1, 20, True) + second[20:]
     passed = compare(first, second)["suites"][0]["pass_at_1"]
@@ -54,7 +54,7 @@ def test_tasks_of_one_problem_are_no_evidence_of_their_own() -> None:
     assert not passed["excludes_zero"]
 
 
-def test_suites_and_modes_are_kept_apart() -> None:
+def test_suites_and_modes_are_compared_separately() -> None:
     def both(passed: bool) -> list[dict[str, Any]]:
         return [
             line(
@@ -89,7 +89,7 @@ def test_files_of_one_mode_each_are_paired_across_modes() -> None:
     assert found["suites"][0]["suite"] == "T"
 
 
-def test_what_has_no_partner_is_counted() -> None:
+def test_unpaired_tasks_are_counted() -> None:
     first, second = [line(f"T/{i}", True) for i in range(3)], [line(f"T/{i}", True) for i in range(2, 7)]
     found = compare(first, second)
     assert found["unpaired"] == {"first": 2, "second": 4}
@@ -112,7 +112,7 @@ def test_what_has_no_partner_is_counted() -> None:
         ),
     ],
 )
-def test_what_is_no_file_of_details_says_so(text: str, sentence: str, tmp_path: Path) -> None:
+def test_invalid_details_are_refused_with_the_reason(text: str, sentence: str, tmp_path: Path) -> None:
     file = tmp_path / "details.jsonl"
     file.write_text(text)
     with pytest.raises(CompareError, match=sentence):

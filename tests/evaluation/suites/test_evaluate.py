@@ -1,4 +1,4 @@
-"""The figures, and a whole run of the command with a tiny network and programs that are really executed."""
+"""The figures of an evaluation, and whole runs of the command with a tiny network and executed programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEYS = {
 }
 
 
-def said(task: Task, text: str, tokens: int = 4, passes: int = 2, ms: float = 10.0) -> Answer:
+def answer_of(task: Task, text: str, tokens: int = 4, passes: int = 2, ms: float = 10.0) -> Answer:
     infill = Infill(
         text=text,
         tokens=tokens,
@@ -53,7 +53,9 @@ def said(task: Task, text: str, tokens: int = 4, passes: int = 2, ms: float = 10
 
 def result(passed: bool, tokens: int = 4, passes: int = 2, ms: float = 10.0) -> Result:
     text = SPAN.canonical_solution if passed else "?"
-    return Result(said(SPAN, text, tokens, passes, ms), Outcome(passed, "" if passed else "AssertionError: "))
+    return Result(
+        answer_of(SPAN, text, tokens, passes, ms), Outcome(passed, "" if passed else "AssertionError: ")
+    )
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -63,18 +65,20 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 
 def test_canonical_answers_pass_and_others_do_not() -> None:
-    judged = list(judge([said(task, task.canonical_solution) for task in TASKS] + [said(LINE, "    y = 0")]))
+    judged = list(
+        judge([answer_of(task, task.canonical_solution) for task in TASKS] + [answer_of(LINE, "    y = 0")])
+    )
     assert [each.outcome.passed for each in judged] == [True, True, True, False]
     assert [each.exact for each in judged] == [True, True, True, False]
 
 
 def test_another_right_answer_passes_but_is_not_exact() -> None:
-    (judged,) = judge([said(LINE, "    y = x + x")])
+    (judged,) = judge([answer_of(LINE, "    y = x + x")])
     assert judged.outcome.passed
     assert not judged.exact
 
 
-def test_figures_are_means_over_tasks_and_a_ratio_of_sums() -> None:
+def test_figures_are_means_over_tasks_and_ratios_of_sums() -> None:
     found = figures([result(True, 8, 2, 30.0), result(False, 4, 4, 10.0), result(False, 3, 9, 20.0)])
     assert found["pass_at_1"] == found["exact_match"] == 0.3333
     assert found["forward_passes"] == 5.0
@@ -97,14 +101,15 @@ def test_the_difference_is_paired() -> None:
     half = [result(bool(i % 2), passes=1 + i) for i in range(40)]
     same = difference(half, half)
     assert same["pass_at_1"] == 0
-    assert same["interval"] == [0, 0]  # unpaired, two samples of 40 at 50% differ by up to 22 points
+    # Unpaired, two samples of 40 at 50% would differ by up to 22 points.
+    assert same["interval"] == [0, 0]
     assert same["forward_passes_ratio_interval"] == [1, 1]
     fewer = difference([result(True, passes=3)] * 5, [result(False, passes=4)] * 5)
     assert fewer["pass_at_1"] == 1
     assert fewer["forward_passes_ratio"] == 0.75
 
 
-def test_the_prompt_is_in_the_cache_before_either_mode_starts(tiny_model: Path) -> None:
+def test_the_prompt_is_cached_before_each_mode_starts(tiny_model: Path) -> None:
     engine = load_local_engine(str(tiny_model), "cpu", 1)
     samplings = [Sampling(mode=mode, max_tokens=8) for mode in ("diffusion", "autoregressive")]
     for answers in generate(engine, TASKS, samplings, "solution.py"):
@@ -114,7 +119,9 @@ def test_the_prompt_is_in_the_cache_before_either_mode_starts(tiny_model: Path) 
             assert answer.completion == answer.task.completion(answer.infill.text)
 
 
-def test_both_modes_in_one_run(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_modes_can_be_evaluated_in_one_run(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     suite = write(tmp_path / "ours.jsonl.gz", *map(as_object, TASKS))
     details = tmp_path / "details.jsonl"
     arguments = ("--suite", suite, "--mode", "both", "--model", str(tiny_model), "--device", "cpu")
@@ -133,7 +140,9 @@ def test_both_modes_in_one_run(tiny_model: Path, tmp_path: Path, capsys: pytest.
         assert all(0 < line["tokens"] <= 9 for line in mine)
 
 
-def test_one_mode_on_a_sample(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sample_is_evaluated_reproducibly(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     suite = write(tmp_path / "ours.jsonl.gz", *map(as_object, TASKS))
     arguments = (
         "--suite",
@@ -157,7 +166,9 @@ def test_one_mode_on_a_sample(tiny_model: Path, tmp_path: Path, capsys: pytest.C
     }
 
 
-def test_people_get_a_table(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_output_is_a_table(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     suite = write(tmp_path / "ours.jsonl.gz", as_object(LINE))
     assert main(["--suite", suite, "--mode", "both", "--model", str(tiny_model), "--max-tokens", "8"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
@@ -175,11 +186,11 @@ def test_a_table_in_markdown_has_a_row_for_each_suite_and_mode(tiny_model: Path,
         line.split(" | ") for line in table.read_text(encoding="utf-8").splitlines() if line.startswith("|")
     ]
     assert [row[0].strip("| ") for row in rows] == ["suite", "---", *[str(lines)] * 2, *[str(functions)] * 2]
-    assert [row[2] for row in rows[2:]] == ["0", "0", "2", "2"]  # shots are for whole functions
+    assert [row[2] for row in rows[2:]] == ["0", "0", "2", "2"]  # only whole functions have shots
     assert len({len(row) for row in rows}) == 1
 
 
-def test_a_suite_whose_tools_are_missing_is_told_and_fails_the_run(
+def test_a_suite_with_missing_tools_is_skipped_with_a_message_and_fails_the_run(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -205,7 +216,7 @@ def test_a_suite_whose_tools_are_missing_is_told_and_fails_the_run(
     assert ran["n"] == 1
 
 
-def test_two_models_are_paired_in_one_run_or_from_their_details(
+def test_two_models_can_be_compared_in_one_run_or_from_their_details(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite = write(tmp_path / "ours.jsonl.gz", *map(as_object, TASKS))
@@ -230,7 +241,7 @@ def test_two_models_are_paired_in_one_run_or_from_their_details(
         ([], "one of the arguments --suite --compare is required"),
     ],
 )
-def test_bad_usage_is_one_sentence(
+def test_invalid_arguments_are_reported_in_one_line(
     arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as left:
@@ -242,7 +253,7 @@ def test_bad_usage_is_one_sentence(
     assert printed.out == ""
 
 
-def test_details_that_cannot_be_written_are_told_before_the_work(
+def test_unwritable_details_are_an_error_before_the_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite = write(tmp_path / "ours.jsonl.gz", as_object(LINE))
@@ -252,13 +263,13 @@ def test_details_that_cannot_be_written_are_told_before_the_work(
     assert "No such file" in capsys.readouterr().err
 
 
-def test_a_model_that_is_not_there_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_model_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = write(tmp_path / "ours.jsonl.gz", as_object(LINE))
     assert main(["--suite", suite, "--model", str(tmp_path / "none")]) == 1
     assert "There is no model" in capsys.readouterr().err
 
 
-def test_it_runs_as_a_module() -> None:
+def test_the_command_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "model.evaluation.suites.evaluate", "--suite", "nonsense"]
     folder = ROOT
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

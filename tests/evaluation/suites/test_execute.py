@@ -1,4 +1,4 @@
-"""Programs really run, and each way of not passing is a failure with its reason."""
+"""Programs of answers are executed in isolation, and each way to fail is reported with its reason."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_program_may_write_in_its_folder() -> None:
         "import shutil; shutil.rmtree({folder!r})",
     ],
 )
-def test_other_files_are_safe(attempt: str, tmp_path: Path) -> None:
+def test_programs_cannot_change_other_files(attempt: str, tmp_path: Path) -> None:
     mine = tmp_path / "mine.txt"
     mine.write_text("precious")
     outcome = run(attempt.format(file=str(mine), folder=str(tmp_path)))
@@ -101,7 +101,7 @@ def test_other_files_are_safe(attempt: str, tmp_path: Path) -> None:
     assert mine.read_text() == "precious"
 
 
-def test_the_folder_is_removed() -> None:
+def test_the_folder_of_a_program_is_removed() -> None:
     error = run("open('a', 'w').close()\nimport os; raise ValueError(os.getcwd())").error
     folder = error.removeprefix("ValueError: ")
     assert "mercury-program-" in folder
@@ -133,8 +133,8 @@ def test_the_network_is_refused() -> None:
             server.accept()
 
 
-def test_the_namespace_has_no_way_out() -> None:
-    """Where the kernel permits it, the network is gone below Python too: no audit hook is at work here."""
+def test_the_network_namespace_has_no_connection() -> None:
+    """The kernel cuts off the network without Python's audit hook, if it permits network namespaces."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         program = CONNECT.format(root=str(ROOT), port=port)
@@ -144,6 +144,6 @@ def test_the_namespace_has_no_way_out() -> None:
     assert status == 0
 
 
-def test_many_run_in_their_order() -> None:
+def test_outcomes_have_the_order_of_the_programs() -> None:
     outcomes = list(run_all(["pass", "raise ValueError(1)", "pass", "raise ValueError(3)"]))
     assert [outcome.error for outcome in outcomes] == ["", "ValueError: 1", "", "ValueError: 3"]

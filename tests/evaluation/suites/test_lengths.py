@@ -1,4 +1,4 @@
-"""Infilling by told lengths, on the tiny network."""
+"""Infilling with given lengths, on the tiny network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ids(engine: LocalEngine, text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_every_rule_gives_one_line_of_a_length_that_fits_the_canvas(engine: LocalEngine, rule: str) -> None:
+def test_every_rule_gives_one_line_that_fits_into_the_canvas(engine: LocalEngine, rule: str) -> None:
     found = Lengths(engine).infill(PROMPT, rule, length=5)
     assert "\n" not in found.text
     assert 2 <= found.tokens <= SIZE
@@ -37,14 +37,14 @@ def test_every_rule_gives_one_line_of_a_length_that_fits_the_canvas(engine: Loca
     assert found.forward_passes >= 1
 
 
-def test_the_oracle_is_given_its_length(engine: LocalEngine) -> None:
+def test_the_oracle_writes_a_text_of_the_given_length(engine: LocalEngine) -> None:
     for length in (1, 4, 15):
         assert Lengths(engine).infill(PROMPT, "oracle", length).tokens == length + 1
     assert Lengths(engine).infill(PROMPT, "oracle", 99).tokens == SIZE
 
 
-def test_a_batch_of_lengths_decodes_each_as_if_alone(engine: LocalEngine) -> None:
-    """The ranked text is what its length alone gives, and likelier than what any other length gives."""
+def test_a_batch_of_lengths_gives_the_same_texts_as_each_length_alone(engine: LocalEngine) -> None:
+    """The ranked text is one of the texts of single lengths, and needs no more passes than the slowest, and one."""
     ranked = Lengths(engine).infill(PROMPT, "ranked")
     alone = [Lengths(engine).infill(PROMPT, "oracle", length) for length in range(1, SIZE)]
     assert ranked.text in {found.text for found in alone}
@@ -52,7 +52,7 @@ def test_a_batch_of_lengths_decodes_each_as_if_alone(engine: LocalEngine) -> Non
     assert ranked.confidence > 0
 
 
-def test_the_likelihood_is_the_causal_one(engine: LocalEngine) -> None:
+def test_the_likelihood_is_that_of_a_causal_pass(engine: LocalEngine) -> None:
     found = Lengths(engine).infill(PROMPT, "ranked")
     passes = engine.cached_model
     passes.reuse([])
@@ -62,11 +62,11 @@ def test_the_likelihood_is_the_causal_one(engine: LocalEngine) -> None:
     scores = passes.scores(passes.run([*prompt, *tokens], TokenLayout.clean(0, len(prompt) + len(tokens))))
     follows = [*tokens, engine.tokenizer.specials.eot]
     logp = [float(scores[len(prompt) - 1 + i, token]) for i, token in enumerate(follows)]
-    if len(follows) == found.tokens:  # else the text has another spelling in tokens
+    if len(follows) == found.tokens:  # otherwise the text is encoded in other tokens
         assert found.confidence == pytest.approx(math.exp(sum(logp) / len(logp)), rel=1e-3)
 
 
-def test_revising_never_ends_with_a_less_likely_text(engine: LocalEngine) -> None:
+def test_revising_never_gives_a_less_likely_text(engine: LocalEngine) -> None:
     ranked = Lengths(engine, doubtful=0.5).infill(PROMPT, "ranked")
     revised = Lengths(engine, doubtful=0.5).infill(PROMPT, "revised")
     assert revised.confidence**revised.tokens >= ranked.confidence**ranked.tokens * 0.999
@@ -79,7 +79,7 @@ def test_a_calibration_by_length_prefers_longer_texts(engine: LocalEngine) -> No
     assert mean.tokens >= total.tokens
 
 
-def test_prefilling_ahead_changes_nothing(engine: LocalEngine) -> None:
+def test_prefill_does_not_change_the_result(engine: LocalEngine) -> None:
     lengths = Lengths(engine)
     assert lengths.prefill(PROMPT) > 0
     assert lengths.prefill(PROMPT) == 0

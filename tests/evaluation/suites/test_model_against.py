@@ -1,4 +1,4 @@
-"""The comparison on a suite: which tasks, each side's pass@1, the report."""
+"""Comparison of the model with a completion server on a suite: selected tasks, pass@1 of each side, the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDES = ("diffusion", "autoregressive", "server")
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    """Two tasks; the first is the one that `return 4` solves."""
+    """Two tasks; `return 4` solves the first one."""
     task = {
         "entry_point": "f",
         "prompt": "def f():\n",
@@ -34,7 +34,7 @@ def suite(tmp_path: Path) -> Path:
     return file
 
 
-def test_all_sides_are_timed_and_their_programs_run(
+def test_the_answers_of_all_sides_are_timed_and_executed(
     tiny_model: Path, tokenizer: Tokenizer, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     details = tmp_path / "details.jsonl"
@@ -71,7 +71,7 @@ def test_all_sides_are_timed_and_their_programs_run(
         ((), "cannot be asked"),
     ],
 )
-def test_what_cannot_be_compared_is_told_in_a_sentence(
+def test_invalid_arguments_are_errors(
     tiny_model: Path, suite: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], says: str
 ) -> None:
     given = ["http://127.0.0.1:1", "--suite", str(suite), "--model", str(tiny_model), "--device", "cpu"]
@@ -79,7 +79,7 @@ def test_what_cannot_be_compared_is_told_in_a_sentence(
     assert says in " ".join(capsys.readouterr().err.split())
 
 
-def test_only_the_tasks_with_a_long_text(
+def test_tasks_can_be_limited_to_long_solutions(
     tiny_model: Path, tokenizer: Tokenizer, suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(writes(1)) as (url, _):
@@ -88,7 +88,7 @@ def test_only_the_tasks_with_a_long_text(
     assert json.loads(capsys.readouterr().out)["n"] == 1
 
 
-def test_only_the_tasks_with_a_long_answer_before(
+def test_tasks_can_be_limited_to_long_earlier_answers(
     tiny_model: Path, suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tmp_path / "before.jsonl"

@@ -1,4 +1,4 @@
-"""The solved examples are whole, are right where they can be run, and are no part of any suite."""
+"""The solved examples are complete, correct, and not part of any suite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ USES = (
 )
 
 
-def test_there_are_as_many_as_may_be_asked_for() -> None:
+def test_each_language_has_the_maximum_number_of_examples() -> None:
     assert set(EXAMPLES) == set(LANGUAGES)
     for language, texts in EXAMPLES.items():
         assert len(set(texts)) == MOST
@@ -26,11 +26,11 @@ def test_there_are_as_many_as_may_be_asked_for() -> None:
     assert all(" : " in text and "const" in text for text in EXAMPLES["typescript"])
 
 
-def test_they_are_right() -> None:
+def test_the_python_examples_are_correct() -> None:
     assert run(examples("python", MOST) + USES).error == ""
 
 
-def test_no_suite_has_them() -> None:
+def test_no_suite_contains_the_examples() -> None:
     if not FOLDER.exists():
         pytest.skip(f"the evaluation data is not at {FOLDER}")
     suites = Evaluation.load(FOLDER)

@@ -1,4 +1,4 @@
-"""How a task becomes a document, a completion and a program."""
+"""Tasks of suites: their documents, completions and programs."""
 
 from __future__ import annotations
 
@@ -64,18 +64,18 @@ def write(path: Path, *lines: object) -> str:
 
 
 def as_object(task: Task) -> dict[str, str | None]:
-    """A task as a line of its file: whole functions have no suffix there."""
+    """Return a task as an object of its file, in which whole functions have no suffix."""
     left_out = {"examples"} | ({"suffix"} if task.suffix is None else set())
     return {name: getattr(task, name) for name in Task.__dataclass_fields__ if name not in left_out}
 
 
-def test_the_line_of_a_single_line_task_is_an_empty_one_in_the_document() -> None:
+def test_the_document_of_a_single_line_task_has_an_empty_line_for_its_solution() -> None:
     assert LINE.before + LINE.after == "def double(x):\n    y = x\n\n    return y\n"
     assert LINE.before.endswith("\n")
     assert LINE.after.startswith("\n")
 
 
-def test_a_span_is_cut_as_it_stands() -> None:
+def test_a_span_is_completed_without_changes() -> None:
     assert (SPAN.before, SPAN.after) == (SPAN.prompt, SPAN.suffix)
     assert SPAN.completion("urn x *\n  2") == "urn x *\n  2"
 
@@ -90,7 +90,7 @@ def test_a_span_is_cut_as_it_stands() -> None:
         ("", "\n"),
     ],
 )
-def test_a_line_ends_with_the_first_line_end_behind_something_visible(text: str, completion: str) -> None:
+def test_a_line_ends_at_the_first_line_break_after_visible_text(text: str, completion: str) -> None:
     assert LINE.completion(text) == completion
 
 
@@ -101,19 +101,19 @@ def test_canonical_solutions_pass_and_others_fail() -> None:
     assert not any(outcome.passed for outcome in run_all(wrong))
 
 
-def test_exact_does_not_see_white_space_at_the_end() -> None:
+def test_exact_ignores_trailing_whitespace() -> None:
     assert LINE.exact("    y += x\n")
     assert LINE.exact("    y += x  ")
     assert not LINE.exact("y += x\n")
 
 
-def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
+def test_tasks_are_read_in_the_order_of_their_file(tmp_path: Path) -> None:
     tasks = [*TASKS, FUNCTION]
     assert load(write(tmp_path / "ours.jsonl.gz", *map(as_object, tasks))) == tasks
     assert load(write(tmp_path / "java.jsonl.gz", as_object(METHOD))) == [METHOD]
 
 
-def test_of_a_function_the_completion_is_what_belongs_to_it() -> None:
+def test_the_completion_of_a_function_ends_with_the_function() -> None:
     assert not SPAN.function
     assert FUNCTION.function
     assert (
@@ -132,12 +132,12 @@ def test_the_class_around_a_method_is_closed_in_its_program() -> None:
     assert "check(" not in program
 
 
-def test_where_no_solution_is_known_nothing_is_exact_or_not() -> None:
+def test_exact_is_none_without_a_known_solution() -> None:
     assert METHOD.exact("        return 2 * x;\n    }") is None
     assert FUNCTION.exact("    return 2 * x")
 
 
-def test_examples_stand_behind_the_imports_and_not_in_the_program() -> None:
+def test_examples_follow_the_imports_and_are_left_out_of_the_program() -> None:
     (task,) = with_examples([FUNCTION], examples("python", 2))
     assert task.before.startswith("from math import *\n")
     assert task.before.endswith(FUNCTION.prompt.removeprefix("from math import *\n\n\n"))
@@ -147,16 +147,16 @@ def test_examples_stand_behind_the_imports_and_not_in_the_program() -> None:
     assert same == FUNCTION
 
 
-def test_a_sample_depends_on_nothing_but_its_seed() -> None:
+def test_a_sample_depends_only_on_its_seed() -> None:
     tasks = [Task(f"RandomSpan/{i}", "f", "", "", "", "") for i in range(50)]
     drawn = [task.task_id for task in sample(tasks, 5, 0)]
-    # The first draw is pinned: published figures name a seed, so that it must never mean other tasks.
+    # The first sample is pinned, because published figures name a seed, which must always mean the same tasks.
     assert drawn == ["RandomSpan/24", "RandomSpan/48", "RandomSpan/26", "RandomSpan/2", "RandomSpan/16"]
     assert [task.task_id for task in sample(tasks, 5, 1)] != drawn
     assert sample(tasks, None, 0) == sample(tasks, 50, 0) == tasks
 
 
-def test_what_is_no_suite_says_what_is_wrong(tmp_path: Path) -> None:
+def test_an_invalid_suite_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(
         SuiteError, match=r"no suite or file 'nonsense'; suites are single-line, .* and cpp, or all"
     ):

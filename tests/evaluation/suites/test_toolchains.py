@@ -1,4 +1,4 @@
-"""What is found, what is missing, and that each language here really runs, fails and is kept within bounds."""
+"""Toolchains: finding them, and running programs of each language within limits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tools(language: str) -> Tools:
 
 
 @pytest.mark.parametrize("language", RECIPES)
-def test_a_language_runs(language: str) -> None:
+def test_right_programs_pass_and_wrong_ones_fail_in_each_language(language: str) -> None:
     mine = tools(language)
     assert run(RIGHT[language], tools=mine).error == ""
     wrong = run(RIGHT[language].replace("2 * ", "3 * "), tools=mine)
@@ -56,17 +56,19 @@ def test_a_language_runs(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", RECIPES)
-def test_what_is_no_program_fails(language: str) -> None:
+def test_a_program_with_a_syntax_error_fails(language: str) -> None:
     outcome = run(RIGHT[language].replace("2 *", "2 * * )"), tools=tools(language))
     assert BROKEN[language] in outcome.error
 
 
-def test_an_error_of_types_is_an_error() -> None:
+def test_a_type_error_of_typescript_fails() -> None:
     outcome = run("let x: number = 'a';\n", tools=tools("typescript"))
     assert "TS2322" in outcome.error
 
 
-def test_what_is_missing_is_named_with_its_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_missing_tools_and_the_command_that_installs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for language, recipe in RECIPES.items():
         with pytest.raises(ToolchainError) as raised:
@@ -81,7 +83,9 @@ def test_what_is_missing_is_named_with_its_mend(tmp_path: Path, monkeypatch: pyt
         find("javascript", tmp_path)
 
 
-def test_a_folder_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tools_in_the_folder_precede_those_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "bin").mkdir()
     mine = tmp_path / "bin" / "php"
     mine.write_text("#!/bin/sh\nexit 0\n")
@@ -94,7 +98,7 @@ def test_a_folder_goes_before_the_path(tmp_path: Path, monkeypatch: pytest.Monke
     assert run("anything", tools=found).passed
 
 
-def test_the_compiled_header_is_made_once_and_used() -> None:
+def test_the_precompiled_header_is_built_once() -> None:
     command = tools("cpp").steps[0].command
     (folder,) = (Path(word.removeprefix("-I")) for word in command if word.startswith("-I"))
     made = folder / "bits" / "stdc++.h.gch"
@@ -134,8 +138,8 @@ def test_memory_is_limited(language: str, program: str) -> None:
     assert not run(program, tools=tools(language)).passed
 
 
-def test_other_files_and_processes_are_safe(tmp_path: Path) -> None:
-    """By the kernel's Landlock, where there is one."""
+def test_programs_cannot_change_other_files(tmp_path: Path) -> None:
+    """The kernel's Landlock protects them, if available."""
     if not Path("/sys/kernel/security").exists() or shutil.which("php") is None:
         pytest.skip("no Landlock, or no PHP")
     mine = tmp_path / "mine.txt"
@@ -146,7 +150,7 @@ def test_other_files_and_processes_are_safe(tmp_path: Path) -> None:
     assert mine.read_text() == "precious"
 
 
-def test_the_network_is_out_of_reach() -> None:
+def test_programs_have_no_network() -> None:
     program = (
         "<?php foreach (net_get_interfaces() as $name => $it) { if ($name != 'lo' || $it['up']) exit(3); }"
     )
