@@ -293,7 +293,7 @@ def fuzz(
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    from tests.conftest import save_packed
+    from tests.support.models.tiny_models import save_packed
 
     parser = argparse.ArgumentParser(
         prog="python -m tests.lsp.protocol.fuzzing", description=__doc__.partition("\n")[0]
