@@ -226,7 +226,7 @@ class Session:
             self._dropped.discard(uri)
         self._documents[uri] = document
         if self.document(uri) is None and not warned:
-            # Without its name: no file is named in the log.
+            # The log never names a file.
             log.warning(
                 "Nothing is suggested in a document of more than %d characters.", MAX_DOCUMENT_CHARACTERS
             )
