@@ -378,7 +378,7 @@ end })
 def test_ghost_text_is_hidden_while_a_menu_like_blink_cmp_is_open(neovim: Neovim) -> None:
     neovim.start(before=STAND_IN, options='menu = "hide"')
     neovim.ready()
-    ghost = neovim.suggested()
+    neovim.suggested()
     neovim.ask("luaeval('Menu(true)')")
     neovim.ghost(lambda text: text == "")
     neovim.terminal.press("Tab")
@@ -387,7 +387,8 @@ def test_ghost_text_is_hidden_while_a_menu_like_blink_cmp_is_open(neovim: Neovim
     neovim.ask("luaeval('Menu(false)')")
     neovim.terminal.press("BSpace")
     neovim.terminal.type(TYPED[-1])
-    neovim.ghost(lambda text: text == ghost)
+    neovim.wait("getline('.')", lambda line: line == indented(TYPED))
+    ghost = neovim.ghost(bool)
     neovim.terminal.press("Tab")
     neovim.wait("getline('.')", lambda line: line == indented(TYPED + ghost).split("\n")[-1])
 
