@@ -267,7 +267,7 @@ def test_models_that_do_not_exist_are_refused_with_one_sentence(user: User) -> N
         asked = len(hub.seen)
         assert "HF_HUB_OFFLINE" in sentence(user.download(hub, HF_HUB_OFFLINE="1"))
         assert "neither a known model" in sentence(user.download(hub, "nonesuch"), 2)
-        assert "shipped" in sentence(user.download(hub, "small"), 2)
+        assert "part of mercury-lsp" in sentence(user.download(hub, "small"), 2)
         assert len(hub.seen) == asked
         assert not user.models.exists() or not list(user.models.iterdir())
     # The hub has ended.
@@ -310,7 +310,7 @@ def test_the_license_is_shown_and_must_be_confirmed(user: User) -> None:
 def test_without_a_card_the_license_is_not_guessed(user: User) -> None:
     with serving(acme__tiny=repo(card=None)) as hub:
         done = user.download(hub)
-        assert done.returncode == 0 and "a license that its card does not name" in done.stderr
+        assert done.returncode == 0 and "a license that its model card does not name" in done.stderr
 
 
 def test_progress_is_shown_on_a_terminal_only(user: User) -> None:

@@ -159,7 +159,7 @@ def test_the_wheel_serves_in_an_empty_environment(
     place = f"{source}:2:8"
     assert json.loads(ran(program, "complete", place, "--json"))["text"].startswith("urn")
     missing = ran(program, "complete", place, "--model", "mini", status=1)
-    assert 'The model mini is not installed: pip install "mercury-lsp[mini]"' in missing
+    assert 'The model mini is not installed; run: pip install "mercury-lsp[mini]"' in missing
     ran(python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", built[3])
     assert json.loads(ran(program, "complete", place, "--json", "--model", "mini"))["model"] == "mini"
 
