@@ -84,7 +84,7 @@ def open_place(place: str, session: Session) -> tuple[Snapshot, int]:
     path = file.resolve()
     try:
         name = path.relative_to(Path.cwd()).as_posix()
-    except (OSError, ValueError):  # the working folder is gone, or the file is elsewhere
+    except (OSError, ValueError):  # the working folder was deleted, or the file is outside
         name = path.name
     language = for_document("", name)
     uri, absolute = path.as_uri(), path.as_posix()

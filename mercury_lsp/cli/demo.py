@@ -23,7 +23,7 @@ from mercury_lsp.errors import Failure
 
 # The first scene of each file, whatever its outcome; the last file comes first.
 _SCENES = tuple(reversed(scenes()[:6]))
-# No scene begins after so many seconds.
+# No scene begins after this time.
 _MAX_SECONDS = 17.0
 # The least number of characters for which the typist presses Tab.
 _MIN_TAB_CHARACTERS = 2

@@ -60,7 +60,7 @@ def run(arguments: Namespace) -> int:
     except selection.UserConfigError as error:
         raise Failure(str(error)) from error
     except BrokenPipeError:
-        # Whoever reads the list has closed it: `main` ends quietly.
+        # The reader of the list closed the pipe: `main` ends quietly.
         raise
     except OSError as error:
         raise Failure(f"Cannot change {error.filename or 'a file'}: {error.strerror or error}.") from error

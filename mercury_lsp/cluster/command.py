@@ -27,7 +27,7 @@ OBJECT_STORE_BYTES = 80_000_000
 
 # Ray reads these variables at import, or when it starts its processes.
 _RAY_VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-# A proxy that is not ready after so many seconds is killed, and Serve does not start. The default of 5 is too short for
+# A proxy that is not ready after this time is killed, and Serve does not start. The default of 5 is too short for
 # the imports on a busy machine.
 _PROXY_VARIABLES = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 # The first variable keeps the node's address on loopback, on every platform. Other users of this machine can reach

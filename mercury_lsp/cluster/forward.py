@@ -25,7 +25,7 @@ MAX_TRIES = 3
 # The time between two requests for the model's name.
 NAME_INTERVAL_SECONDS = 1.0
 RETRY_PAUSE_SECONDS = 0.05
-# A task that has lost its replica waits so many seconds for another replica.
+# The seconds that a task without its replica waits for another replica.
 MAX_ROOM_WAIT_SECONDS = 10.0
 # An estimate, by which the tokens of a failed try are counted.
 CHARACTERS_PER_TOKEN = 4

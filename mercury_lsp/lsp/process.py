@@ -181,7 +181,7 @@ def stream_reader(
 
 
 class OutputWriter:
-    """A binary file with the interface of `Writer`. Output that nobody reads any more is dropped."""
+    """A binary file with the interface of `Writer`. Output after the reader has left is dropped."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

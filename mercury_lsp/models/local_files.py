@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-# The search of a folder stops after so many files.
+# The search of a folder stops after this many files.
 MAX_FILES = 200
 MAX_MANIFEST_BYTES = 1 << 20
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"

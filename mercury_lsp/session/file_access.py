@@ -261,7 +261,7 @@ def looks_handwritten(text: str) -> bool:
 
 
 def is_project(folder: str) -> bool:
-    """Return whether a folder is neither the home folder, nor above it, nor a whole disk: nobody wants those read."""
+    """Return whether a folder is neither the home folder, nor above it, nor a whole disk, which should not be read."""
     home, root = Path.home(), folder.rstrip("/")
     return root != "" and not root.endswith(":") and Path(root) not in (home, *home.parents)
 

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 DAY_SECONDS = 86_400
-# After so many seconds the options are taken to be final, and old rows may be deleted.
+# After this many seconds the options are taken to be final, and old rows may be deleted.
 PRUNE_DELAY_SECONDS = 30.0
-# Rows wait so many seconds for further rows, to be written together.
+# The seconds that rows wait for further rows, to be written together.
 BATCH_SECONDS = 1.0
-# A writer waits so many seconds for the lock of another writer.
+# The seconds that a writer waits for another writer's lock.
 LOCK_TIMEOUT_SECONDS = 10.0
 # Further rows are dropped while the file cannot be written.
 MAX_WAITING_ROWS = 10_000

@@ -30,7 +30,7 @@ from model.loadtest.queues import Fleet, Outcome, Service, simulate
 from model.loadtest.typing_model import Typing, options, typing
 
 PEOPLE = (10, 20, 50, 100, 200, 500, 1000)
-# A simulation has at least so many keys, and lasts at least so many seconds.
+# The least number of keys of a simulation, and its least duration in seconds.
 KEYS = 20_000
 MINUTE = 60.0
 MOST_REPLICAS = 4096

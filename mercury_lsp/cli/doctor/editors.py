@@ -22,7 +22,7 @@ from mercury_lsp.cli.doctor.report import Report, program_output
 # The publisher and the name in editors/vscode/package.json.
 EXTENSION = "mercury-lsp.mercury-lsp"
 MERCURY_NAME = re.compile(rb"\bmercury\b")
-# At most so many files of an editor's settings are searched, and so many bytes of each.
+# The largest number of an editor's settings files that are searched, and of bytes of each.
 MAX_SETTINGS_FILES = 500
 MAX_SETTINGS_BYTES = 1_000_000
 

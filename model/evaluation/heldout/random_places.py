@@ -51,7 +51,7 @@ USUAL_DEADLINE_MS = 250
 """The default deadline of an automatic request on a CPU."""
 REQUESTS = {"automatic": 1, "manual": 10}
 """The time that each kind of request may take, in deadlines."""
-# An answer is late after so many times its deadline.
+# An answer is late after this multiple of its deadline.
 LATE = 2
 # Characters.
 LONGEST_FILE = 100_000
