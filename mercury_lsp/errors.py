@@ -1,7 +1,9 @@
-"""Errors that end a command with one sentence for the user, and a function that quotes a value in that sentence."""
+"""Errors that end a command with one sentence for the user, and functions that make such a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from reprlib import Repr
 
 MAX_QUOTED_CHARACTERS = 80
@@ -22,6 +24,16 @@ class BadUsage(Failure):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, status=2)
+
+
+@contextmanager
+def listening(place: str) -> Iterator[None]:
+    """Turn an error of listening on an address, also on an invalid host name, into a `Failure` that names the place."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise Failure(f"Cannot listen on {place}: {reason}.") from error
 
 
 def quote(value: object) -> str:

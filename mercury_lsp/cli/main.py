@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mercury_lsp import __version__
-from mercury_lsp.errors import BadUsage, Failure
+from mercury_lsp.errors import BadUsage, Failure, listening
 
 _HOST = "127.0.0.1"
 # Help that several commands share.
@@ -248,14 +248,10 @@ def _run_server(arguments: argparse.Namespace) -> NoReturn:
             raise BadUsage("--stdio needs stdin, stdout and stderr, and one of them is closed.")
         process.run_stdio(overrides)
     place = arguments.socket or f"{arguments.host}:{arguments.port}"
-    try:
+    with listening(place):
         if arguments.socket is not None:
             process.run_socket(arguments.socket, tokens, overrides)
         process.run_tcp(arguments.host, arguments.port, tokens, overrides)
-    except (OSError, UnicodeError) as error:
-        # `UnicodeError`: the host name is invalid.
-        reason = getattr(error, "strerror", None) or error
-        raise Failure(f"Cannot listen on {place}: {reason}.") from error
 
 
 def _is_server(arguments: argparse.Namespace) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mercury_lsp.cli.loading import load_tokens
 from mercury_lsp.config import Config
-from mercury_lsp.errors import BadUsage, Failure
+from mercury_lsp.errors import BadUsage, Failure, listening
 from mercury_lsp.tokens import TOKENS_VARIABLE
 
 if TYPE_CHECKING:
@@ -67,15 +67,11 @@ def run(arguments: Namespace) -> int:
         return _serve_replicas(arguments, model, options, settings)
     if arguments.max_replicas is not None:
         raise BadUsage("--max-replicas needs --replicas, the minimum number of replicas.")
-    try:
-        listening = process.listen(arguments.host, arguments.port)
-    except (OSError, UnicodeError) as error:
-        # `UnicodeError`: the host name is invalid.
-        reason = getattr(error, "strerror", None) or error
-        raise Failure(f"Cannot listen on {arguments.host}:{arguments.port}: {reason}.") from error
+    with listening(f"{arguments.host}:{arguments.port}"):
+        sock = process.listen(arguments.host, arguments.port)
     backend = LocalBackend(load_checkpoint(model), options)
     limits = ConnectionLimits(body_s=settings.body_s + 5, answer_s=settings.timeout_s + 30)
-    process.serve(application(backend, settings), backend, listening, limits)
+    process.serve(application(backend, settings), backend, sock, limits)
     return 0
 
 
