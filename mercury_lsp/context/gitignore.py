@@ -82,14 +82,16 @@ class IgnoreRules:
     rules: Mapping[str, Mapping[str, Rules]]
     fold: bool = False
 
+    def __post_init__(self) -> None:
+        count = sum(len(rules.wildcards) for files in self.rules.values() for rules in files.values())
+        if count > MAX_WILDCARDS:
+            object.__setattr__(self, "rules", {"": {".gitignore": Rules.of("*")}})
+
     def __call__(self, path: str) -> bool:
         """Return whether a path or a folder of it is ignored.
 
         `path` is relative to the top folder and POSIX; folders end in `/`.
         """
-        count = sum(len(own.wildcards) for files in self.rules.values() for own in files.values())
-        if count > MAX_WILDCARDS:
-            return True
         path = path.lower() if self.fold else path
         steps = _steps(path)
         return any(self._ignores(family, step) for family in RULE_FAMILIES for step in steps)
