@@ -305,6 +305,16 @@ def test_a_suggestion_can_be_dismissed_and_requested_manually(neovim: Neovim) ->
     assert neovim.line == indented(LONG)
 
 
+def test_a_manual_request_directly_after_a_typed_key_is_answered(neovim: Neovim) -> None:
+    """Neovim tells of the change only after both keys, when the request is on its way."""
+    neovim.start(".env")
+    neovim.ready()
+    neovim.terminal.press("Escape", "o")
+    neovim.wait("mode()", lambda mode: mode == "i")
+    neovim.ask(r'''feedkeys("x\<M-Bslash>", "t")''')
+    neovim.wait("luaeval('table.concat(Said)')", lambda said: "nothing to suggest" in (said or ""))
+
+
 def test_only_accepting_a_whole_suggestion_is_reported_to_the_server(neovim: Neovim) -> None:
     heard = """
     Ran = 0

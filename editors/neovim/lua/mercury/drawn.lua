@@ -17,8 +17,13 @@ M.INVOKED, M.AUTOMATIC = 1, 2
 ---@field index integer the index of the drawn candidate
 ---@field invoked boolean whether the user asked for them, so that the server has no further candidates
 
+---@class mercury.Moment a text and a cursor
+---@field buf integer
+---@field tick integer the buffer's `changedtick`
+---@field cursor integer[]
+
 local shown ---@type mercury.Shown?
-local pending_request ---@type { client: vim.lsp.Client, id: integer }?
+local pending_request ---@type { client: vim.lsp.Client, id: integer, at: mercury.Moment }?
 -- The number of the current request; answers to earlier requests are dropped.
 local request_number = 0
 local timer = assert(vim.uv.new_timer())
@@ -27,6 +32,12 @@ local timer = assert(vim.uv.new_timer())
 local function may_show()
   local mode = vim.api.nvim_get_mode().mode
   return mode:sub(1, 1) == "i" and not (server.options.menu == "hide" and menu.is_open())
+end
+
+---@return mercury.Moment
+local function this_moment()
+  local buf = vim.api.nvim_get_current_buf()
+  return { buf = buf, tick = vim.api.nvim_buf_get_changedtick(buf), cursor = vim.api.nvim_win_get_cursor(0) }
 end
 
 --- Return the suggestion at the cursor, and its rest.
@@ -127,7 +138,7 @@ function M.request(kind, done)
       done(not error and fitting_suggestions(result, client, buf, place) or {})
     end
   end, buf)
-  pending_request = id and { client = client, id = id }
+  pending_request = id and { client = client, id = id, at = this_moment() }
   return true
 end
 
@@ -146,6 +157,10 @@ end
 local function on_move()
   if M.current() then
     draw()
+    return
+  end
+  if pending_request and vim.deep_equal(pending_request.at, this_moment()) then
+    -- The event is late: if a key follows at once, Neovim handles that key first, and it may have made this request.
     return
   end
   M.clear()
