@@ -33,6 +33,8 @@ ShouldStop = Callable[[], bool]
 """Returns True when the search must stop: it is cancelled, or its time is up."""
 
 _WORD = re.compile(r"\w+|[^\w\s]+")
+# The cursor is between the braces of an empty block, or between the tags of an empty element.
+_EMPTY_BLOCK = re.compile(r"\{\s*\0\s*\}|<([\w.:-]+)(\s[^<>]*)?>\s*\0\s*</\1\s*>")
 
 
 def find_alternative(
@@ -140,13 +142,13 @@ class _NewLine:
 def _new_lines(document: Document, offset: int) -> Iterator[_NewLine]:
     """Yield a new line below the cursor's line, and one above it if only indentation is before the cursor.
 
-    If the cursor is in an empty block, there is none below, because the block would stay empty.
+    If the cursor is in an empty block or element, there is none below, because the block would stay empty.
     """
     number, _ = document.position(offset)
     begin, end = document.span(number)
     eol, text = document.eol, document.text
     left = text[begin:offset]
-    if not (left.rstrip().endswith("{") and text[offset:end].lstrip().startswith("}")):
+    if not _EMPTY_BLOCK.search(f"{left}\0{text[offset:end]}"):
         extended = document.replace(end, end, eol, document.version)
         yield _NewLine(extended, end + len(eol), text[offset:end] + eol, "", end)
     if not left.strip() and text[offset:end].strip():

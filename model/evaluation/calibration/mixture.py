@@ -34,9 +34,9 @@ from model.evaluation.heldout.cursors import draw
 
 LANGUAGES = ("python", "javascript", "typescript", "go", "java", "c", "rust", "cpp", "php", "ruby")
 KINDS = ("rest", "next", "lines")
-UNITS = 8
+UNITS = 32
 """Hidden units of the gate."""
-DECAY = 3e-3
+DECAY = 1e-3
 STEPS = 300
 RATE = 0.02
 MAX_PACKAGE_FILES = 40

@@ -123,13 +123,25 @@ def test_if_the_model_predicts_the_rest_of_the_line_the_next_line_is_added() -> 
     assert shown == "idth\n    b = 2" and whole == "def f():\n    a = width\n    b = 2\n    return a\n"
 
 
-def test_nothing_is_suggested_below_an_empty_block_around_the_cursor() -> None:
-    """A function below would leave the block empty."""
-    snapshot, offset = at("int add(int a, int b) {¦}\n")
-    document = Document("file:///w/a.c", "a.c", "c", 1, snapshot.document.text)
-    engine = Scripted(lambda before: "int sub(int a, int b) {}" if before.endswith("\n") else "")
+@pytest.mark.parametrize(
+    ("language", "marked", "below", "suggested"),
+    [
+        ("c", "int add(int a, int b) {¦}\n", "int sub(int a, int b) {}", False),
+        ("html", "<ul>\n  <li>¦</li>\n</ul>\n", "  <li>One</li>", False),
+        ("html", '<p class="a">¦</p>\n', "<p>One</p>", False),
+        ("html", "<ul>\n  <li>One¦</li>\n</ul>\n", "  <li>Two</li>", True),
+        ("html", "<p>One</p>¦</div>\n", "<p>Two</p>", True),
+    ],
+)
+def test_no_line_is_suggested_below_an_empty_block_or_element_around_the_cursor(
+    language: str, marked: str, below: str, suggested: bool
+) -> None:
+    """A line below would leave the block empty."""
+    snapshot, offset = at(marked)
+    document = Document(f"file:///w/a.{language}", f"a.{language}", language, 1, snapshot.document.text)
+    engine = Scripted(lambda before: below if before.endswith("\n") else "")
     shown, _ = accept(engine, replace(snapshot, document=document), offset)
-    assert shown is None
+    assert (shown is not None and below in shown) == suggested
 
 
 def test_a_line_above_is_suggested_if_the_cursor_is_in_the_indentation() -> None:
