@@ -21,7 +21,7 @@ from .terminal import PATIENCE, Terminal
 pytestmark = pytest.mark.editors
 
 PLUGIN = ROOT / "editors/neovim"
-# After this text, automatic and manual requests have the same suggestion.
+# After this text, automatic and manual requests both have a suggestion.
 LONG = "while self."
 INIT = """
 vim.o.termguicolors, vim.o.number, vim.o.swapfile, vim.o.laststatus, vim.o.more = true, true, false, 2, false
@@ -294,12 +294,12 @@ def test_the_user_can_cycle_through_several_suggestions(neovim: Neovim) -> None:
 def test_a_suggestion_can_be_dismissed_and_requested_manually(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
-    ghost = neovim.suggested(LONG)
+    neovim.suggested(LONG)
     neovim.terminal.press("C-]")
     neovim.ghost(lambda text: text == "")
     assert neovim.line == indented(LONG)
     neovim.terminal.press("M-\\")
-    neovim.ghost(lambda text: text == ghost)
+    neovim.ghost()
     neovim.terminal.press("Escape")
     neovim.ghost(lambda text: text == "")
     assert neovim.line == indented(LONG)
@@ -311,7 +311,7 @@ def test_a_manual_request_directly_after_a_typed_key_is_answered(neovim: Neovim)
     neovim.ready()
     neovim.terminal.press("Escape", "o")
     neovim.wait("mode()", lambda mode: mode == "i")
-    neovim.ask(r'''feedkeys("x\<M-Bslash>", "t")''')
+    neovim.ask(r"""feedkeys("x\<M-Bslash>", "t")""")
     neovim.wait("luaeval('table.concat(Said)')", lambda said: "nothing to suggest" in (said or ""))
 
 
@@ -409,7 +409,7 @@ def test_a_killed_server_is_started_again(neovim: Neovim, tmp_path: Path) -> Non
     neovim.server = ["sh", "-c", command]
     neovim.start()
     neovim.ready()
-    ghost = neovim.suggested()
+    neovim.suggested()
     neovim.terminal.press("Escape")
     first = int(pid.read_text())
     os.kill(first, 9)
@@ -417,7 +417,8 @@ def test_a_killed_server_is_started_again(neovim: Neovim, tmp_path: Path) -> Non
     neovim.wait("luaeval('#vim.lsp.get_clients({name=\"mercury\", bufnr=0})')", lambda count: count == 1)
     neovim.ready()
     assert int(pid.read_text()) != first
-    assert neovim.suggested() == ghost
+    # The text may differ: it may be the rest of a suggestion that was requested some keys earlier.
+    neovim.suggested()
 
 
 def test_a_server_that_keeps_crashing_is_not_started_again(neovim: Neovim) -> None:
@@ -456,7 +457,7 @@ def test_nothing_is_suggested_in_a_private_file(neovim: Neovim) -> None:
 def test_suggestions_can_be_paused_for_a_time_and_disabled_for_a_language(neovim: Neovim) -> None:
     neovim.start()
     neovim.ready()
-    ghost = neovim.suggested(LONG)
+    neovim.suggested(LONG)
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury pause 10\r")
     neovim.terminal.until(lambda screen: re.search(r"Mercury: paused until \d\d:\d\d", screen), "the pause")
@@ -466,7 +467,7 @@ def test_suggestions_can_be_paused_for_a_time_and_disabled_for_a_language(neovim
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury resume\r")
     neovim.ready()
-    assert neovim.suggested(LONG) == ghost
+    neovim.suggested(LONG)
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury disable python\r")
     explained = "luaeval('table.concat(Said)')"
@@ -477,7 +478,7 @@ def test_suggestions_can_be_paused_for_a_time_and_disabled_for_a_language(neovim
     assert neovim.ask("luaeval('Ghost()')") == ""
     neovim.terminal.press("Escape")
     neovim.terminal.type(":Mercury enable python\r")
-    assert neovim.suggested(LONG) == ghost
+    neovim.suggested(LONG)
 
 
 def test_the_statusline_shows_the_state_and_the_latency(neovim: Neovim) -> None:
