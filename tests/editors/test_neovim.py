@@ -311,7 +311,7 @@ def test_a_manual_request_directly_after_a_typed_key_is_answered(neovim: Neovim)
     neovim.ready()
     neovim.terminal.press("Escape", "o")
     neovim.wait("mode()", lambda mode: mode == "i")
-    neovim.ask(r'''feedkeys("x\<M-Bslash>", "t")''')
+    neovim.ask(r"""feedkeys("x\<M-Bslash>", "t")""")
     neovim.wait("luaeval('table.concat(Said)')", lambda said: "nothing to suggest" in (said or ""))
 
 
