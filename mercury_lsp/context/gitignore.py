@@ -23,6 +23,10 @@ MAX_PATTERNS = 10_000
 """A file with more patterns ignores everything."""
 MAX_WILDCARDS = 2_000
 """If all rules files above a path have more patterns with wildcards, everything there is ignored."""
+MAX_PROJECT_WILDCARDS = 20_000
+"""After so many different patterns with wildcards in a project, each further rules file ignores everything.
+
+To compile one takes about 0.15 ms of CPU time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +42,30 @@ class Rules:
     literals: Mapping[tuple[str, bool, bool], tuple[int, bool]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, text: str, fold: bool = False) -> Rules:
-        """Parse the text of a rules file. Lines that are no patterns are skipped, as in git. `fold`: ignore case."""
+    def of(cls, text: str, fold: bool = False, known: dict[str, Wildmatch] | None = None) -> Rules:
+        """Parse the text of a rules file. Lines that are no patterns are skipped, as in git. `fold`: ignore case.
+
+        `known`: the project's patterns with wildcards so far, by their lines. They are parsed and compiled only once.
+        """
+        known = {} if known is None else known
+        if len(known) >= MAX_PROJECT_WILDCARDS:
+            return cls.of("*")
         lines = (text.lower() if fold else text).removeprefix("\ufeff").split("\n")
-        found = (pattern for line in lines if (pattern := Wildmatch.of(line)) is not None)
+        parsed = ((line, known.get(line) or Wildmatch.of(line)) for line in lines)
+        found = ((line, pattern) for line, pattern in parsed if pattern is not None)
         patterns = list(islice(found, MAX_PATTERNS + 1))
         if len(patterns) > MAX_PATTERNS:
             return cls.of("*")
         wildcards: list[tuple[int, str, Wildmatch]] = []
         literals: dict[tuple[str, bool, bool], tuple[int, bool]] = {}
-        for number, pattern in enumerate(patterns):
+        for number, (line, pattern) in enumerate(patterns):
             if pattern.is_literal:
                 literals[pattern.literal_suffix, pattern.name_only, pattern.folders_only] = (
                     number,
                     pattern.negated,
                 )
             else:
+                known[line] = pattern
                 wildcards.append((number, pattern.literal_suffix, pattern))
         return cls(tuple(reversed(wildcards)), literals)
 

@@ -1,7 +1,8 @@
 """Finds text that looks like a password, a key or a token, which is never suggested or taken from another file.
 
-There are two criteria: the formats by which issuers make their tokens recognizable, and a value that looks random, or
-like a typical password, and is assigned to a telling name. A hash alone is no secret, because commits, checksums and
+There are three criteria: the formats by which issuers make their tokens recognizable; a value that looks random, or
+like a typical password, and is assigned to a telling name, also as a part of a list or a mapping; and a place where
+only passwords are, such as the argument of `sshpass -p`. A hash alone is no secret, because commits, checksums and
 test vectors are frequent in code; the same hash assigned to `api_key` is one. Placeholders and values read from the
 environment are no secrets either.
 """
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import log2
 from string import ascii_lowercase, ascii_uppercase, digits
+
+from mercury_lsp.context.nested_values import find_parts
 
 # Issuers' formats as far as they are known; they change. Here those that are one run of characters.
 _TOKEN_FORMATS = (
@@ -57,12 +60,13 @@ _BLOCK = re.compile(r"(?<![\w+/=.-])[A-Za-z0-9+/]{60,4000}={0,2}(?![\w+/-])")
 # A longer run counts as a secret without a search for each format, because people do not write such runs.
 _MAX_RUN_CHARACTERS = 4_000
 
-_NAME = (
-    r"(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|secret|token|credential|bearer|jwt"
+_CLEAR_NAME = (
+    r"(?:passw(?:or)?d|passphrase|passcode|passwort|pwd|secret|credential"
     r"|(?:api|access|account|auth|private|encryption|signing|master|licen[cs]e|app|shared|storage|client|session|cipher"
     r"|webhook|fernet|crypt|stripe|service|security|deploy)[_.-]?key"
     r"|(?:(?<![A-Za-z])(?:pass|pw)|(?-i:(?<=[a-z])(?:Pass|PASS|Pw|PW)))(?![A-Za-z]))"
 )
+_NAME = rf"(?:{_CLEAR_NAME}|token|bearer|jwt)"
 # For text that leaves the machine, every name with "key" counts.
 _STRICT_NAME = (
     rf"(?:{_NAME}|(?<![a-z])key(?![a-z])|(?-i:(?<=[a-z])Key)(?![a-z])|auth(?![a-z])|salt|cookie|hmac|dsn\b)"
@@ -106,9 +110,47 @@ def _compile_assignment(name: str) -> re.Pattern[str]:
     )
 
 
+def _compile_value_start(name: str) -> re.Pattern[str]:
+    """Compile an expression that ends where a value of several parts, with such a name, may begin."""
+    annotation = r":[ \t]{0,9}(?:[\w.|?&* ]|<[^<>\n]{0,40}>|\[[^\[\]\n]{0,40}\]){1,40}?"
+    return re.compile(
+        rf"(?:(?P<clear>{_CLEAR_NAME})|{name})[\w.-]{{0,24}}(?:\[\w{{0,9}}\])?[\"'`]?[\])]?[?!]?[ \t]{{0,9}}"
+        rf"(?:{annotation})?"
+        r"(?:=>|:=|[+?|]{0,2}=(?!=)|->|:|,|(?=[({])|\][ \t]{0,9}(?=$|\r))",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
 _ASSIGNED = _compile_assignment(_NAME)
 _STRICT_ASSIGNED = _compile_assignment(_STRICT_NAME)
+_VALUE_START = _compile_value_start(_NAME)
+_STRICT_VALUE_START = _compile_value_start(_STRICT_NAME)
+_PART = re.compile(r"\S{8,400}")
+# Lists of tokens are frequent in lexers, and lists of keys everywhere.
+_DRAWN_PART = re.compile(r"(?=[^\d]*\d+[^\d]+\d)[\w+/=.~:-]{12,400}", re.ASCII)
 _USER = re.compile(r"(?:\s-u|--user)[ =]{1,3}[\"']?[\w.@-]{1,60}:(?P<value>[^\s\"']{8,200})")
+# auth=("bob", "value")   'auth' => ['bob', 'value']   HTTPBasicAuth("bob", "value")
+# basic_auth 'bob', 'value'   basic_auth(user, Some("value"))
+_BASIC_AUTH = re.compile(
+    r"(?:(?<![a-z])auth[\"']?[ \t]{0,3}(?:=>\s{0,3}\[|[=:,]\s{0,3}\()"
+    r"|(?:basic|digest|ntlm|proxy)_?auth(?:\.new)?[( ])"
+    r"\s{0,80}(?:[A-Za-z_][\w.]{0,60}|b?\"[^\"\s]{1,100}\"|b?'[^'\s]{1,100}'),\s{0,80}"
+    r"(?:Some\()?b?(?P<quote>[\"'])(?![A-Za-z]+[\"'])(?P<value>[^\n\"'\\]{6,200})(?P=quote)",
+    re.IGNORECASE,
+)
+# Passwords among the arguments of a program, in a line of a shell or in a list of strings.
+_GAP = r"[ \t\"',]{1,6}"
+_ARGUMENTS = r"[^\n|;&]{0,200}?"
+_COMMAND = re.compile(
+    rf"(?<![\w/-])(?:sshpass{_GAP}(?:-[ev]{_GAP})?-p|redis-cli\b{_ARGUMENTS}{_GAP}-a{_GAP}"
+    rf"|(?:docker|podman|helm|az|oc|nerdctl)\b{_ARGUMENTS}{_GAP}login\b{_ARGUMENTS}{_GAP}-p{_GAP}"
+    rf"|ldap(?:search|modify|add|delete|passwd|whoami)\b{_ARGUMENTS}{_GAP}-w{_GAP}"
+    rf"|(?:mysql|mysqldump|mysqladmin|mysqlimport|mariadb|mariadb-dump)\b{_ARGUMENTS}{_GAP}-p(?!rint)(?=[^\s\"',]))"
+    r"[ \t\"',]{0,6}(?P<value>(?<=\")[^\"\n]{4,200}(?=\")|(?<=')[^'\n]{4,200}(?=')|[^\s\"'`]{4,200})"
+)
+# Each match contains one of these.
+_AUTH_STEMS = ("auth", "Auth", "AUTH")
+_COMMAND_STEMS = ("sshpass", "redis-cli", "login", "ldap", "mysql", "mariadb")
 _IDENTIFIED = re.compile(
     r"\bIDENTIFIED\s{1,9}BY\s{1,9}(?P<quote>[\"'])(?P<value>[^\s]{8,200}?)(?P=quote)", re.IGNORECASE
 )
@@ -128,6 +170,13 @@ _EMBEDDED_PLACEHOLDER = re.compile(
 _PLACEHOLDER_WORD = re.compile(
     r"example|change[_-]?(?:me|it|this)|your|my[_-]|x{4}|\*{3}|placeholder|dummy|fake|sample|todo|redacted|insert|replace"
     r"|default|12345678|abcdefg|qwerty|lorem|foobar|^https?:|test",
+    re.IGNORECASE,
+)
+# A password that consists of nothing but such words is a placeholder.
+_PLACEHOLDER_WORDS = re.compile(
+    r"(?>[\W\d_]|password|passphrase|passcode|passwd|pass|pwd|pw|secret|token|key|username|user|admin|root|guest|login"
+    r"|account|auth|basic|client|server|api|app|db|database|postgres|mysql|redis|mongo|elastic|my|your|the|some|any|new"
+    r"|old|here|value|string|name|id|change|it|me|foo|bar|x)+",
     re.IGNORECASE,
 )
 # Whole paths, and whole expressions of code: a name or a number, then calls, indices and attributes.
@@ -171,14 +220,11 @@ def find_secrets(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
                 yield match.span()
     if "://" in text:
         for match in _URL.finditer(text):
-            value = match["value"].lower()
-            placeholder = (
-                value in _COMMON_WORDS
-                or "pass" in value
-                or _WHOLE_PLACEHOLDER.fullmatch(value)
-                or _PLACEHOLDER_WORD.search(value)
-            )
-            if not placeholder:
+            if not _is_placeholder(match["value"]):
+                yield match.span("value")
+    for pattern, stems in ((_BASIC_AUTH, _AUTH_STEMS), (_COMMAND, _COMMAND_STEMS)):
+        for match in pattern.finditer(text) if any(stem in text for stem in stems) else ():
+            if not _is_placeholder(match["value"]):
                 yield match.span("value")
     for match in _BLOCK.finditer(text):
         block = match.group()
@@ -190,6 +236,9 @@ def find_secrets(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
             if _looks_random(match["value"], True):
                 yield match.span("value")
     assigned = _STRICT_ASSIGNED if strict else _ASSIGNED
+    value_start = _STRICT_VALUE_START if strict else _VALUE_START
+    clear_starts: set[int] = set()
+    other_starts: set[int] = set()
     for start, end in _suspicious_lines(text, _STRICT_NAME_STEMS if strict else _NAME_STEMS):
         at = start
         while (assignment := assigned.search(text, at, end)) is not None:
@@ -204,6 +253,19 @@ def find_secrets(text: str, strict: bool = False) -> Iterator[tuple[int, int]]:
             else:
                 # The value may itself be the next name.
                 at = max(assignment.start(group), assignment.start() + 1)
+        for match in value_start.finditer(text, start, end):
+            (clear_starts if match["clear"] else other_starts).add(match.end())
+    for starts, form in ((clear_starts, _PART), (other_starts, _DRAWN_PART)):
+        for part in find_parts(text, starts):
+            value = text[part.start : part.end]
+            expected = form if part.quoted else _DRAWN_PART
+            code = expected is _DRAWN_PART
+            if (
+                expected.fullmatch(value)
+                and not _PATH.fullmatch(value)
+                and _looks_random(value, strict, code)
+            ):
+                yield part.start, part.end
 
 
 def blank_secrets(text: str, strict: bool = False) -> str:
@@ -253,6 +315,15 @@ def _extend_to_footer(text: str, start: int, end: int) -> tuple[int, int]:
         foot = _FOOTER.search(text, end)
         end = foot.end() if foot else len(text)
     return start, end
+
+
+def _is_placeholder(password: str) -> bool:
+    """Return whether a text where only passwords are is none: a variable, or only words such as `pass`."""
+    return bool(
+        _WHOLE_PLACEHOLDER.fullmatch(password)
+        or _PLACEHOLDER_WORD.search(password)
+        or _PLACEHOLDER_WORDS.fullmatch(password)
+    )
 
 
 def _looks_random(value: str, strict: bool = False, code: bool = False) -> bool:

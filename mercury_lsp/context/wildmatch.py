@@ -73,13 +73,13 @@ class Wildmatch:
             path = path[path.rfind("/") + 1 :]
         return self._expression.fullmatch(path) is not None
 
-    @property
+    @cached_property
     def literal_suffix(self) -> str:
         """The literal characters after the last wildcard."""
         characters = list(takewhile(_is_character, reversed(self.tokens)))
         return "".join(token[-1] for token in reversed(characters))
 
-    @property
+    @cached_property
     def is_literal(self) -> bool:
         """Whether the pattern has no wildcard, so that it matches only its `literal_suffix`."""
         return all(map(_is_character, self.tokens))

@@ -9,9 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
-from threading import Lock
+from threading import Lock, Thread
 
 from mercury_lsp.errors import quote
 from mercury_lsp.remote.address import RemoteError
@@ -19,6 +20,8 @@ from mercury_lsp.remote.address import RemoteError
 # The program may ask the user for a fingerprint.
 PROGRAM_SECONDS = 10.0
 MAX_KEY_CHARACTERS = 8192
+# The key is in the first line; password managers print notes in the lines below.
+MAX_OUTPUT_BYTES = 65_536
 
 
 class Key:
@@ -81,26 +84,57 @@ class Key:
 def _program_output(command: tuple[str, ...]) -> str:
     """Return the output of a program. Raises `RemoteError`.
 
-    It runs without input or shell, for at most `PROGRAM_SECONDS`.
+    It runs without input or shell, for at most `PROGRAM_SECONDS`, and prints at most `MAX_OUTPUT_BYTES`.
     """
     null, program = subprocess.DEVNULL, f"The program {quote(command[0])} (remote_key_command)"
+    end = time.monotonic() + PROGRAM_SECONDS
     try:
         process = subprocess.Popen(
             command, stdin=null, stdout=subprocess.PIPE, stderr=null, start_new_session=True
         )
     except (OSError, ValueError):
         raise RemoteError(f"{program} cannot be run.") from None
-    try:
-        output, _ = process.communicate(timeout=PROGRAM_SECONDS)
-    except subprocess.TimeoutExpired:
-        with suppress(OSError):
-            if sys.platform == "win32":
-                process.kill()
-            else:
-                # Kill its children, too: they would keep the pipe open.
-                os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise RemoteError(f"{program} has not ended within {PROGRAM_SECONDS:g} s.") from None
+    output: list[bytes] = []
+    # A thread, because a pipe cannot be read with a time limit on every platform.
+    reader = Thread(target=_read_start, args=(process, output), daemon=True)
+    reader.start()
+    reader.join(PROGRAM_SECONDS)
+    text = b"".join(output)
+    problem = ""
+    if len(text) > MAX_OUTPUT_BYTES:
+        problem = f"prints more than {MAX_OUTPUT_BYTES:,} bytes, which is no key"
+    elif reader.is_alive() or not _has_ended(process, end - time.monotonic()):
+        problem = f"has not ended within {PROGRAM_SECONDS:g} s"
+    if problem:
+        _kill(process)
+        raise RemoteError(f"{program} {problem}.")
     if process.returncode:
         raise RemoteError(f"{program} failed with status {process.returncode}.")
-    return output.decode(errors="replace")
+    return text.decode(errors="replace")
+
+
+def _read_start(process: subprocess.Popen[bytes], output: list[bytes]) -> None:
+    """Append what a program prints, at most a byte more than is allowed, and close the pipe."""
+    assert process.stdout is not None
+    with process.stdout as pipe:
+        output.append(pipe.read(MAX_OUTPUT_BYTES + 1))
+
+
+def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait for the end of a program, and return whether it came in time."""
+    try:
+        process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program whose end was not seen yet, so that its number is still its own."""
+    with suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            # Kill its children, too: they would keep the pipe open.
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -19,6 +19,7 @@ from typing import BinaryIO
 from mercury_lsp.context.editorconfig import NAME, EditorConfig, indentation
 from mercury_lsp.context.gitignore import EXCLUDE_FILE, RULE_FAMILIES, IgnoreRules, Rules
 from mercury_lsp.context.private_files import is_private
+from mercury_lsp.context.wildmatch import Wildmatch
 from mercury_lsp.syntax.indentation import NO_INDENTATION, Indentation
 from mercury_lsp.syntax.languages import for_document
 
@@ -62,13 +63,16 @@ class Files:
         self._merged_rules: dict[str, tuple[str, IgnoreRules]] = {}
         # The rules files directly in a folder, shared by the chains of all folders below it.
         self._folder_rules: dict[str, dict[str, Rules]] = {}
+        # Their patterns with wildcards, by their lines, which folders share.
+        self._wildcards: dict[str, Wildmatch] = {}
         self._styles: dict[str, EditorConfig] = {}
         self._stamps: dict[str, Stamp | None] = {}
 
     def forget(self) -> None:
         """Drop all cached rules, so that they are read again on the next use."""
         # New dictionaries: a thread that is reading rules meanwhile fills the old ones.
-        self._merged_rules, self._folder_rules, self._styles, self._stamps = {}, {}, {}, {}
+        self._merged_rules, self._folder_rules, self._wildcards = {}, {}, {}
+        self._styles, self._stamps = {}, {}
 
     def refresh(self) -> bool:
         """Drop the cached rules if a rules file was changed, created or deleted, and return whether that is so."""
@@ -173,12 +177,13 @@ class Files:
     def _rules(self, folder: str) -> tuple[str, IgnoreRules]:
         """Return the rules for the entries of a folder, and the top folder that their paths are relative to."""
         merged_rules, read, stamps = self._merged_rules, self._folder_rules, self._stamps
+        wildcards = self._wildcards
         if folder not in merged_rules:
             top = self._top(folder)
             rules = {}
             for above in _ancestors(folder, top):
                 if above not in read:
-                    read[above] = dict(_rules_in(above, stamps))
+                    read[above] = dict(_rules_in(above, stamps, wildcards))
                 if read[above]:
                     rules[above[len(top.rstrip("/")) + 1 :]] = read[above]
             merged_rules[folder] = top, IgnoreRules(rules, IGNORE_CASE)
@@ -206,13 +211,15 @@ class Files:
         return next((above for above in _ancestors(base, "/") if os.path.lexists(f"{above}/.git")), base)
 
 
-def _rules_in(folder: str, stamps: dict[str, Stamp | None]) -> Iterator[tuple[str, Rules]]:
-    """Yield the name and the rules of each rules file directly in a folder, and record the files' stamps."""
+def _rules_in(
+    folder: str, stamps: dict[str, Stamp | None], wildcards: dict[str, Wildmatch]
+) -> Iterator[tuple[str, Rules]]:
+    """Yield the name and the rules of each rules file in a folder; record the files' stamps and wildcard patterns."""
     for name in (name for family in RULE_FAMILIES for name in family):
         path = _exclude_path(folder) if name == EXCLUDE_FILE else f"{folder.rstrip('/')}/{name}"
         stamps[path] = stamp = _stamp(path)
         if stamp is not None:
-            yield name, Rules.of(_rules_text(path, stamp), IGNORE_CASE)
+            yield name, Rules.of(_rules_text(path, stamp), IGNORE_CASE, wildcards)
 
 
 @contextmanager

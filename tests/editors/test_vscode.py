@@ -364,6 +364,45 @@ def test_tab_applies_the_next_edits_of_a_renamed_parameter(window: Open, project
     until(lambda: made.save(file) == expected, "the whole rename")
 
 
+# The real server, whose search finds one edit of several lines.
+SEVERAL_LINES = """
+import sys
+from mercury_lsp.__main__ import main
+from mercury_lsp.edits.search import Candidate
+from mercury_lsp.lsp.handlers import next_edit
+
+def find(syntax, edits, dismissed):
+    start = syntax.document.text.find("b = 2")
+    return [Candidate(start, start + 5, "b = 3\\nc = 4\\nd = 5", "rewrite", 1, "x")] if start >= 0 else []
+
+next_edit.find_candidates = find
+sys.argv = ["mercury-lsp", "--stdio"]
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("eol", ["\r\n", "\n"])
+def test_the_cursor_is_at_the_end_of_an_edit_of_several_lines(
+    window: Open, project: Path, command: list[str], tmp_path: Path, eol: str
+) -> None:
+    (tmp_path / "server.py").write_text(SEVERAL_LINES, encoding="utf-8")
+    file = project / "lines.py"
+    file.write_bytes(eol.join(("a = 1", "b = 2", "z = 9", "")).encode())
+    at = command.index("-m")
+    made = window({"server.command": [*command[:at], str(tmp_path / "server.py"), "mercury_lsp"]})
+    made.open("lines.py", "Python")
+    made.await_status(r"Mercury$")
+    made.record()
+    made.rewrite(1, "a = 7")
+    until(lambda: made.decorations and made.decorations[-1].endswith("↵"), "the next edit")
+    for line in (2, 4):
+        made.press("Tab")
+        made.page.locator(".statusbar-item", has_text=f"Ln {line}, ").wait_for()
+    made.type("0")
+    expected = eol.join(("a = 7", "b = 3", "c = 4", "d = 50", "z = 9", ""))
+    until(lambda: made.save(file) == expected, "the edit")
+
+
 def test_a_dismissed_edit_does_not_come_back(window: Open, project: Path) -> None:
     (project / "renamed.py").write_text(RENAMED, encoding="utf-8")
     made = window()

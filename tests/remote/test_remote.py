@@ -340,6 +340,12 @@ def test_after_a_key_is_refused_its_program_runs_again(tmp_path: Path) -> None:
         ("print()", "prints no key"),
         ("print('two words')", "is no key"),
         ("import time; time.sleep(60)", "has not ended"),
+        ("import os, time; os.close(1); time.sleep(60)", "has not ended"),
+        (
+            "import subprocess, sys\nsubprocess.Popen((sys.executable, '-c', 'import time; time.sleep(60)'))",
+            "has not ended",
+        ),
+        ("while True: print('x' * 10_000)", "prints more than 65,536 bytes"),
     ],
 )
 def test_a_program_that_prints_no_key_is_an_error(

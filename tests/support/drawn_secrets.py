@@ -60,6 +60,42 @@ FORMS = (
 )  # fmt: skip
 
 
+# Values of several parts, {a} and {b}.
+COLLECTIONS = (
+    '{n} = ["{a}", "{b}"]',
+    "{n} = ('short', '{a}', f'{b}')",
+    '{n} = {{"prod": "{a}", "dev": "{b}"}}',
+    '{n}: dict[str, str] = {{\n    "prod": "{a}",\n    # don\'t\n    "dev": ["{b}"],\n}}',
+    '{n} = frozenset({{"{a}", "{b}"}})',
+    '{n} = \\\n    ["short", "{a}", "{b}"]',
+    '  "{n}": {{\r\n    "prod": {{"key": "{a}"}},\r\n    "dev": "{b}"\r\n  }}',
+    "const {n} = Object.freeze({{ prod: '{a}', dev: '{b}' }});",
+    "const {n}: Map<string, string> = new Map([['prod', '{a}'], ['dev', '{b}']]);",
+    '{n} := []string{{"{a}", "{b}"}}',
+    'var {n} = map[string]string{{\n\t"prod": "{a}",\n\t"dev":  "{b}",\n}}',
+    'List<String> {n} = List.of("{a}", "{b}");',
+    'String[] {n} = new String[] {{"{a}", "{b}"}};',
+    'const char *{n}[] = {{"{a}", "{b}"}};',
+    "${n} = array('prod' => '{a}', 'dev' => '{b}');",
+    'let {n} = vec!["{a}", "{b}"];',
+    'val {n} = listOf("{a}", "{b}")',
+    '{n}=("{a}" "{b}")',
+    'set_{n}("short", "{a}", "{b}")',
+    "{n}:\n  - {a}\n  - '{b}' # dev\n",
+    "{n}:\n- short\n- {a}\n- {b}\n",
+    "{n}:\n  prod: {a}\n  dev:\n    key: {b}\n",
+    '[{n}]\nprod = "{a}"\ndev = {b}\n',
+)
+
+
+def groups(count: int, seed: int) -> Iterator[tuple[str, str]]:
+    """Yield pairs of different values of letters and digits."""
+    dice = random.Random(seed)
+    for _ in range(count):
+        first, second = ("".join(dice.choices(ALPHANUMERIC, k=24)) for _ in range(2))
+        yield f"{first}7x4", f"{second}3k9"
+
+
 def values(dice: random.Random) -> Iterator[str]:
     """Yield values of all lengths and alphabets that generators use."""
     while True:

@@ -139,7 +139,7 @@ export class NextEdit implements Disposable {
     this.clear();
     if (!(await editor.edit((builder) => builder.replace(range, text)))) return;
     // The editor writes the document's line ends.
-    const written = editor.document.eol === EndOfLine.CRLF ? text.replace(/\r?\n/g, "\r\n") : text;
+    const written = text.replace(/\r\n|\r|\n/g, editor.document.eol === EndOfLine.CRLF ? "\r\n" : "\n");
     const end = editor.document.positionAt(start + written.length);
     editor.selection = new Selection(end, end);
     await this.service.run(shown.command, shown.commandArguments);

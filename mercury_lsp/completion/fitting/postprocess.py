@@ -35,7 +35,7 @@ MAX_PARSED_CUTS = 16
 MAX_PARSE_SECONDS = 0.2
 # The number of cuts that are considered; most of them are rejected without parsing.
 MAX_CUTS = 200
-# The characters before and after the cursor, in its line and the line above, that are searched for parts of a secret.
+# The characters before the cursor, and after it in its line, that are searched for the name and parts of a secret.
 SECRET_CHARACTERS = 2_000
 # Longer texts are cut off.
 MAX_CHARACTERS = 8_000
@@ -323,8 +323,7 @@ def _splits_word(text: str, at: int) -> bool:
 
 def _completes_secret(fitted: Fitted, point: InsertionPoint) -> bool:
     """Return whether a text contains a part of a likely secret, other parts of which may already be in the document."""
-    above = point.syntax.document.line(point.line - 1) if point.line else ""
-    left = f"{above}\n{point.left}"[-SECRET_CHARACTERS:]
+    left = point.syntax.document.text[max(0, point.offset - SECRET_CHARACTERS) : point.offset]
     rest = point.rest[fitted.end - point.offset :][:SECRET_CHARACTERS]
     start, end = len(left), len(left) + len(fitted.text)
     whole = left + fitted.text + rest

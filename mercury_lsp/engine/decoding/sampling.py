@@ -39,7 +39,8 @@ def sampled(temperature: float, seed: int) -> Pick:
                 np.random.Philox(key=[seed % _SEEDS, index])
             ).standard_exponential(len(row), np.float32)
             noise = -np.log(np.maximum(exponential, np.finfo(np.float32).tiny))
-            ids.append(int((row / np.float32(temperature) + noise).argmax()))
+            # The noise times the temperature, not the scores divided by it, which has no result near 0.
+            ids.append(int((row + np.float32(temperature) * noise).argmax()))
         return ids, scores[np.arange(len(ids)), ids].tolist() if ids else []
 
     return pick

@@ -93,8 +93,11 @@ def did_change_configuration(ls: Server, params: types.DidChangeConfigurationPar
         ls.load()
 
 
-def did_change_workspace_folders(ls: Server, _: types.DidChangeWorkspaceFoldersParams) -> None:
+def did_change_workspace_folders(ls: Server, params: types.DidChangeWorkspaceFoldersParams) -> None:
     """Apply the current workspace folders, on which the trust in settings depends."""
+    # pygls adds first: a folder that the event removes and adds again, as under a new name, would be gone.
+    for folder in params.event.added:
+        ls.workspace.add_folder(folder)
     ls.apply_settings()
     # Without a worker, the first load is still to come.
     if ls.scheduler.worker is not None:

@@ -308,5 +308,11 @@ def test_neither_a_secret_nor_the_rest_of_a_secret_is_shown() -> None:
     assert text_of("python", f'x = "{token[:20]}¦"\n', token[20:]) is None
     assert text_of("python", 'password = "¦"\n', "Tr0ub4dor&3x") is None
     assert text_of("python", "password = (\n    ¦\n)\n", '"Tr0ub4dor&3x"') is None
+    drawn = "a8f3k2m9x7q1w4"
+    assert (
+        text_of("python", 'API_KEYS = {\n    "a": "x",\n    "b": "y",\n    "c": ¦\n}\n', f'"{drawn}",')
+        is None
+    )
+    assert text_of("python", 'HASHES = {\n    "a": "x",\n    "b": "y",\n    "c": ¦\n}\n', f'"{drawn}",')
     assert text_of("python", f'connect("{token}", ¦)\n', "timeout") == "timeout"
     assert text_of("python", "password = ¦\n", 'os.environ["PASSWORD"]') == 'os.environ["PASSWORD"]'

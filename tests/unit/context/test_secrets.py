@@ -41,6 +41,59 @@ def test_typical_passwords_are_secrets(line: str) -> None:
     assert is_secret(line)
 
 
+@pytest.mark.parametrize("form", drawn.COLLECTIONS)
+def test_each_part_of_a_list_or_a_mapping_is_a_secret(form: str) -> None:
+    for strict in (False, True):
+        for values in drawn.groups(60, 3):
+            text = form.format(n="API" + "_KEYS", a=values[0], b=values[1])
+            missed = [value for value in values if value in blank_secrets(text, strict)]
+            assert not missed, text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'const getToken = async (name) => {{\n  return send("{v}")\n}}',
+        "password: function () {{ return '{v}' }}",
+        'token = headers["{v}"]',
+        'secret = load(name, hashes["{v}"])',
+        'connect(password=ask(), hashes=["{v}"])',
+        'if not password:\n    digest = "{v}"\n',
+        'passwords: [a, b]\nhash: "{v}"',
+        "api_keys:\n  - a\nhash: {v}\n",
+        '[passwords]\n[hashes]\na = "{v}"',
+    ],
+)
+def test_texts_after_a_value_or_in_code_are_no_parts_of_it(text: str) -> None:
+    for value, _ in drawn.groups(10, 4):
+        assert not is_secret(text.format(v=value)), value
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('get(url, auth=("bob", "{}"))', "correct-horse-battery"),
+        ("session.auth = (user, '{}')", "correct horse battery"),
+        ("'auth' => ['bob', '{}'],", "hunter2" + "pass"),
+        ('HTTPBasicAuth("bob", "{}")', "hunter2" + "pass"),
+        ("request.basic_auth 'bob', '{}'", "hunter2" + "pass"),
+        ('.basic_auth("bob", Some("{}"))', "hunter2" + "pass"),
+        ("sshpass -p {} ssh bob@host", "hunter2" + "pass"),
+        ("sshpass -p{} ssh bob@host", "hunter2"),
+        ("sshpass -p '{}' ssh", "my cat is 12"),
+        ('run(["sshpass", "-p", "{}", "ssh"])', "hunter2" + "pass"),
+        ("mysql -u root -p{} shop", "hunter2" + "pass"),
+        ("redis-cli -h host -a {} ping", "hunter2" + "pass"),
+        ("docker login -u bob -p {} registry", "hunter2" + "pass"),
+        ("ldapsearch -x -D cn=admin -w {} uid=bob", "hunter2" + "pass"),
+        ("postgres://app:{}@host/db", "hunter2" + "pass"),
+    ],
+)
+def test_passwords_that_people_chose_are_found_where_only_passwords_are(line: str, value: str) -> None:
+    text = line.format(value)
+    assert [text[start:end] for start, end in find_secrets(text)] == [value]
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_private_keys_are_secrets(key: str) -> None:
     assert is_secret(key) and is_secret(key[:40]) and is_secret(key.split("\n")[3])
@@ -98,6 +151,25 @@ INNOCENT = [
     "std::string_view token = lexer.next();",
     "x = 0x5bd1e9955bd1e9955bd1e9955bd1e995",
     "skiing_lessons_for_everybody_in_the_valley = 1",
+    'tokens = ["if", "else"]',
+    'keys = ["id", "name"]',
+    'PASSWORD_FIELDS = ["password", "pin"]',
+    'tokens = {"number": r"[0-9]+(?:\\.\\d*)?", "word": r"(?i)for|to|step|next"}',
+    'TOKEN_TYPES = ["INT_LEAST16_T", "C_Null_Funptr", "left_parenthesis"]',
+    'credentials = {"region": "eu-central-1", "provider": "google-oauth"}',
+    "passwords:\n  - file: ./secrets/db_password_v1.txt\n  - ${DB_PASSWORD_1}\n",
+    'auth = ("admin", "editor")',
+    'auth = ("user", "password")',
+    'auth = (user, os.environ["PASSWORD"])',
+    'author = ("Jane Doe", "Pride and Prejudice")',
+    'sshpass -p "$PASS" ssh host',
+    "sshpass -p <your-password> ssh host",
+    "sshpass -e ssh host",
+    "mysql -u root -p shop_production",
+    "find mysql -print0",
+    "docker run --name mysql -p3306:3306 mysql",
+    "docker login registry && docker run -p 8080:80 web",
+    "postgres://app:mypass@localhost/db",
     "the_quick_brown_fox_jumps_over_the_lazy_dog_and_runs_away_into_the_forest = True",
 ]
 
@@ -177,7 +249,10 @@ def test_hardly_any_line_of_code_counts_as_a_secret() -> None:
 @pytest.mark.parametrize(
     "text",
     ["password=" * 2500, "token(" * 4000, "eyJ-" * 6000, "pass='" * 4000, "a://b:" * 4000, "key = {" * 3000,
-    "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000],
+    "secret" + " " * 20000, "password: " + "a." * 9000, "pw=" + "(" * 20000, "A" * 20000,
+     "secret=[" * 3000, "passwords = [" + "'" * 20000, 'secret=["' + '\\"' * 10000, "password:\n - a\n" * 2000,
+     "passwords: " + "<[" * 10000, "passwords = {" + '"a": "b",' * 9000, "mysql -p " * 3000, "auth=(a,'" * 3000,
+     "docker login " * 2000, "a://b:" + "userpass" * 20 + "-!@" * 3000, "[passwords]\n" + "a = b\n" * 4000],
 )  # fmt: skip
 def test_hostile_lines_take_little_time(text: str) -> None:
     began = thread_time()

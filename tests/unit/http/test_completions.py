@@ -78,6 +78,8 @@ def test_the_affinity_key_is_the_prompt_cache_key_or_the_user() -> None:
         (body(stop=["a", "b", "c", "d", "e"]), 400, "stop"),
         (body(temperature=3), 400, "temperature"),
         (b'{"prompt": "a", "temperature": NaN}', 400, "temperature"),
+        (b'{"prompt": "a", "temperature": 1e999}', 400, "temperature"),
+        (b'{"prompt": "a", "temperature": -1e-320}', 400, "temperature"),
         (body(stream="yes"), 400, "stream"),
         (body(stream_options=[]), 400, "stream_options"),
         (body(stop="x" * 257), 400, "stop"),

@@ -317,5 +317,10 @@ async def test_the_root_is_added_and_removed_like_any_other_folder(folders: list
     assert receive("initialize", params, id=id_) == ("/a b",)
     assert changed(added=["file:///c"]) == ("/a b", "/c")
     assert changed(removed=["file:///c"]) == ("/a b",)
-    assert changed(removed=["file:///a%20b"]) == ()
+    # A new name or place in the list, for which editors remove the folder and add it in one event.
+    assert changed(added=["file:///a%20b"], removed=["file:///a%20b"]) == ("/a b",)
+    both = ["file:///c", "file:///a%20b"]
+    assert set(changed(added=both, removed=["file:///d", "file:///c", "file:///a%20b"])) == {"/a b", "/c"}
+    assert changed(added=["file:///d"], removed=both) == ("/d",)
+    assert changed(removed=["file:///d"]) == ()
     await server.close()

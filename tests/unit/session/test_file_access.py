@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mercury_lsp.context.gitignore import Rules
+from mercury_lsp.context import wildmatch
+from mercury_lsp.context.gitignore import MAX_WILDCARDS, Rules
 from mercury_lsp.session.file_access import MAX_FILE_BYTES, MAX_STYLE_BYTES, MAX_STYLES, FileAccess, Files
 from mercury_lsp.syntax.indentation import Indentation
 
@@ -155,7 +158,7 @@ def test_changed_rules_are_read_again(tmp_path: Path) -> None:
 
 def test_rules_are_parsed_once_for_all_folders_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts, parse = [], Rules.of
-    monkeypatch.setattr(Rules, "of", lambda text, fold=False: texts.append(text) or parse(text, fold))
+    monkeypatch.setattr(Rules, "of", lambda text, *more: texts.append(text) or parse(text, *more))
     for number in range(20):
         put(tmp_path / f"lib{number}/inner/a.py")
     put(tmp_path / ".gitignore", "lib3/\n")
@@ -165,6 +168,25 @@ def test_rules_are_parsed_once_for_all_folders_below(tmp_path: Path, monkeypatch
     assert sorted(texts) == ["a.py\n", "lib3/\n"]
     put(tmp_path / ".gitignore", "lib3/\nlib5/\n")
     assert files.refresh() and len(listed(files, tmp_path)) == 17
+
+
+@pytest.mark.parametrize(("different", "read", "compiled"), [(False, 4, 1), (True, 2, 2)])
+def test_a_bounded_number_of_patterns_is_compiled_in_all_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, different: bool, read: int, compiled: int
+) -> None:
+    texts: list[str] = []
+    compile_ = lambda text, flags: texts.append(text) or re.compile(text, flags)  # noqa: E731
+    monkeypatch.setattr("mercury_lsp.context.gitignore.MAX_PROJECT_WILDCARDS", 2 * MAX_WILDCARDS)
+    monkeypatch.setattr(
+        wildmatch, "re", SimpleNamespace(compile=compile_, escape=re.escape, DOTALL=re.DOTALL)
+    )
+    for folder in range(4):
+        lines = (f"*[a-f]*{number}-{folder * different}*\n" for number in range(MAX_WILDCARDS))
+        put(tmp_path / f"{folder}/.gitignore", "".join(lines))
+        put(tmp_path / f"{folder}/a.py")
+    assert len(listed(Files([str(tmp_path)]), tmp_path)) == read
+    # Each of the two folders above the limit has one pattern, which ignores everything.
+    assert len(texts) == compiled * MAX_WILDCARDS + (4 - read)
 
 
 def test_unreadable_rules_ignore_all_files(tmp_path: Path) -> None:
