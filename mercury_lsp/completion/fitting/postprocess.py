@@ -41,6 +41,8 @@ SECRET_CHARACTERS = 2_000
 MAX_CHARACTERS = 8_000
 
 _WORD = re.compile(r"\w+")
+# What each secret in a list or a mapping has: a quote around it, or a digit.
+_MAY_BE_PART = re.compile(r"[\"'`\d]")
 # Invisible and bidirectional control characters (Boucher and Anderson 2021), for a regular expression's [...].
 HIDDEN = "\x80-\x9f\u202a-\u202e\u2066-\u2069"
 _HIDDEN = re.compile(f"[{HIDDEN}]")
@@ -323,7 +325,11 @@ def _splits_word(text: str, at: int) -> bool:
 
 def _completes_secret(fitted: Fitted, point: InsertionPoint) -> bool:
     """Return whether a text contains a part of a likely secret, other parts of which may already be in the document."""
-    left = point.syntax.document.text[max(0, point.offset - SECRET_CHARACTERS) : point.offset]
+    document = point.syntax.document
+    # Usually the name is in the same line or the one above; that of a list or a mapping may be many lines above.
+    near, _ = document.span(max(0, point.line - 1))
+    start = 0 if _MAY_BE_PART.search(point.left + fitted.text) else near
+    left = document.text[max(start, point.offset - SECRET_CHARACTERS) : point.offset]
     rest = point.rest[fitted.end - point.offset :][:SECRET_CHARACTERS]
     start, end = len(left), len(left) + len(fitted.text)
     whole = left + fitted.text + rest
