@@ -46,6 +46,11 @@ class OpenDocuments:
         opened.stale |= inside
         return opened
 
+    def reset_access(self) -> None:
+        """Forget which documents other documents may use; each must be admitted again."""
+        for opened in self._open.values():
+            opened.inside = False
+
     def change(self, document: Document) -> None:
         """Replace a document with its new version."""
         if (opened := self._open.get(document.uri)) is not None:

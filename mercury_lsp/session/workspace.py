@@ -85,8 +85,8 @@ class Workspace(Background):
             if (roots, limit, whole) == (self._files.roots, self._limit, self._all_files):
                 return False
             self._files, self._limit, self._all_files = Files(roots), limit, whole
-            self._recheck = self._walk_due = True
-            self._publish({})
+            self._walk_due = True
+            self._reset_access()
             self._changed.notify_all()
         return True
 
@@ -155,7 +155,8 @@ class Workspace(Background):
         """Forget an open document: from now on the file on disk counts."""
         with self._changed:
             if (opened := self._open_documents.close(uri)) is not None:
-                self._touched.add(opened.file)
+                if opened.file:
+                    self._touched.add(opened.file)
                 self._publish()
                 self._changed.notify_all()
 
@@ -175,9 +176,8 @@ class Workspace(Background):
             if rules or styles:
                 self._files.forget()
             if rules:
-                self._recheck = self._walk_due = True
-                # Nothing is published until it is known which files may be used.
-                self._publish({})
+                self._walk_due = True
+                self._reset_access()
             self._touched.update(paths)
             self._changed.notify_all()
         return rules or styles
@@ -200,11 +200,18 @@ class Workspace(Background):
     def _rescan(self) -> None:
         changed = self._files.refresh()
         if changed:
-            self._recheck = True
             with self._changed:
-                self._publish({})
+                self._reset_access()
             self.on_rules_changed()
         self._walk_due |= changed or not self.watched
+
+    def _reset_access(self) -> None:
+        """Publish nothing until it is known which files may be used, and which open documents. `_changed` is held."""
+        self._recheck = True
+        self._open_documents.reset_access()
+        # The entries of open documents come back when these are admitted.
+        self._drop([file for file, (_, stamp) in self._kept.items() if stamp is None])
+        self._publish({})
 
     def _read_all(self) -> None:
         """Do all pending work; more urgent work comes in between."""
@@ -224,7 +231,8 @@ class Workspace(Background):
         if self._recheck:
             self._recheck = False
             self._files.forget()
-            self._drop([file for file in list(self._kept) if not self._may_be_read(file)])
+            on_disk = [file for file, (_, stamp) in list(self._kept.items()) if stamp is not None]
+            self._drop([file for file in on_disk if not self._may_be_read(file)])
             return True
         if (opened := self._stale()) is not None:
             opened.stale = False
@@ -239,7 +247,8 @@ class Workspace(Background):
         self._read(file)
         if file not in self._kept:
             below = [other for other in list(self._kept) if other.startswith(f"{file}/")]
-            self._drop([other for other in below if not Path(other).exists()])
+            gone = [other for other in below if not Path(other).exists()]
+            self._drop([other for other in gone if not self._open_documents.holds(other)])
         return True
 
     def _walk_step(self) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, ItemsView, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,55 @@ def test_an_unsaved_document_is_in_the_library_while_it_is_open(tmp_path: Path, 
     assert "new.py" in workspace.library.entries
     workspace.forget(new.uri)
     wait_until(lambda: "new.py" not in workspace.library.entries)
+
+
+def test_an_unsaved_document_stays_if_another_is_closed_or_its_folder_changes(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    root = tmp_path / "w"
+    put(root / "a.py")
+    begin(workspace, root)
+    open_document(workspace, root / "new.py", SOURCE.format(name="unsaved"))
+    a = open_document(workspace, root / "a.py")
+    untitled = Document("untitled:1", "1", "python", 1, "x = 1\n")
+    workspace.open(untitled, "")
+    workspace.use(a.uri)
+    wait_until(lambda: "new.py" in workspace.library.entries)
+    workspace.forget(untitled.uri)
+    wait_until_read(workspace)
+    assert "new.py" in workspace.library.entries
+    workspace.reread([str(root)])
+    wait_until_read(workspace)
+    assert "new.py" in workspace.library.entries
+
+
+def test_after_a_change_of_rules_or_settings_open_documents_wait_for_their_admission(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    root = tmp_path / "w"
+    put(root / "a.py")
+    begin(workspace, root)
+    # No walk enters a hidden folder.
+    hidden = open_document(workspace, root / ".github/new.py", SOURCE.format(name="unsaved"))
+    workspace.use(open_document(workspace, root / "a.py").uri)
+    wait_until(lambda: ".github/new.py" in workspace.library.entries)
+
+    def change_rules() -> None:
+        put(root / ".gitignore", "b.py")
+        workspace.reread([str(root / ".gitignore")])
+
+    for change in (
+        change_rules,
+        lambda: workspace.configure([str(root)], 0),
+        lambda: workspace.configure([str(root)], MEGABYTE),
+    ):
+        change()
+        workspace.change(replace(hidden, version=2))
+        wait_until_read(workspace)
+        assert ".github/new.py" not in workspace.library.entries and workspace.library.opened == ()
+        workspace.admit(hidden.uri, True)
+        wait_until_read(workspace)
+    assert ".github/new.py" in workspace.library.entries
 
 
 def test_documents_outside_the_workspace_never_enter_the_library(
