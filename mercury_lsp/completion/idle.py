@@ -19,7 +19,7 @@ POLL_SECONDS = 0.01
 async def when_idle(
     scheduler: CompletionScheduler, work: Callable[[Engine, Callable[[], bool]], T]
 ) -> T | None:
-    """Run `debug_state` with the engine and `cancelled`, and return its result; None if no engine is loaded.
+    """Run `work` with the engine and `cancelled`, and return its result; None if no engine is loaded.
 
     The work starts again after an interruption. Cancelling the coroutine stops it.
     """
