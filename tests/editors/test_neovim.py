@@ -580,6 +580,34 @@ def test_tab_applies_the_next_edits_of_a_renamed_parameter(neovim: Neovim) -> No
     neovim.wait("getline(3)", lambda line: line == "    return total, count")
 
 
+SERIES = """\
+class Point:
+    def __init__(self, x, y, z):
+        self.x = x
+        self.y = y
+
+
+def copy(point, x, y, z):
+    point.x = x
+    point.y = y
+"""
+
+
+def test_tab_applies_a_next_edit_at_the_end_of_the_file(neovim: Neovim) -> None:
+    """The server's text ends with an empty line, which Neovim's buffer does not have."""
+    (neovim.project / "series.py").write_text(SERIES, encoding="utf-8")
+    neovim.start("series.py")
+    neovim.ready()
+    neovim.terminal.type("4ggo")
+    neovim.terminal.type("self.z = z")
+    neovim.terminal.press("Escape")
+    neovim.wait(NEXT_EDIT, lambda told: told == [9, "\n    point.z = z"])
+    neovim.terminal.press("Tab")
+    neovim.wait("line('.')", lambda told: told == 10)
+    neovim.terminal.press("Tab")
+    neovim.wait("getline(10, '$')", lambda lines: lines == ["    point.y = y", "    point.z = z"])
+
+
 def test_a_dismissed_edit_does_not_come_back(neovim: Neovim) -> None:
     rename_parameter(neovim)
     neovim.terminal.press("Escape")

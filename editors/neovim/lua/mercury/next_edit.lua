@@ -34,6 +34,29 @@ local function byte_position(buf, position, encoding)
   return { position.line, vim.str_byteindex(line, encoding, position.character, false) }
 end
 
+--- Return the range and the text of an edit in a buffer. The server's text may end with an empty line, which Neovim's
+--- buffer does not have; a change that reaches it becomes one at the end of the last line.
+---@return [integer, integer] first, [integer, integer] last, string text
+local function buffer_edit(buf, edit, encoding)
+  local first = byte_position(buf, edit.range.start, encoding)
+  local last = byte_position(buf, edit.range["end"], encoding)
+  local text = edit.text:gsub("\r\n?", "\n")
+  local function line_end(row)
+    return { row, #vim.api.nvim_buf_get_lines(buf, row, row + 1, false)[1] }
+  end
+  local last_row = vim.api.nvim_buf_line_count(buf) - 1
+  if last[1] <= last_row then
+    return first, last, text
+  end
+  if first[1] > last_row then
+    return line_end(last_row), line_end(last_row), "\n" .. (text:gsub("\n$", ""))
+  elseif text == "" and first[1] > 0 and first[2] == 0 then
+    -- The last lines are deleted, with the line ending before them.
+    return line_end(first[1] - 1), line_end(last_row), ""
+  end
+  return first, line_end(last_row), (text:gsub("\n$", ""))
+end
+
 --- Return the edit if it belongs to the current version of the current buffer.
 ---@return mercury.Edit?
 function M.current()
@@ -104,12 +127,13 @@ function M.request()
     if not edit or vim.lsp.util.buf_versions[buf] ~= edit.textDocument.version then
       return
     end
+    local first, last, text = buffer_edit(buf, edit, client.offset_encoding)
     shown = {
       buf = buf,
       version = edit.textDocument.version,
-      first = byte_position(buf, edit.range.start, client.offset_encoding),
-      last = byte_position(buf, edit.range["end"], client.offset_encoding),
-      text = edit.text:gsub("\r\n?", "\n"),
+      first = first,
+      last = last,
+      text = text,
       command = edit.command,
       client_id = client.id,
     }
