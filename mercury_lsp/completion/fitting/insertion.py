@@ -170,7 +170,22 @@ class InsertionPoint:
         if not before or before[-1] in "([{,":
             return text
         at = last + len(rest) - len(rest.lstrip())
-        return f"{text.rstrip()}\n{self.left}" if after.begins_statement(at) else text
+        separated = f"{text.rstrip()}\n{self.left}"
+        if after.begins_statement(at):
+            return separated
+        if self.joins_words(text, end):
+            after, last = self._insert(separated, end)
+            return separated if after.begins_statement(last) else text
+        return text
+
+    def joins_words(self, text: str, end: int) -> bool:
+        """Return whether the last word of a text and the word directly after it become one.
+
+        That is right only within a word. A word that ends with an underscore may be meant as the beginning of the next one.
+        """
+        rest = self.rest[end - self.offset :]
+        in_word = re.search(r"\w\Z", self.left) is not None
+        return not in_word and bool(re.search(r"[^\W_]\Z", text) and re.match(r"\w", rest))
 
     def with_braces_apart(self, text: str, end: int) -> str:
         """Return a text in which each brace that closes a block of several lines is on its own line.

@@ -228,14 +228,16 @@ def _longest_fit(text: str, point: InsertionPoint, single_line: bool) -> Fitted 
 def _adapt_to_rest(fitted: Fitted, point: InsertionPoint, single_line: bool) -> Fitted:
     """Adapt a text to the text after it: no comment swallows the rest, and no comma or statement is directly before it.
 
-    The result is empty if that needs a new line but the text must be a single line.
+    The result is empty if that needs a new line but the text must be a single line, and if the text's last word and the
+    next word would become one.
     """
     text, end = fitted.text, fitted.end
     if point.rest[end - point.offset :].strip():
         text = point.without_comment(text, end)
     text = point.without_comma(text, end)
     separated = point.on_own_line(text, end)
-    return Fitted("" if single_line and separated != text else separated, end)
+    unfit = single_line and separated != text
+    return Fitted("" if unfit or point.joins_words(separated, end) else separated, end)
 
 
 def _close_brackets(fitted: Fitted, closers: str, point: InsertionPoint) -> Fitted:

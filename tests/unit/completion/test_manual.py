@@ -85,6 +85,11 @@ def test_the_first_words_are_shown_if_the_whole_text_does_not_fit() -> None:
     assert accept(engine, *at("total(¦)\n"))[0] == "width"
 
 
+def test_the_first_words_are_not_joined_with_a_word_after_the_cursor() -> None:
+    engine = Scripted(lambda _: "def add(a, b):")
+    assert accept(engine, *at("¦x = 1\n", multiline="never"))[0] is None
+
+
 @pytest.mark.parametrize("eol", ["\n", "\r\n"])
 def test_blank_lines_may_precede_the_suggested_line(eol: str) -> None:
     engine = Scripted(lambda _: "\n\n    b = 2\n    c = 3")

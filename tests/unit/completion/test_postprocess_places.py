@@ -87,7 +87,9 @@ STATEMENTS = [
     ("c", "int f() {\n  ¦return 2;\n}\n", "a();", "a();\n  "),
     ("yaml", "a:\n  ¦b: 2\n", "c: 1", "c: 1\n  "),
     ("csharp", "  ¦return 2;\n", "F();", "F();\n  "),
-    ("markdown", "¦is\n", "This", "This"),
+    ("python", "def f(y):\n    ¦return y\n", "x = y", "x = y\n    "),
+    ("javascript", "function f() {\n  ¦foo();\n}\n", "const a = b", "const a = b\n  "),
+    ("markdown", "¦is\n", "This ", "This "),
 ]
 
 
@@ -96,6 +98,23 @@ def test_two_statements_are_not_put_on_one_line(language_id: str, marked: str, t
     assert text_of(language_id, marked, text) == shown
     single = text_of(language_id, marked, text, single_line=True)
     assert single == (None if "\n" in shown else shown)
+
+
+@pytest.mark.parametrize(
+    ("language_id", "marked", "text", "shown"),
+    [
+        ("markdown", "¦is\n", "This", None),
+        ("python", "x = ¦count\n", "total", None),
+        ("c", "int f() {\n  ¦x = 1;\n}\n", "int", None),
+        ("python", "class A:\n    ¦name: str\n", "user_", "user_"),
+        ("python", "x = total_¦s\n", "count", "count"),
+    ],
+)
+def test_a_text_does_not_become_one_word_with_the_word_after_the_cursor(
+    language_id: str, marked: str, text: str, shown: str | None
+) -> None:
+    """It may within a word, and after an underscore."""
+    assert text_of(language_id, marked, text) == shown
 
 
 COMMAS = [
