@@ -21,7 +21,12 @@ MIN_REPEATED_IN_CODE = 10
 MIN_REPEATED_IN_TEXT = 5
 MIN_REPEATED_WITH_WORD = 9
 
+# The characters before the cursor in which a run may begin.
+MAX_RUN_LEFT_CHARACTERS = 200
+
 _STUTTER = re.compile(r"([A-Za-z]\w{0,40}\W[^\n]{1,20}?)\1{4,}|(\S{3,20}?)\2{5,}")
+# More than 40 times one letter or digit, such as zeros without end; hashes and hexadecimal numbers may have them.
+_RUN = re.compile(r"(?<![\w\"'`])(?!0[xX])\w*?(([^\W_])\2{40,})")
 _MARKER = re.compile(r"\s*(?:[-*+]|\d{1,4}[.)])\s+(?=\S)")
 _BULLETS = frozenset(["-", "*", "+", "#", ">", "//", "--", "///", ";;"])
 # An element of a list on its own line, with two words or a quoted one.
@@ -40,7 +45,9 @@ def without_loops(text: str, left: str) -> str:
     """Cut after the first occurrence of lines that occur three times in a row, or of a part of a line five times.
 
     A part without blanks, such as ``[0-9]``, must occur six times. Each part must have a word character and another.
+    Also cut before a letter or digit that occurs more than 40 times in a row.
     """
+    text = _without_runs(text, left[-MAX_RUN_LEFT_CHARACTERS:])
     for stutter in _STUTTER.finditer(text):
         piece = stutter[1] or stutter[2]
         if re.search(r"\w", piece) and re.search(r"\W", piece):
@@ -54,6 +61,11 @@ def without_loops(text: str, left: str) -> str:
             if first == second == third and any(line.strip() for line in first):
                 return "\n".join(lines[: i + period])
     return text
+
+
+def _without_runs(text: str, left: str) -> str:
+    starts = [run.start(1) for run in _RUN.finditer(left + text) if run.end(1) > len(left)]
+    return text[: max(0, starts[0] - len(left))] if starts else text
 
 
 def _are_equivalent(one: str, other: str, indented: bool) -> bool:

@@ -49,6 +49,24 @@ def test_a_list_is_not_suggested_in_an_endless_loop(language_id: str, document: 
         document += document.splitlines(keepends=True)[-1].replace("\n", "s\n")
 
 
+@pytest.mark.parametrize(
+    ("language_id", "marked", "text", "shown"),
+    [
+        ("go", "func f() {\n\tx := 1¦\n}\n", "0" * 57, None),
+        ("markdown", "from 32 to 400¦\n", "0" * 57, None),
+        ("python", "x = ¦\n", f"a + {'0' * 57}", None),
+        ("python", 'null = "¦"\n', "0" * 40, "0" * 40),
+        ("c", "int x = ¦;\n", f"0x{'f' * 48}", f"0x{'f' * 48}"),
+        ("python", "x = ¦\n", "1000000", "1000000"),
+    ],
+)
+def test_a_digit_is_not_suggested_in_an_endless_loop(
+    language_id: str, marked: str, text: str, shown: str | None
+) -> None:
+    """Strings and hexadecimal numbers may have many equal digits."""
+    assert text_of(language_id, marked, text) == shown
+
+
 FLAT = '[\n{"id": 1,\n"name": "ab"},\n¦\n]'
 ROWS = '[\n  {\n    "name": "x",\n    "size": 2\n  },\n  {\n    ¦\n  }\n]'
 TABLES = '[[a]]\nname = "x"\nsize = 2\n\n[[a]]\n¦\n'
