@@ -102,6 +102,8 @@ def fit(
             (point.lines_above(), point.syntax.document.text),
             project,
         )
+    if _is_deeper_after_blank_line(text, point):
+        return None
     text = without_repeated_items(without_surplus_end(_within_scope(text, point), point), point)
     if point.left.strip() and point.left[-1] in " \t":
         text = text.lstrip(" \t")
@@ -168,6 +170,14 @@ def _within_scope(text: str, point: InsertionPoint) -> str:
             return "\n".join(lines[:i])
         min_width = width(line) + 1
     return text
+
+
+def _is_deeper_after_blank_line(text: str, point: InsertionPoint) -> bool:
+    """Return whether a text before a statement at its line's start begins with a blank line and deeper indentation."""
+    if point.is_prose or point.left.strip() or not _WORD.match(point.rest) or text.partition("\n")[0].strip():
+        return False
+    first = next(filter(str.strip, text.split("\n")), "")
+    return width(first) > width(f"{point.left}.")
 
 
 def _trim(text: str, rest: str) -> str:

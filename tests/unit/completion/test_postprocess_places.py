@@ -101,6 +101,18 @@ def test_two_statements_are_not_put_on_one_line(language_id: str, marked: str, t
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\n  let b = 2;", None),
+        ("\nlet b = 2;", "\nlet b = 2;\n"),
+        ("if (a) {\n  b();\n}", "if (a) {\n  b();\n}\n"),
+    ],
+)
+def test_a_line_before_a_statement_is_not_indented_deeper(text: str, shown: str | None) -> None:
+    assert text_of("javascript", "let a = 1;\n¦function f() {\n  return 1;\n}\n", text) == shown
+
+
+@pytest.mark.parametrize(
     ("language_id", "marked", "text", "shown"),
     [
         ("markdown", "¦is\n", "This", None),
