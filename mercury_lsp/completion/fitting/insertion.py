@@ -179,9 +179,9 @@ class InsertionPoint:
         return text
 
     def joins_words(self, text: str, end: int) -> bool:
-        """Return whether the last word of a text and the word directly after it become one.
+        """Return whether the last word of a text and the word directly after it become one, unless within a word.
 
-        That is right only within a word. A word that ends with an underscore may be meant as the beginning of the next one.
+        A word that ends with an underscore may be meant as the beginning of the next one.
         """
         rest = self.rest[end - self.offset :]
         in_word = re.search(r"\w\Z", self.left) is not None
