@@ -6,15 +6,13 @@ The key never appears in a log, an error, a status or a `repr`. It is read when 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from threading import Lock, Thread
 
 from mercury_lsp.errors import quote
+from mercury_lsp.programs import kill
 from mercury_lsp.remote.address import RemoteError
 
 # The program may ask the user for a fingerprint.
@@ -106,7 +104,7 @@ def _program_output(command: tuple[str, ...]) -> str:
     elif reader.is_alive() or not _has_ended(process, end - time.monotonic()):
         problem = f"has not ended within {PROGRAM_SECONDS:g} s"
     if problem:
-        _kill(process)
+        kill(process)
         raise RemoteError(f"{program} {problem}.")
     if process.returncode:
         raise RemoteError(f"{program} failed with status {process.returncode}.")
@@ -127,14 +125,3 @@ def _has_ended(process: subprocess.Popen[bytes], seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return True
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program whose end was not seen yet, so that its number is still its own."""
-    with suppress(OSError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            # Kill its children, too: they would keep the pipe open.
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from mercury_lsp.config import Config
+from mercury_lsp.programs import kill
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +58,7 @@ def program_output(command: Sequence[str], seconds: float = 15.0) -> str | None:
         try:
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:
-            with suppress(OSError):
-                if sys.platform == "win32":
-                    process.kill()
-                else:
-                    os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            kill(process)
             return None
         output.seek(0)
         return output.read().decode(errors="replace") if status == 0 else None
